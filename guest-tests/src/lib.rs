@@ -1,0 +1,1 @@
+//! What a guest test can ask for.

@@ -1,0 +1,1 @@
+//! The engine of `cargo xtask test-in-uml`.
