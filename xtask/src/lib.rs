@@ -1,1 +1,12 @@
-//! The engine of `cargo xtask test-in-uml`.
+//! The engine of `cargo xtask test-in-uml`: from a kernel's source and some Rust tests to a verdict.
+//!
+//! The modules stand in the order in which a run passes through them.
+
+pub mod cancel;
+pub mod config;
+pub mod ctx;
+pub mod layout;
+pub mod runs;
+pub mod step;
+pub mod store;
+pub mod ui;

@@ -1,0 +1,333 @@
+//! The configuration, `[workspace.metadata.uml]` of the workspace's `Cargo.toml`.
+//!
+//! A key that we do not know is an error that names its path and the nearest key that we do know.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+/// What `[workspace.metadata.uml]` says.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Config {
+    /// Names of the default kernels.
+    pub kernel: Vec<String>,
+    /// Memory of one guest.
+    #[serde(default)]
+    pub memory: Memory,
+    /// How long a guest may take from power-on to the agent's ready marker.
+    #[serde(default = "seconds::<60>", with = "humantime_serde")]
+    pub boot_timeout: Duration,
+    /// How long one case may take.
+    #[serde(default = "seconds::<60>", with = "humantime_serde")]
+    pub case_timeout: Duration,
+    /// The image's contents.
+    pub rootfs: Rootfs,
+    /// Which cargo package holds the guest tests.
+    #[serde(default)]
+    pub tests: Tests,
+    /// The kernels that `--kernel` can name.
+    pub kernels: BTreeMap<String, Kernel>,
+}
+
+/// `[workspace.metadata.uml.rootfs]`: what the image is made of.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Rootfs {
+    /// The Debian suite that is bootstrapped.
+    pub suite: String,
+    /// Packages beside the essential ones.
+    #[serde(default)]
+    pub packages: Vec<String>,
+    /// Where the suite comes from; the default is Debian's own content network.
+    #[serde(default = "debian_mirror")]
+    pub mirror: String,
+    /// Size of the file system; the file itself is sparse.
+    #[serde(default = "default_image_size")]
+    pub size: Memory,
+}
+
+/// `[workspace.metadata.uml.tests]`: the cargo package whose test targets run in guests.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Tests {
+    /// The package's name.
+    pub package: String,
+    /// Features that its test targets need.
+    pub features: Vec<String>,
+}
+
+impl Default for Tests {
+    fn default() -> Self {
+        Self { package: "guest-tests".into(), features: vec!["guest".into()] }
+    }
+}
+
+/// `[workspace.metadata.uml.kernels.NAME]`: one kernel.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Kernel {
+    /// The source as a Debian package.
+    #[serde(default)]
+    pub debian: Option<DebianSource>,
+    /// The source as archives, any of which will do, in order of preference.
+    #[serde(default)]
+    pub tarballs: Vec<Tarball>,
+    /// The configuration that the fragments are laid upon.
+    #[serde(default)]
+    pub base: Base,
+    /// Names of fragments in `kconfig/`, merged in this order.
+    pub fragments: Vec<String>,
+    /// Name of a patch series in `kernel-patches/`.
+    #[serde(default)]
+    pub patches: Option<String>,
+}
+
+/// A kernel's source as Debian packages it.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DebianSource {
+    /// The suite, for example `bookworm-security`.
+    pub suite: String,
+    /// The binary package with the source, for example `linux-source-6.12`.
+    pub package: String,
+    /// Where the suite comes from; the default follows from the suite's name.
+    #[serde(default)]
+    pub mirror: Option<String>,
+}
+
+/// An archive of a kernel's source.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Tarball {
+    /// `http`, `https` or `file`.
+    pub url: String,
+    /// The archive's hash, the only thing that is trusted, in lowercase hexadecimal.
+    pub sha256: String,
+}
+
+/// The configuration that fragments are laid upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Base {
+    /// Everything off that can be off: the quickest build.
+    #[default]
+    Allnoconfig,
+    /// The architecture's own choice.
+    Defconfig,
+}
+
+impl Base {
+    /// The make target of that name.
+    pub fn target(self) -> &'static str {
+        match self {
+            Base::Allnoconfig => "allnoconfig",
+            Base::Defconfig => "defconfig",
+        }
+    }
+}
+
+/// A size in bytes, written as User Mode Linux writes `mem=`: a number with `K`, `M` or `G`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Memory(u64);
+
+impl Memory {
+    /// A number of mebibytes.
+    pub const fn mib(count: u64) -> Self {
+        Self(count << 20)
+    }
+
+    /// The size in bytes.
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::mib(256)
+    }
+}
+
+impl FromStr for Memory {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let hint = || format!("`{text}` is not a size: write a whole number with K, M or G");
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let shift = match &text[digits.len()..] {
+            "K" | "k" => 10,
+            "M" | "m" => 20,
+            "G" | "g" => 30,
+            _ => bail!(hint()),
+        };
+        let count: u64 = digits.parse().with_context(hint)?;
+        let bytes = count.checked_mul(1 << shift).with_context(hint)?;
+        ensure!(bytes >= 1 << 20, "`{text}` is less than one mebibyte");
+        Ok(Self(bytes))
+    }
+}
+
+impl TryFrom<String> for Memory {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map_err(|error: anyhow::Error| format!("{error:#}"))
+    }
+}
+
+impl From<Memory> for String {
+    fn from(memory: Memory) -> Self {
+        memory.to_string()
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes if bytes % (1 << 30) == 0 => write!(f, "{}G", bytes >> 30),
+            bytes if bytes % (1 << 20) == 0 => write!(f, "{}M", bytes >> 20),
+            bytes => write!(f, "{}K", bytes >> 10),
+        }
+    }
+}
+
+fn seconds<const N: u64>() -> Duration {
+    Duration::from_secs(N)
+}
+
+fn debian_mirror() -> String {
+    "http://deb.debian.org/debian".into()
+}
+
+fn default_image_size() -> Memory {
+    Memory::mib(1024)
+}
+
+/// The path of our table in `Cargo.toml`, as messages name it.
+const TABLE: &str = "workspace.metadata.uml";
+
+impl Config {
+    /// Reads the table out of the workspace's metadata.
+    ///
+    /// # Errors
+    /// When the table is missing, a key is unknown or a value is wrong; each names the key's path.
+    pub fn from_metadata(metadata: &serde_json::Value) -> Result<Self> {
+        let table = metadata
+            .get("uml")
+            .with_context(|| format!("the workspace's Cargo.toml has no [{TABLE}] table"))?;
+        let mut unknown = Vec::new();
+        let mut note = |path: serde_ignored::Path<'_>| unknown.push(segments(&path));
+        let reader = serde_ignored::Deserializer::new(table.clone(), &mut note);
+        let config: Self = serde_path_to_error::deserialize(reader).map_err(|error| {
+            let path = error.path().to_string();
+            let path = if path == "." { TABLE.into() } else { format!("{TABLE}.{path}") };
+            anyhow::anyhow!("{path}: {}", error.into_inner())
+        })?;
+        if let Some(path) = unknown.first() {
+            bail!(config.unknown_key(path)?);
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The kernel that is called `name`.
+    ///
+    /// # Errors
+    /// When there is none; the message lists those that there are.
+    pub fn kernel_named(&self, name: &str) -> Result<&Kernel> {
+        self.kernels.get(name).with_context(|| {
+            format!(
+                "no kernel `{name}` in [{TABLE}.kernels]{}",
+                hint(name, self.kernels.keys().map(String::as_str))
+            )
+        })
+    }
+
+    /// The names that were valid where `path` was not are those that the parsed value has there.
+    fn unknown_key(&self, path: &[String]) -> Result<String> {
+        let parsed = serde_json::to_value(self).context("cannot write the configuration back")?;
+        let (key, parents) = path.split_last().context("an unknown key has a name")?;
+        let siblings = parents.iter().try_fold(&parsed, |value, parent| match value {
+            serde_json::Value::Array(items) => items.get(parent.parse::<usize>().ok()?),
+            other => other.get(parent),
+        });
+        let names: Vec<&str> = siblings
+            .and_then(serde_json::Value::as_object)
+            .map(|object| object.keys().map(String::as_str).collect())
+            .unwrap_or_default();
+        Ok(format!("{TABLE}.{}: unknown key{}", path.join("."), hint(key, names)))
+    }
+
+    fn check(&self) -> Result<()> {
+        ensure!(!self.kernel.is_empty(), "{TABLE}.kernel: name at least one kernel");
+        for name in &self.kernel {
+            self.kernel_named(name).with_context(|| format!("{TABLE}.kernel"))?;
+        }
+        for (name, kernel) in &self.kernels {
+            kernel.check().with_context(|| format!("{TABLE}.kernels.{name}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Kernel {
+    fn check(&self) -> Result<()> {
+        match (&self.debian, self.tarballs.as_slice()) {
+            (Some(_), []) | (None, [_, ..]) => {}
+            (None, []) => bail!("no source: give `debian` or `tarballs`"),
+            (Some(_), _) => bail!("two sources: give either `debian` or `tarballs`"),
+        }
+        ensure!(!self.fragments.is_empty(), "fragments: name at least one");
+        for tarball in &self.tarballs {
+            let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+            ensure!(
+                tarball.sha256.len() == 64 && tarball.sha256.chars().all(hex),
+                "tarballs: the sha256 of {} is not 64 lowercase hexadecimal digits",
+                tarball.url
+            );
+        }
+        Ok(())
+    }
+}
+
+/// `; did you mean …?` for the nearest name, else the list of names.
+pub fn hint<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.into_iter().collect();
+    let nearest = names
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
+        .filter(|(distance, name)| *distance <= 2.max(name.len() / 3))
+        .min();
+    match nearest {
+        Some((_, name)) => format!("; did you mean `{name}`?"),
+        None if names.is_empty() => String::new(),
+        None => format!("; there is {}", names.join(", ")),
+    }
+}
+
+fn segments(path: &serde_ignored::Path<'_>) -> Vec<String> {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => Vec::new(),
+        Path::Seq { parent, index } => with_last(parent, index.to_string()),
+        Path::Map { parent, key } => with_last(parent, key.clone()),
+        Path::Some { parent }
+        | Path::NewtypeStruct { parent }
+        | Path::NewtypeVariant { parent } => segments(parent),
+    }
+}
+
+fn with_last(parent: &serde_ignored::Path<'_>, last: String) -> Vec<String> {
+    let mut path = segments(parent);
+    path.push(last);
+    path
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! The context that every step takes: where things lie, what was asked for, whom to tell.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use anyhow::{Context as _, Result};
+
+use crate::config::Config;
+use crate::layout::Layout;
+use crate::runs::RunFolder;
+use crate::store::Store;
+use crate::ui::{Ui, Verbosity};
+
+/// What was asked for on the command line and concerns more than one step.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How much is said.
+    pub verbosity: Verbosity,
+    /// Whether the lock file may change.
+    pub locking: Locking,
+}
+
+/// Whether what a run resolves may differ from the lock file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locking {
+    /// What is gone or missing is resolved again, said, and written to the lock file.
+    Update,
+    /// A difference is an error.
+    Locked,
+}
+
+/// The context.
+#[derive(Debug)]
+pub struct Ctx {
+    /// Where things lie.
+    pub layout: Layout,
+    /// What the workspace's `Cargo.toml` says.
+    pub config: Config,
+    /// What the command line says.
+    pub options: Options,
+    /// Whom to tell.
+    pub ui: Ui,
+    /// The content-addressed store.
+    pub store: Store,
+    /// The workspace's packages as cargo sees them.
+    pub metadata: cargo_metadata::Metadata,
+    run: OnceLock<RunFolder>,
+}
+
+impl Ctx {
+    /// Reads the workspace that we are run in.
+    ///
+    /// # Errors
+    /// When cargo cannot describe the workspace, its configuration is wrong, or the store is not
+    /// fit to be trusted.
+    pub fn new(options: Options) -> Result<Self> {
+        let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        let metadata = cargo_metadata::MetadataCommand::new()
+            .manifest_path(&manifest)
+            .no_deps()
+            .exec()
+            .with_context(|| format!("cannot read the workspace of {}", manifest.display()))?;
+        let layout = Layout::new(
+            metadata.workspace_root.clone().into(),
+            metadata.target_directory.clone().into(),
+        )?;
+        let config = Config::from_metadata(&metadata.workspace_metadata)?;
+        let store = Store::open(layout.store())?;
+        let ui = Ui::new(options.verbosity);
+        Ok(Self { layout, config, options, ui, store, metadata, run: OnceLock::new() })
+    }
+
+    /// The folder of this run; made when it is first asked for.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn run(&self) -> Result<&RunFolder> {
+        if let Some(run) = self.run.get() {
+            return Ok(run);
+        }
+        let run = RunFolder::create(&self.layout)?;
+        Ok(self.run.get_or_init(|| run))
+    }
+}

@@ -1,0 +1,111 @@
+//! One folder a run, with every guest's console, every step's log and the reports.
+
+use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::layout::Layout;
+
+/// How many finished runs are kept.
+const KEPT: usize = 20;
+
+/// The folder of this run. While it lives it holds the folder's lock; a folder whose lock is free
+/// belongs to a run that is over.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    id: String,
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Makes the folder of a new run, points `latest` at it, and prunes old runs.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn create(layout: &Layout) -> Result<Self> {
+        let runs = layout.runs();
+        fs::create_dir_all(&runs).with_context(|| format!("cannot make {}", runs.display()))?;
+        let seconds =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        for attempt in 0..1000 {
+            let id = format!("{seconds}-{attempt}");
+            let path = runs.join(&id);
+            match fs::create_dir(&path) {
+                Ok(()) => return Self::claim(&runs, path, id),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot make {}", path.display()));
+                }
+            }
+        }
+        bail!("no free name for a run folder in {}", runs.display())
+    }
+
+    fn claim(runs: &Path, path: PathBuf, id: String) -> Result<Self> {
+        let lock = File::create(path.join("lock"))
+            .with_context(|| format!("cannot make a lock in {}", path.display()))?;
+        lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+        point_latest_at(runs, &id)?;
+        prune(runs, &id);
+        Ok(Self { path, id, _lock: lock })
+    }
+
+    /// The run's name, unique in this checkout.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Where the folder is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The log of the step called `name`.
+    pub fn step_log(&self, name: &str) -> PathBuf {
+        self.path.join(format!("{}.log", file_name(name)))
+    }
+
+    /// The console of the guest called `name`.
+    pub fn console_log(&self, name: &str) -> PathBuf {
+        self.path.join(format!("{}.console", file_name(name)))
+    }
+}
+
+/// A name that is one plain file name, whatever a kernel or a step is called.
+fn file_name(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    name.chars().map(plain).collect()
+}
+
+fn point_latest_at(runs: &Path, id: &str) -> Result<()> {
+    let latest = runs.join("latest");
+    let fresh = runs.join(format!(".latest-{id}"));
+    symlink(id, &fresh)
+        .and_then(|()| fs::rename(&fresh, &latest))
+        .with_context(|| format!("cannot point {} at this run", latest.display()))
+}
+
+/// Removes the oldest runs that are over. What cannot be removed is left: it harms nobody.
+fn prune(runs: &Path, own: &str) {
+    let Ok(entries) = fs::read_dir(runs) else { return };
+    let mut over: Vec<PathBuf> = entries
+        .flatten()
+        .filter(|entry| entry.file_name() != own && entry.path().join("lock").is_file())
+        .map(|entry| entry.path())
+        .filter(|path| {
+            File::open(path.join("lock"))
+                .is_ok_and(|lock| !matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+        })
+        .collect();
+    over.retain(|path| !path.is_symlink());
+    over.sort_by_key(|path| fs::metadata(path).and_then(|meta| meta.modified()).ok());
+    let surplus = over.len().saturating_sub(KEPT);
+    for path in over.drain(..surplus) {
+        let _ = fs::remove_dir_all(path);
+    }
+}

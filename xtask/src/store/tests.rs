@@ -1,0 +1,119 @@
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+
+fn store() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path().join("store")).unwrap();
+    (dir, store)
+}
+
+/// Builds an entry with one file and says whether `build` was called.
+fn build(store: &Store, recipe: &str) -> (Entry, bool) {
+    let built = Cell::new(false);
+    let entry = store
+        .get_or_build(Kind::Download, &recipe, |dir| {
+            built.set(true);
+            Ok(fs::write(dir.join("data"), recipe)?)
+        })
+        .unwrap();
+    (entry, built.get())
+}
+
+/// Changes a sealed file as somebody with a reason to would.
+fn tamper(path: &Path, change: impl FnOnce()) {
+    fs::set_permissions(path.parent().unwrap(), Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(0o644)).unwrap();
+    change();
+}
+
+#[test]
+fn the_same_recipe_is_built_once() {
+    let (_dir, store) = store();
+    assert!(build(&store, "a").1);
+    let (entry, built) = build(&store, "a");
+    assert!(!built);
+    assert_eq!(fs::read_to_string(entry.file("data")).unwrap(), "a");
+    assert!(build(&store, "b").1);
+    assert!(store.get(Kind::Download, &"a").unwrap().is_some());
+    assert!(store.get(Kind::Download, &"c").unwrap().is_none());
+}
+
+#[test]
+fn a_failed_build_leaves_nothing() {
+    let (_dir, store) = store();
+    let failed = store.get_or_build(Kind::Download, &"a", |dir| {
+        fs::write(dir.join("data"), "half")?;
+        bail!("no luck")
+    });
+    assert!(format!("{:#}", failed.unwrap_err()).contains("no luck"));
+    assert_eq!(fs::read_dir(store.path().join("tmp")).unwrap().count(), 0);
+    assert!(build(&store, "a").1);
+}
+
+#[test]
+fn an_altered_truncated_or_removed_file_is_rebuilt() {
+    let (_dir, store) = store();
+    for change in ["altered", "truncated", "removed"] {
+        let path = build(&store, "contents").0.file("data");
+        tamper(&path, || match change {
+            "altered" => fs::write(&path, "CONTENTS").unwrap(),
+            "truncated" => fs::write(&path, "cont").unwrap(),
+            _ => fs::remove_file(&path).unwrap(),
+        });
+        let (entry, built) = build(&store, "contents");
+        assert!(built, "{change}");
+        assert_eq!(fs::read_to_string(entry.file("data")).unwrap(), "contents");
+    }
+}
+
+#[test]
+fn a_touched_file_is_reused_with_its_old_time() {
+    let (_dir, store) = store();
+    let path = build(&store, "a").0.file("data");
+    let time = fs::metadata(&path).unwrap().modified().unwrap();
+    tamper(&path, || File::open(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap());
+    assert!(!build(&store, "a").1);
+    assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), time);
+}
+
+#[test]
+fn what_a_killed_run_left_is_swept_but_not_what_is_being_built() {
+    let (_dir, store) = store();
+    let tmp = store.path().join("tmp");
+    fs::create_dir(tmp.join("download-00.dead")).unwrap();
+    fs::create_dir(tmp.join("download-11.alive")).unwrap();
+    let lock = store.open_lock("download-11").unwrap();
+    lock.lock().unwrap();
+    Store::open(store.path().into()).unwrap();
+    assert!(!tmp.join("download-00.dead").exists());
+    assert!(tmp.join("download-11.alive").exists());
+}
+
+#[test]
+fn many_at_once_build_once() {
+    let (_dir, store) = store();
+    let builds = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                store
+                    .get_or_build(Kind::Image, &"one", |dir| {
+                        builds.fetch_add(1, Ordering::SeqCst);
+                        Ok(fs::write(dir.join("data"), "x")?)
+                    })
+                    .unwrap();
+            });
+        }
+    });
+    assert_eq!(builds.into_inner(), 1);
+}
+
+#[test]
+fn a_store_that_others_may_write_to_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
+    let error = Store::open(dir.path().into()).unwrap_err().to_string();
+    assert!(error.contains("UML_CACHE_DIR"), "{error}");
+}
