@@ -1,1 +1,28 @@
-//! The wire protocol between xtask on the host and the agent in a guest.
+//! What the host and the agent in a guest agree upon: messages on the control link, and markers in
+//! the kernel log.
+
+pub mod interface;
+pub mod marker;
+pub mod wire;
+
+/// The TCP port that the agent listens on.
+pub const PORT: u16 = 7878;
+
+/// Kernel parameter with the nonce of the run, which markers carry.
+pub const NONCE_PARAMETER: &str = "uml_agent.nonce";
+
+/// What the environment of a case is made of; nothing of the host's is in it.
+pub mod env {
+    /// `1` in every case.
+    pub const GUEST: &str = "UML_GUEST";
+    /// A fresh folder for each case; it is the working directory, `HOME` and `TMPDIR` too.
+    pub const CASE_DIR: &str = "UML_CASE_DIR";
+    /// A case that cannot do its work here writes the reason to this file, and is "skipped".
+    pub const SKIP_FILE: &str = "UML_SKIP_FILE";
+    /// IPv4 address of the host end of the control link.
+    pub const HOST_ADDR: &str = "UML_HOST_ADDR";
+    /// TCP port of the peer on the host end.
+    pub const HOST_PORT: &str = "UML_HOST_PORT";
+    /// The lines that were asked of the kernel's configuration, one a line.
+    pub const KERNEL_FRAGMENTS: &str = "UML_KERNEL_FRAGMENTS";
+}

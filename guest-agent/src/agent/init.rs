@@ -1,0 +1,89 @@
+//! What an init does before anything else can run: mounts, nodes, loopback, host name.
+
+use std::fs::{self, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+
+/// The nodes that the image's manifest declares; devtmpfs covers those in the image.
+const NODES: &str = "/etc/uml/nodes";
+
+struct Mount {
+    kind: &'static str,
+    place: &'static str,
+    options: &'static str,
+}
+
+const MOUNTS: [Mount; 6] = [
+    Mount { kind: "proc", place: "/proc", options: "" },
+    Mount { kind: "sysfs", place: "/sys", options: "" },
+    Mount { kind: "devtmpfs", place: "/dev", options: "mode=0755" },
+    Mount { kind: "devpts", place: "/dev/pts", options: "gid=5,mode=0620,ptmxmode=0666" },
+    Mount { kind: "tmpfs", place: "/dev/shm", options: "mode=1777" },
+    Mount { kind: "tmpfs", place: "/run", options: "mode=0755" },
+];
+
+pub fn set_up() -> Result<()> {
+    for entry in &MOUNTS {
+        make_dir(entry.place)?;
+        match mount(
+            Some(entry.kind),
+            entry.place,
+            Some(entry.kind),
+            MsFlags::MS_NOSUID,
+            Some(entry.options),
+        ) {
+            // The kernel mounts devtmpfs itself where it is told to.
+            Ok(()) | Err(Errno::EBUSY) => {}
+            Err(errno) => {
+                return Err(errno).with_context(|| format!("cannot mount {}", entry.place));
+            }
+        }
+    }
+    make_dir("/run/lock")?;
+    if let Ok(text) = fs::read_to_string(NODES) {
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            make_node(line).with_context(|| format!("in {NODES}: `{line}`"))?;
+        }
+    }
+    guest_agent::interface::bring_up("lo").context("cannot bring the loopback up")?;
+    if let Ok(name) = fs::read_to_string("/etc/hostname") {
+        nix::unistd::sethostname(name.trim()).context("cannot set the host name")?;
+    }
+    Ok(())
+}
+
+fn make_dir(path: &str) -> Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("cannot make {path}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes the node of a line `PATH TYPE MAJOR MINOR UID GID MODE`.
+fn make_node(line: &str) -> Result<()> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    ensure!(fields.len() == 7, "a node has seven fields");
+    let path = Path::new(fields[0]);
+    let kind = match fields[1] {
+        "b" => SFlag::S_IFBLK,
+        "c" => SFlag::S_IFCHR,
+        other => anyhow::bail!("`{other}` is neither b nor c"),
+    };
+    let device = makedev(fields[2].parse()?, fields[3].parse()?);
+    let mode = u32::from_str_radix(fields[6], 8)?;
+    match mknod(path, kind, Mode::from_bits_truncate(mode), device) {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(errno).context("cannot make the node"),
+    }
+    chown(path, Some(fields[4].parse()?), Some(fields[5].parse()?))?;
+    // mknod(2) takes the umask off.
+    Ok(fs::set_permissions(path, Permissions::from_mode(mode))?)
+}

@@ -1,0 +1,104 @@
+//! What a case leaves behind: named, and ended where that is safe.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use guest_agent::wire::Leftover;
+use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How long a killed process may take to go; one that is stuck in the kernel never does.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What there was before a case.
+pub struct Before {
+    processes: BTreeSet<i32>,
+    mounts: Vec<String>,
+    modules: BTreeSet<String>,
+}
+
+impl Before {
+    pub fn now() -> Result<Self> {
+        let processes = processes().into_iter().map(|(pid, _)| pid).collect();
+        Ok(Self { processes, mounts: mounts()?, modules: modules()? })
+    }
+
+    /// Kills every process that was not there before, and those that they start meanwhile.
+    pub fn end_processes(&self) -> Vec<Leftover> {
+        let mut found = Vec::new();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut fresh = processes();
+            fresh.retain(|(pid, _)| !self.processes.contains(pid));
+            if fresh.is_empty() || Instant::now() >= deadline {
+                return found.into_iter().map(|(_, name)| Leftover::Process(name)).collect();
+            }
+            for process in fresh {
+                let _ = kill(Pid::from_raw(process.0), Signal::SIGKILL);
+                if !found.contains(&process) && found.len() < 20 {
+                    found.push(process);
+                }
+            }
+            // SAFETY: waitpid(2) may be asked to forget the status.
+            while unsafe { nix::libc::waitpid(-1, std::ptr::null_mut(), nix::libc::WNOHANG) } > 0 {}
+            std::thread::yield_now();
+        }
+    }
+
+    /// Unmounts what was not mounted before, the latest first.
+    pub fn end_mounts(&self) -> Result<Vec<Leftover>> {
+        let mut fresh = mounts()?;
+        for known in &self.mounts {
+            if let Some(index) = fresh.iter().position(|place| place == known) {
+                fresh.remove(index);
+            }
+        }
+        for place in fresh.iter().rev() {
+            let _ = umount2(place.as_str(), MntFlags::MNT_DETACH);
+        }
+        Ok(fresh.into_iter().map(Leftover::Mount).collect())
+    }
+
+    /// Names the modules that were not loaded before. They stay: unloading can hang.
+    pub fn modules(&self) -> Result<Vec<Leftover>> {
+        let now = modules()?;
+        Ok(now.difference(&self.modules).cloned().map(Leftover::Module).collect())
+    }
+}
+
+/// The processes of user space: kernel threads and the dead have an empty command line.
+fn processes() -> Vec<(i32, String)> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let line =
+                fs::read(entry.path().join("cmdline")).ok().filter(|line| !line.is_empty())?;
+            let text = String::from_utf8_lossy(&line).replace('\0', " ");
+            Some((pid, text.trim_end().chars().take(200).collect()))
+        })
+        .collect()
+}
+
+fn mounts() -> Result<Vec<String>> {
+    let text = fs::read_to_string("/proc/self/mounts").context("cannot read /proc/self/mounts")?;
+    let place = |line: &str| line.split(' ').nth(1).map(unescape);
+    Ok(text.lines().filter_map(place).collect())
+}
+
+/// Undoes the octal escapes of /proc/self/mounts (proc(5)): `\040` is a space.
+fn unescape(place: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(place.to_owned(), |text, (escape, plain)| text.replace(escape, plain))
+}
+
+fn modules() -> Result<BTreeSet<String>> {
+    // A kernel without modules has no such file.
+    let text = fs::read_to_string("/proc/modules").unwrap_or_default();
+    Ok(text.lines().filter_map(|line| Some(line.split(' ').next()?.to_owned())).collect())
+}

@@ -1,0 +1,84 @@
+//! The agent: PID 1 of a test guest, or a service of a guest with an init of its own.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+
+use anyhow::{Context as _, Result};
+use guest_agent::marker::{Event, Marker};
+use guest_agent::{NONCE_PARAMETER, PORT};
+
+mod case;
+mod init;
+mod leftovers;
+mod power;
+mod programs;
+mod serve;
+
+/// Whether PID 1 is the agent itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// The agent is the guest's init.
+    Init,
+    /// The guest has an init, which started the agent.
+    Service,
+}
+
+/// The kernel log, held open: the kernel limits the rate of each opening, not of each line.
+struct Log {
+    kmsg: File,
+    nonce: String,
+}
+
+impl Log {
+    fn open() -> Result<Self> {
+        let kmsg =
+            OpenOptions::new().write(true).open("/dev/kmsg").context("cannot open /dev/kmsg")?;
+        Ok(Self { kmsg, nonce: parameter(NONCE_PARAMETER)?.unwrap_or_else(|| "none".into()) })
+    }
+
+    fn mark(&mut self, event: Event) -> Result<()> {
+        let marker = Marker { nonce: self.nonce.clone(), event };
+        // One write is one record; below `err` a console level could hide it.
+        self.kmsg.write_all(format!("<2>{marker}\n").as_bytes()).context("cannot write /dev/kmsg")
+    }
+}
+
+/// A parameter of the kernel's command line.
+fn parameter(name: &str) -> Result<Option<String>> {
+    let line = std::fs::read_to_string("/proc/cmdline").context("cannot read /proc/cmdline")?;
+    Ok(line
+        .split_whitespace()
+        .filter_map(|word| word.split_once('='))
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value.to_owned()))
+}
+
+fn main() {
+    let role = if std::process::id() == 1 { Role::Init } else { Role::Service };
+    // The end of PID 1 is a panic of the kernel: whatever goes wrong is said, and the guest is
+    // switched off.
+    if let Err(error) = run(role) {
+        let said = Log::open().and_then(|mut log| log.mark(Event::Fatal(format!("{error:#}"))));
+        if said.is_err() {
+            eprintln!("uml-agent: {error:#}");
+        }
+    }
+    power::off(role);
+}
+
+fn run(role: Role) -> Result<()> {
+    if role == Role::Init {
+        init::set_up()?;
+    }
+    let mut log = Log::open()?;
+    let listener = std::net::TcpListener::bind(("0.0.0.0", PORT))
+        .with_context(|| format!("cannot listen on port {PORT}"))?;
+    log.mark(Event::Ready(PORT))?;
+    let (stream, _) = listener.accept().context("cannot accept the host's connection")?;
+    // One host, one connection: nobody in the guest can become a second.
+    drop(listener);
+    let over = serve::serve(stream, &mut log)?;
+    power::prepare(role);
+    over.farewell()?;
+    log.mark(Event::Farewell)
+}

@@ -1,0 +1,57 @@
+//! The connection with the host: one message after the other.
+
+use std::net::TcpStream;
+
+use anyhow::{Context as _, Result, bail};
+use guest_agent::wire::{self, ToGuest, ToHost, receive, send};
+use nix::sys::utsname::uname;
+
+use crate::programs::Arriving;
+use crate::{Log, case, programs};
+
+/// A session that is over; what is left is to say so.
+pub struct Over(TcpStream);
+
+impl Over {
+    /// Tells the host that the guest is about to be switched off.
+    pub fn farewell(mut self) -> Result<()> {
+        match send(&mut self.0, &ToHost::Farewell) {
+            // A host that is gone needs no farewell.
+            Ok(()) | Err(wire::Error::Io(_)) => Ok(()),
+            Err(error) => Err(error).context("cannot say farewell"),
+        }
+    }
+}
+
+/// Serves the host until it asks for the end, or is gone.
+pub fn serve(mut stream: TcpStream, log: &mut Log) -> Result<Over> {
+    stream.set_nodelay(true).context("cannot set TCP_NODELAY")?;
+    wire::greet(&mut stream).context("cannot greet the host")?;
+    let release = uname().context("uname failed")?.release().to_string_lossy().into_owned();
+    send(&mut stream, &ToHost::Hello { release })?;
+    let mut arriving: Option<Arriving> = None;
+    loop {
+        match receive(&mut stream).context("cannot understand the host")? {
+            None | Some(ToGuest::PowerOff) => return Ok(Over(stream)),
+            Some(ToGuest::Offer { hash, size }) => {
+                let known = programs::path_of(&hash).exists();
+                arriving = if known { None } else { Some(programs::begin(hash, size)?) };
+                send(&mut stream, if known { &ToHost::Have } else { &ToHost::Need })?;
+            }
+            Some(ToGuest::Chunk(bytes)) => {
+                let Some(program) = &mut arriving else { bail!("a chunk of no program") };
+                if program.take(&bytes)? {
+                    arriving.take().map_or(Ok(()), Arriving::finish)?;
+                    send(&mut stream, &ToHost::Stored)?;
+                }
+            }
+            Some(ToGuest::Run(run)) => {
+                let answer = match case::run(&run, &mut stream, log) {
+                    Ok(exit) => ToHost::Exited(exit),
+                    Err(error) => ToHost::Failed(format!("{error:#}")),
+                };
+                send(&mut stream, &answer)?;
+            }
+        }
+    }
+}

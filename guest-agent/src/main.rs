@@ -1,2 +1,0 @@
-//! PID 1 of a test guest.
-fn main() {}

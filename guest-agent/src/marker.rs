@@ -1,0 +1,72 @@
+//! Markers: lines that the agent writes to the kernel log, so that the host can tell from the
+//! console alone which case the kernel was running when it said something.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What a marker says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The agent listens on this port.
+    Ready(u16),
+    /// The case with this sequence number begins.
+    Begin(u32),
+    /// The case with this sequence number is over, and so is all that it left behind.
+    End(u32),
+    /// The agent is about to switch the guest off.
+    Farewell,
+    /// The agent cannot go on.
+    Fatal(String),
+}
+
+/// A marker of the run that has this nonce.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marker {
+    /// The nonce of the run: what a test prints cannot be taken for a marker.
+    pub nonce: String,
+    /// What it says.
+    pub event: Event,
+}
+
+const WORD: &str = "uml-agent";
+
+impl fmt::Display for Marker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{WORD} {} ", self.nonce)?;
+        match &self.event {
+            Event::Ready(port) => write!(f, "ready {port}"),
+            Event::Begin(sequence) => write!(f, "begin {sequence}"),
+            Event::End(sequence) => write!(f, "end {sequence}"),
+            Event::Farewell => write!(f, "farewell"),
+            Event::Fatal(why) => write!(f, "fatal {}", why.replace('\n', " ")),
+        }
+    }
+}
+
+/// Finds a marker of the run with `nonce` in a line of the console. The kernel may have put a time
+/// stamp before it.
+pub fn find(line: &str, nonce: &str) -> Option<Event> {
+    let start = line.find(WORD)?;
+    let before = line[..start].trim_end();
+    if !(before.is_empty() || before.ends_with(']')) {
+        return None;
+    }
+    let (found, event) = line[start + WORD.len()..].trim().split_once(' ')?;
+    (found == nonce).then(|| event.parse().ok())?
+}
+
+impl FromStr for Event {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+        match word {
+            "ready" => rest.parse().map(Event::Ready).map_err(drop),
+            "begin" => rest.parse().map(Event::Begin).map_err(drop),
+            "end" => rest.parse().map(Event::End).map_err(drop),
+            "farewell" if rest.is_empty() => Ok(Event::Farewell),
+            "fatal" => Ok(Event::Fatal(rest.into())),
+            _ => Err(()),
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The wire protocol: a greeting each way, then length-prefixed messages over TCP.
+//!
+//! What arrives is never trusted: a length is checked before anything is allocated for it, and a
+//! message must be whole and nothing but the message.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Version of the protocol; both sides must speak the same.
+pub const VERSION: u16 = 1;
+
+/// The first bytes that each side sends.
+const MAGIC: [u8; 8] = *b"uml-wire";
+
+/// The longest message, in bytes. Programs are sent in chunks.
+pub const LONGEST: usize = 1 << 20;
+
+/// How much of a program fits one chunk, with room for its frame.
+pub const CHUNK: usize = LONGEST - 64;
+
+/// The SHA-256 of a program.
+pub type Hash = [u8; 32];
+
+/// Why the other side cannot be understood.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The other side is something else.
+    #[error("the other side does not speak our protocol")]
+    Magic,
+    /// The other side is of another version.
+    #[error("the other side speaks version {theirs} of the protocol, and we version {VERSION}")]
+    Version {
+        /// The version that it named.
+        theirs: u16,
+    },
+    /// A message is longer than any may be.
+    #[error("a message of {0} bytes is too long: the limit is {LONGEST}")]
+    TooLong(usize),
+    /// A message is not one of ours.
+    #[error("a message cannot be understood: {0}")]
+    Malformed(String),
+    /// The connection ended within a message.
+    #[error("the connection ended within a message")]
+    Truncated,
+    /// The connection failed.
+    #[error("the connection failed: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// What the host says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToGuest {
+    /// There is a program; the agent answers [`ToHost::Have`] or [`ToHost::Need`].
+    Offer {
+        /// Its hash.
+        hash: Hash,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// A piece of the program that was offered last.
+    Chunk(Vec<u8>),
+    /// Run a case.
+    Run(Run),
+    /// Switch the guest off.
+    PowerOff,
+}
+
+/// A case to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its sequence number in this guest, which its markers carry.
+    pub sequence: u32,
+    /// Which program.
+    pub program: Hash,
+    /// The program's arguments.
+    pub args: Vec<String>,
+    /// Variables beside those that the agent sets.
+    pub env: Vec<(String, String)>,
+    /// After this long the case is ended.
+    pub timeout: Duration,
+}
+
+/// What the agent says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToHost {
+    /// The first message.
+    Hello {
+        /// The kernel's release, as uname(2) gives it.
+        release: String,
+    },
+    /// The program that was offered is here already.
+    Have,
+    /// The program that was offered is wanted.
+    Need,
+    /// The program arrived and has the right hash.
+    Stored,
+    /// A case wrote something.
+    Output {
+        /// Where to.
+        stream: Stream,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// A case is over. Its end marker is in the kernel log already.
+    Exited(Exit),
+    /// The guest is about to be switched off; the last message.
+    Farewell,
+    /// What was asked cannot be done.
+    Failed(String),
+}
+
+/// An output stream of a case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// How a case ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// The case's sequence number.
+    pub sequence: u32,
+    /// How its process ended.
+    pub end: End,
+    /// From start to end of its process, by the guest's clock.
+    pub duration: Duration,
+    /// Why the case could not do its work here, if it says so.
+    pub skip: Option<String>,
+    /// What the case left behind; the agent has ended it.
+    pub leftovers: Vec<Leftover>,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End {
+    /// It exited with this code.
+    Code(i32),
+    /// A signal killed it.
+    Signal(i32),
+    /// It took too long, and the agent killed it.
+    TimedOut,
+}
+
+/// Something that a case left behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Leftover {
+    /// A process, by its command.
+    Process(String),
+    /// A mount, by its place.
+    Mount(String),
+    /// A kernel module, which is named but not unloaded.
+    Module(String),
+}
+
+/// Sends our greeting and reads the other side's.
+///
+/// # Errors
+/// When the other side is not one of us, or of another version.
+pub fn greet(stream: &mut (impl Read + Write)) -> Result<(), Error> {
+    let mut greeting = [0; MAGIC.len() + 2];
+    greeting[..MAGIC.len()].copy_from_slice(&MAGIC);
+    greeting[MAGIC.len()..].copy_from_slice(&VERSION.to_le_bytes());
+    stream.write_all(&greeting)?;
+    stream.flush()?;
+    read_whole(stream, &mut greeting)?;
+    let (magic, version) = greeting.split_at(MAGIC.len());
+    if magic != MAGIC {
+        return Err(Error::Magic);
+    }
+    match u16::from_le_bytes([version[0], version[1]]) {
+        VERSION => Ok(()),
+        theirs => Err(Error::Version { theirs }),
+    }
+}
+
+/// Sends one message.
+///
+/// # Errors
+/// When it is too long, or the connection failed.
+pub fn send(stream: &mut impl Write, message: &impl Serialize) -> Result<(), Error> {
+    // One buffer and one write: a length and its message in two small packets would wait for each
+    // other's acknowledgement.
+    let frame = postcard::to_extend(message, vec![0; 4])
+        .map_err(|error| Error::Malformed(error.to_string()))?;
+    send_frame(stream, frame)
+}
+
+fn send_frame(stream: &mut impl Write, mut frame: Vec<u8>) -> Result<(), Error> {
+    let length = frame.len() - 4;
+    if length > LONGEST {
+        return Err(Error::TooLong(length));
+    }
+    let prefix = u32::try_from(length).map_err(|_| Error::TooLong(length))?;
+    frame[..4].copy_from_slice(&prefix.to_le_bytes());
+    stream.write_all(&frame)?;
+    Ok(stream.flush()?)
+}
+
+/// Receives one message; nothing when the other side closed the connection between two.
+///
+/// # Errors
+/// When what came is not a message, or the connection failed.
+pub fn receive<T: DeserializeOwned>(stream: &mut impl Read) -> Result<Option<T>, Error> {
+    let mut prefix = [0; 4];
+    let first = loop {
+        match stream.read(&mut prefix) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            other => break other?,
+        }
+    };
+    if first == 0 {
+        return Ok(None);
+    }
+    read_whole(stream, &mut prefix[first..])?;
+    let length = u32::from_le_bytes(prefix) as usize;
+    if length > LONGEST {
+        return Err(Error::TooLong(length));
+    }
+    let mut bytes = vec![0; length];
+    read_whole(stream, &mut bytes)?;
+    match postcard::take_from_bytes(&bytes) {
+        Ok((message, [])) => Ok(Some(message)),
+        Ok((_, rest)) => Err(Error::Malformed(format!("{} bytes too many", rest.len()))),
+        Err(error) => Err(Error::Malformed(error.to_string())),
+    }
+}
+
+fn read_whole(stream: &mut impl Read, bytes: &mut [u8]) -> Result<(), Error> {
+    stream.read_exact(bytes).map_err(|error| match error.kind() {
+        ErrorKind::UnexpectedEof => Error::Truncated,
+        _ => Error::Io(error),
+    })
+}
