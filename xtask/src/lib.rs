@@ -5,8 +5,10 @@
 pub mod cancel;
 pub mod config;
 pub mod ctx;
+pub mod isolation;
 pub mod layout;
 pub mod runs;
+pub mod stage;
 pub mod step;
 pub mod store;
 pub mod ui;

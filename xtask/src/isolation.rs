@@ -1,0 +1,147 @@
+//! How our processes are set apart from the host: namespaces that die with us.
+//!
+//! The children here are this very executable, started with a hidden subcommand: they unshare
+//! before any thread exists, which a library in a threaded program cannot do.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+mod contain;
+mod namespace;
+mod probe;
+
+pub use contain::{Contained, Running};
+pub(crate) use namespace::{
+    Namespaces, die_with_parent, enter, fork, mount_proc, reap, unblock_signals,
+};
+pub use probe::Facility;
+
+/// What sets our processes apart; found by trying, consumed in one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Means {
+    /// An ordinary user's own user namespace.
+    UserNamespace,
+    /// Real root needs no user namespace.
+    Root,
+    /// Neither is to be had: steps still run, but guests do not.
+    None,
+}
+
+/// The means of this host, with what was tried.
+#[derive(Debug, Clone)]
+pub struct Isolation {
+    exe: PathBuf,
+    means: Means,
+    facilities: Vec<Facility>,
+}
+
+/// Whose ids a contained step sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ids {
+    /// Its own: what it writes belongs to the user.
+    Own,
+    /// Root, which outside is the user.
+    Root,
+    /// Root and a range of others, as `/etc/subuid` grants them (newuidmap(1)).
+    Subordinate,
+}
+
+impl Ids {
+    fn name(self) -> &'static str {
+        match self {
+            Ids::Own => "own",
+            Ids::Root => "root",
+            Ids::Subordinate => "subordinate",
+        }
+    }
+
+    fn named(name: &str) -> Result<Self> {
+        [Ids::Own, Ids::Root, Ids::Subordinate]
+            .into_iter()
+            .find(|ids| ids.name() == name)
+            .with_context(|| format!("no ids `{name}`"))
+    }
+}
+
+impl Isolation {
+    /// Tries what this host grants. `exe` is an executable whose `main` begins with
+    /// [`hidden_entry`].
+    ///
+    /// # Errors
+    /// When the executable cannot be started.
+    pub fn find(exe: &Path) -> Result<Self> {
+        let facilities = probe::ask(exe)?;
+        let granted = facilities.iter().any(|f| f.name == probe::NAMESPACES && f.result.is_ok());
+        let means = match (granted, nix::unistd::geteuid().is_root()) {
+            (false, _) => Means::None,
+            (true, true) => Means::Root,
+            (true, false) => Means::UserNamespace,
+        };
+        Ok(Self { exe: exe.to_owned(), means, facilities })
+    }
+
+    /// The means that were found.
+    pub fn means(&self) -> &Means {
+        &self.means
+    }
+
+    /// All that was tried, with what came of it.
+    pub fn facilities(&self) -> &[Facility] {
+        &self.facilities
+    }
+
+    /// This executable with a hidden subcommand and what it needs to know.
+    pub(crate) fn hidden(&self, subcommand: &str) -> Command {
+        let mut command = Command::new(&self.exe);
+        command.arg(subcommand);
+        command
+    }
+}
+
+/// The hidden subcommand that serves a run; see [`crate::stage`].
+pub(crate) const STAGE: &str = "__stage";
+const CONTAIN: &str = "__contain";
+const PROBE: &str = "__probe";
+
+/// Serves a hidden subcommand and does not return, or returns if there is none.
+///
+/// `main` calls this before anything else: what follows unshares, and must have no threads.
+pub fn hidden_entry() {
+    let mut args = std::env::args_os().skip(1);
+    let Some(first) = args.next() else { return };
+    let rest: Vec<OsString> = args.collect();
+    let result = match first.as_bytes() {
+        name if name == STAGE.as_bytes() => crate::stage::serve(),
+        name if name == CONTAIN.as_bytes() => contain::serve(&rest),
+        name if name == PROBE.as_bytes() => probe::serve(),
+        _ => return,
+    };
+    match result {
+        Ok(code) => std::process::exit(code),
+        Err(error) => {
+            eprintln!("{error:#}");
+            std::process::exit(FAILED);
+        }
+    }
+}
+
+/// Exit code of a hidden subcommand that could not do its work.
+const FAILED: i32 = 125;
+
+/// Refuses to run under sudo: what root then owned would lock the user out of store and target.
+///
+/// # Errors
+/// When `SUDO_UID` is set and we are root.
+pub fn refuse_sudo() -> Result<()> {
+    let sudo = nix::unistd::geteuid().is_root() && std::env::var_os("SUDO_UID").is_some();
+    ensure!(
+        !sudo,
+        "run as yourself, without sudo: nothing here needs root, and what root owns \
+                    would lock you out of the cache and the target directory"
+    );
+    Ok(())
+}

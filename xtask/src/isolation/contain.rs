@@ -1,0 +1,183 @@
+//! A step on the host that cannot outlive us: PID 1 of its own namespace holds a lifeline to us.
+//!
+//! `xtask __contain IDS -- PROGRAM ARGS` has the read end of a pipe as standard input. When the
+//! pipe's other end closes (we are done with it, or dead), PID 1 exits, and the kernel kills
+//! everything in the namespace.
+
+use std::ffi::{OsStr, OsString};
+use std::io::PipeWriter;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use anyhow::{Context as _, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{ForkResult, Pid, getpid, setsid};
+
+use super::namespace::{mount_proc, unblock_signals};
+use super::{
+    CONTAIN, FAILED, Ids, Isolation, Means, Namespaces, die_with_parent, enter, fork, reap,
+};
+
+/// A command that runs contained.
+#[derive(Debug)]
+pub struct Contained(Command);
+
+impl Contained {
+    /// The command `program`, found through `PATH`, with `ids`.
+    pub fn new(isolation: &Isolation, ids: Ids, program: impl AsRef<OsStr>) -> Self {
+        let mut command = isolation.hidden(CONTAIN);
+        let ids = if *isolation.means() == Means::None { "none" } else { ids.name() };
+        command.arg(ids).arg(program);
+        Self(command)
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.0.args(args);
+        self
+    }
+
+    /// Sets a variable of the environment.
+    #[must_use]
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.0.env(name, value);
+        self
+    }
+
+    /// Sets the working directory.
+    #[must_use]
+    pub fn dir(mut self, dir: impl AsRef<Path>) -> Self {
+        self.0.current_dir(dir);
+        self
+    }
+
+    /// Where standard output and standard error go.
+    ///
+    /// # Errors
+    /// When the file cannot be duplicated.
+    pub fn output_to(mut self, file: OwnedFd) -> Result<Self> {
+        let twin = file.try_clone().context("cannot duplicate the output of a step")?;
+        self.0.stdout(file).stderr(twin);
+        Ok(self)
+    }
+
+    /// Starts the command.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn(mut self) -> Result<Running> {
+        let (lifeline, ours) = std::io::pipe().context("cannot make a lifeline")?;
+        let child = self.0.stdin(Stdio::from(OwnedFd::from(lifeline))).spawn();
+        Ok(Running { child: child.context("cannot start a contained step")?, lifeline: Some(ours) })
+    }
+}
+
+/// A contained command that was started. Dropping it ends everything in it.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    lifeline: Option<PipeWriter>,
+}
+
+impl Running {
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        self.child.wait().context("cannot wait for a contained step")
+    }
+
+    /// Ends the command and whatever it started, and waits until all of it is gone.
+    pub fn kill(&mut self) {
+        drop(self.lifeline.take());
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Serves `__contain`: stays outside of the PID namespace, and passes on its end.
+pub(super) fn serve(args: &[OsString]) -> Result<i32> {
+    let [ids, program, args @ ..] = args else { anyhow::bail!("usage: {CONTAIN} IDS PROGRAM …") };
+    // Ctrl-C is for the process that started us alone.
+    setsid().context("cannot start a session")?;
+    let ids = ids.to_string_lossy();
+    let apart = ids != "none";
+    if apart {
+        enter(Namespaces::Step, Ids::named(&ids)?)?;
+    }
+    let own = getpid();
+    let ForkResult::Parent { child } = fork()? else {
+        let code = init(own, apart, program, args).unwrap_or_else(|error| {
+            eprintln!("{error:#}");
+            FAILED
+        });
+        std::process::exit(code);
+    };
+    let mut status = 0;
+    // SAFETY: `status` is a valid place for waitpid(2) to write to.
+    unsafe { nix::libc::waitpid(child.as_raw(), &mut status, 0) };
+    Ok(ExitStatus::from_raw(status).code().unwrap_or(FAILED))
+}
+
+/// PID 1: ends when the command ends or the lifeline breaks. An exit code above 128 stands for a
+/// signal, as in a shell.
+fn init(outside: Pid, apart: bool, program: &OsStr, args: &[OsString]) -> Result<i32> {
+    die_with_parent(outside)?;
+    if apart {
+        mount_proc();
+    } else {
+        // Without a namespace, orphans at least come to us and not to the host's init.
+        nix::sys::prctl::set_child_subreaper(true).context("cannot adopt orphans")?;
+    }
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    mask.thread_block().context("cannot block SIGCHLD")?;
+    let ended =
+        SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK).context("cannot wait for SIGCHLD")?;
+    let main = match fork()? {
+        ForkResult::Parent { child } => child,
+        ForkResult::Child => {
+            unblock_signals();
+            if !apart {
+                let _ = setsid();
+            }
+            let error = Command::new(program).args(args).stdin(Stdio::null()).exec();
+            eprintln!("cannot start {}: {error}", program.to_string_lossy());
+            std::process::exit(127);
+        }
+    };
+    let stdin = std::io::stdin();
+    loop {
+        let mut fds = [
+            PollFd::new(stdin.as_fd(), PollFlags::POLLIN),
+            PollFd::new(ended.as_fd(), PollFlags::POLLIN),
+        ];
+        let _ = poll(&mut fds, PollTimeout::NONE);
+        let broken = fds[0].revents().is_some_and(|events| !events.is_empty());
+        let _ = ended.read_signal();
+        let mut end = broken.then_some(FAILED);
+        while let Some((pid, status)) = reap() {
+            if pid == main {
+                let status = ExitStatus::from_raw(status);
+                end = Some(status.code().unwrap_or(128 + status.signal().unwrap_or(0)));
+            }
+        }
+        if let Some(code) = end {
+            if !apart {
+                let _ = kill(Pid::from_raw(-main.as_raw()), Signal::SIGKILL);
+            }
+            return Ok(code);
+        }
+    }
+}

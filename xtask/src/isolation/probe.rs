@@ -1,0 +1,90 @@
+//! What a host grants, found by trying it in a child: on some hosts unshare(2) succeeds and
+//! everything after it is denied.
+
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use nix::mount::{MsFlags, mount};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::ForkResult;
+
+use super::{Ids, Isolation, Means, Namespaces, PROBE, enter, fork};
+
+pub(super) const NAMESPACES: &str = "namespaces";
+
+/// Something that a run needs of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facility {
+    /// Its name: `namespaces`, `tmpfs`, `loopback` or `tap`.
+    pub name: String,
+    /// Why it is not to be had.
+    pub result: Result<(), String>,
+}
+
+/// Starts the child that tries, and reads what it says.
+pub(super) fn ask(exe: &Path) -> Result<Vec<Facility>> {
+    let isolation = Isolation { exe: exe.to_owned(), means: Means::None, facilities: Vec::new() };
+    let output = isolation
+        .hidden(PROBE)
+        .output()
+        .with_context(|| format!("cannot start {}", exe.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.lines().filter_map(parse).collect())
+}
+
+fn parse(line: &str) -> Option<Facility> {
+    let (name, error) = line.split_once('\t')?;
+    let result = if error.is_empty() { Ok(()) } else { Err(error.into()) };
+    Some(Facility { name: name.into(), result })
+}
+
+fn say(name: &str, result: Result<()>) {
+    let error = result.err().map_or_else(String::new, |error| format!("{error:#}"));
+    println!("{name}\t{}", error.replace('\n', " "));
+}
+
+/// Serves `__probe`: one line for each facility, `NAME TAB ERROR`.
+pub(super) fn serve() -> Result<i32> {
+    let entered = enter(Namespaces::Run, Ids::Root);
+    let refused = entered.is_err();
+    say(NAMESPACES, entered);
+    if refused {
+        return Ok(0);
+    }
+    // The PID namespace has no init until there is a child: what follows runs as one.
+    match fork()? {
+        ForkResult::Parent { child } => match waitpid(child, None) {
+            Ok(WaitStatus::Exited(_, code)) => Ok(code),
+            other => anyhow::bail!("the probe ended with {other:?}"),
+        },
+        ForkResult::Child => {
+            say("tmpfs", try_tmpfs());
+            say(
+                "loopback",
+                guest_agent::interface::bring_up("lo").context("cannot bring the loopback up"),
+            );
+            say("tap", try_tap());
+            std::process::exit(0);
+        }
+    }
+}
+
+fn try_tmpfs() -> Result<()> {
+    mount(Some("probe"), crate::stage::DIR, Some("tmpfs"), MsFlags::empty(), None::<&str>)
+        .with_context(|| format!("cannot mount a tmpfs on {}", crate::stage::DIR))
+}
+
+fn try_tap() -> Result<()> {
+    let tun = File::options()
+        .read(true)
+        .write(true)
+        .open(crate::stage::TUN)
+        .with_context(|| format!("cannot open {}", crate::stage::TUN))?;
+    let mut request = guest_agent::interface::request("probe");
+    request.ifr_ifru.ifru_flags = (nix::libc::IFF_TAP | nix::libc::IFF_NO_PI) as i16;
+    // SAFETY: the request is a whole `ifreq`, and outlives the call.
+    let done = unsafe { nix::libc::ioctl(tun.as_raw_fd(), nix::libc::TUNSETIFF, &request) };
+    nix::errno::Errno::result(done).map(drop).context("cannot make a tap")
+}

@@ -1,0 +1,273 @@
+//! The stage of a run: namespaces of its own, with a link and a keeper for each guest.
+//!
+//! ```text
+//! xtask    the host's namespaces; all logic
+//!  └ S0    this executable, `__stage`: unshares, forks S1, waits
+//!     └ S1 PID 1 of the run: no threads, no logic; serves one socket, its standard input
+//!        └ keeper   PID 1 of one guest's own PID namespace: forks UML, waits, says how it ended
+//!           └ UML
+//! ```
+//!
+//! UML must not be PID 1 of its namespace: the kernel drops default-action signals to a
+//! namespace's init, so that `abort()` would never end and a panicked guest would spin for ever
+//! (pid_namespaces(7)). When we die, however we die, S1 reads end-of-file and dies too; the kernel
+//! then ends every keeper and guest, and namespaces, taps and the tmpfs go with them.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read as _;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, connect, listen, setsockopt,
+    socketpair, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike as _};
+
+use crate::isolation::{Isolation, Means, STAGE};
+
+mod channel;
+mod keeper;
+mod link;
+mod serve;
+
+use channel::{Reply, Request};
+pub use link::Link;
+pub(crate) use serve::serve;
+
+/// Where S1 mounts the run's private tmpfs: guest memory, COWs, `uml_dir`.
+///
+/// It exists on every host, holds nobody's files, which a mount would hide from the guests, and is
+/// short: the path of mconsole's socket must fit a `sockaddr_un`.
+pub const DIR: &str = "/sys";
+
+/// The device that taps are made with.
+pub const TUN: &str = "/dev/net/tun";
+
+/// What a run needs of its stage.
+#[derive(Debug, Clone)]
+pub struct StageOptions {
+    /// An upper bound for guest memory and COWs together, in bytes.
+    pub size: u64,
+}
+
+/// A command for a guest's keeper.
+#[derive(Debug)]
+pub struct GuestCommand {
+    /// The kernel binary and its arguments.
+    pub argv: Vec<OsString>,
+    /// The host CPU that the guest is pinned to: its several host threads run one at a time.
+    pub cpu: Option<u16>,
+    /// Where standard output and standard error go.
+    pub console: OwnedFd,
+}
+
+/// The stage of a run. Dropping it ends everything on it.
+#[derive(Debug)]
+pub struct Stage {
+    socket: Mutex<Option<OwnedFd>>,
+    child: Child,
+    guests: AtomicU16,
+}
+
+impl Stage {
+    /// Sets the stage. Call this on the main thread: a parent-death signal follows the thread that
+    /// forked (PR_SET_PDEATHSIG in prctl(2)).
+    ///
+    /// # Errors
+    /// When this host grants no namespaces; the error says what was refused.
+    pub fn start(isolation: &Isolation, options: &StageOptions) -> Result<Self> {
+        if *isolation.means() == Means::None {
+            let refused = isolation.facilities().iter().find_map(|f| f.result.clone().err());
+            bail!(
+                "guests cannot run on this host: {}; `cargo xtask doctor` says more",
+                refused.unwrap_or_else(|| "namespaces are not granted".into())
+            );
+        }
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+                .context("cannot make a socket for the stage")?;
+        let child = isolation
+            .hidden(STAGE)
+            .arg(options.size.to_string())
+            .stdin(Stdio::from(theirs))
+            .spawn()
+            .context("cannot start the stage")?;
+        let stage = Self { socket: Mutex::new(Some(ours)), child, guests: AtomicU16::new(0) };
+        stage.expect_reply().context("cannot set the stage")?;
+        Ok(stage)
+    }
+
+    /// Adds a link for one more guest.
+    ///
+    /// # Errors
+    /// When the tap cannot be made.
+    pub fn add_link(&self) -> Result<Link> {
+        let link = Link::numbered(self.guests.fetch_add(1, Ordering::Relaxed))?;
+        self.ask(&Request::AddLink { index: link.index() }, &[])
+            .context("cannot make a link for a guest")?;
+        Ok(link)
+    }
+
+    /// Makes a file of the host visible to guests under a short name, whoever may read the folders
+    /// above it. Returns its path on the stage.
+    ///
+    /// # Errors
+    /// When it cannot be mounted.
+    pub fn expose(&self, path: &Path, name: &str) -> Result<PathBuf> {
+        let request = Request::Expose { path: path.to_owned(), name: name.into() };
+        self.ask(&request, &[])
+            .with_context(|| format!("cannot show {} to guests", path.display()))?;
+        Ok(Path::new(DIR).join(name))
+    }
+
+    /// Starts a guest with a keeper of its own.
+    ///
+    /// # Errors
+    /// When the keeper cannot be started.
+    pub fn spawn(&self, link: &Link, command: &GuestCommand) -> Result<GuestProcess<'_>> {
+        let (status, theirs) = std::io::pipe().context("cannot make a pipe")?;
+        let request =
+            Request::Spawn { argv: command.argv.clone(), cpu: command.cpu, index: link.index() };
+        let fds = [command.console.as_fd(), theirs.as_fd()];
+        let (id, _) = self.ask(&request, &fds).context("cannot start a guest")?;
+        Ok(GuestProcess { stage: self, id, status: File::from(OwnedFd::from(status)) })
+    }
+
+    /// Connects to an address on the stage. The socket is made there and stays there, so that the
+    /// stream works like any other.
+    ///
+    /// # Errors
+    /// When nobody answers within `timeout`.
+    pub fn connect(&self, address: SocketAddrV4, timeout: Duration) -> Result<TcpStream> {
+        let socket = self.socket()?;
+        // connect(2) honours the send timeout (socket(7)).
+        let limit = TimeVal::milliseconds(i64::try_from(timeout.as_millis())?.max(1));
+        setsockopt(&socket, sockopt::SendTimeout, &limit).context("cannot limit a connect")?;
+        connect(socket.as_raw_fd(), &SockaddrIn::from(address))
+            .with_context(|| format!("cannot connect to {address}"))?;
+        setsockopt(&socket, sockopt::SendTimeout, &TimeVal::zero())
+            .context("cannot lift the limit of a connect")?;
+        Ok(TcpStream::from(socket))
+    }
+
+    /// Listens on the host end of a link.
+    ///
+    /// # Errors
+    /// When the address is not of this stage, or its port is taken.
+    pub fn listen(&self, host: Ipv4Addr, port: u16) -> Result<TcpListener> {
+        let socket = self.socket()?;
+        let address = SocketAddrV4::new(host, port);
+        bind(socket.as_raw_fd(), &SockaddrIn::from(address))
+            .and_then(|()| listen(&socket, Backlog::MAXCONN))
+            .with_context(|| format!("cannot listen on {address}"))?;
+        Ok(TcpListener::from(socket))
+    }
+
+    /// Ends everything on the stage, and waits until it is gone.
+    ///
+    /// # Errors
+    /// When the stage cannot be waited for.
+    pub fn shutdown(mut self) -> Result<()> {
+        self.end().context("cannot wait for the end of the stage")
+    }
+
+    fn end(&mut self) -> std::io::Result<()> {
+        drop(self.socket.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        self.child.wait().map(drop)
+    }
+
+    fn socket(&self) -> Result<OwnedFd> {
+        let (_, fds) = self.ask(&Request::Socket, &[]).context("cannot make a socket")?;
+        fds.into_iter().next().context("the stage sent no socket")
+    }
+
+    fn ask(
+        &self,
+        request: &Request,
+        fds: &[std::os::fd::BorrowedFd<'_>],
+    ) -> Result<(i32, Vec<OwnedFd>)> {
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = socket.as_ref().context("the stage is gone")?;
+        channel::send(socket.as_fd(), request, fds).context("the stage does not listen")?;
+        Self::reply(socket)
+    }
+
+    fn expect_reply(&self) -> Result<()> {
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        Self::reply(socket.as_ref().context("the stage is gone")?).map(drop)
+    }
+
+    fn reply(socket: &OwnedFd) -> Result<(i32, Vec<OwnedFd>)> {
+        match channel::receive(socket.as_fd())? {
+            Some((Reply::Done { id }, fds)) => Ok((id, fds)),
+            Some((Reply::Failed { why }, _)) => bail!(why),
+            None => bail!("the stage ended"),
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
+}
+
+/// A guest's process, as its keeper sees it. Dropping it ends the guest.
+#[derive(Debug)]
+pub struct GuestProcess<'a> {
+    stage: &'a Stage,
+    id: i32,
+    status: File,
+}
+
+impl GuestProcess<'_> {
+    /// What tells how the guest ended; for a thread that waits for it.
+    ///
+    /// # Errors
+    /// When the pipe cannot be duplicated.
+    pub fn status(&self) -> Result<GuestStatus> {
+        Ok(GuestStatus(self.status.try_clone().context("cannot duplicate a pipe")?))
+    }
+
+    /// Ends the guest and all of its helper processes at once.
+    pub fn kill(&self) {
+        let _ = self.stage.ask(&Request::Kill { id: self.id }, &[]);
+    }
+}
+
+impl Drop for GuestProcess<'_> {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The pipe that a keeper writes the guest's end to.
+#[derive(Debug)]
+pub struct GuestStatus(File);
+
+impl GuestStatus {
+    /// Waits for the guest's end: its status, or nothing if its keeper was killed.
+    ///
+    /// # Errors
+    /// When the pipe breaks in the middle of a status.
+    pub fn wait(mut self) -> Result<Option<ExitStatus>> {
+        let mut bytes = Vec::new();
+        self.0.read_to_end(&mut bytes).context("cannot read a guest's status")?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        ensure!(bytes.len() == 4, "a guest's status has {} bytes", bytes.len());
+        let mut raw = [0; 4];
+        raw.copy_from_slice(&bytes);
+        Ok(Some(ExitStatus::from_raw(i32::from_ne_bytes(raw))))
+    }
+}

@@ -1,0 +1,89 @@
+//! The link of one guest: a tap, and an address for each of its ends.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Result, ensure};
+
+/// The network that links are cut from. It exists on the stage only, so that it never collides
+/// with a network of the host.
+const NETWORK: u32 = u32::from_be_bytes([10, 85, 0, 0]);
+
+/// Each link is a /30: the network, the host end, the guest, the broadcast address.
+const PREFIX: u8 = 30;
+
+/// How many links the network has room for.
+const ROOM: u16 = 1 << (PREFIX - 16);
+
+/// A guest's link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    index: u16,
+}
+
+impl Link {
+    pub(super) fn numbered(index: u16) -> Result<Self> {
+        ensure!(index < ROOM, "a run has room for {ROOM} links, and this is one more");
+        Ok(Self { index })
+    }
+
+    pub(super) fn index(&self) -> u16 {
+        self.index
+    }
+
+    /// The tap's name.
+    pub fn tap(&self) -> String {
+        format!("tap{}", self.index)
+    }
+
+    /// The address of the host end.
+    pub fn host(&self) -> Ipv4Addr {
+        self.address(1)
+    }
+
+    /// The guest's address.
+    pub fn guest(&self) -> Ipv4Addr {
+        self.address(2)
+    }
+
+    /// The netmask of both.
+    pub fn netmask(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::MAX << (32 - PREFIX))
+    }
+
+    /// The host end with its prefix length, as `ip address add` takes it.
+    pub fn host_with_prefix(&self) -> String {
+        format!("{}/{PREFIX}", self.host())
+    }
+
+    /// The guest's hardware address: locally administered, the same at every boot.
+    pub fn mac(&self) -> String {
+        let [high, low] = self.index.to_be_bytes();
+        format!("02:00:0a:55:{high:02x}:{low:02x}")
+    }
+
+    /// The guest's own folder on the stage.
+    pub fn dir(&self) -> String {
+        format!("{}/{}", super::DIR, self.index)
+    }
+
+    fn address(&self, offset: u32) -> Ipv4Addr {
+        Ipv4Addr::from(NETWORK + u32::from(self.index) * 4 + offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_do_not_overlap_and_stay_in_the_network() {
+        let first = Link::numbered(0).unwrap();
+        assert_eq!(first.host().to_string(), "10.85.0.1");
+        assert_eq!(first.guest().to_string(), "10.85.0.2");
+        assert_eq!(first.netmask().to_string(), "255.255.255.252");
+        let last = Link::numbered(ROOM - 1).unwrap();
+        assert_eq!(last.guest().to_string(), "10.85.255.254");
+        assert_ne!(first.mac(), last.mac());
+        assert!(Link::numbered(ROOM).is_err());
+    }
+}
