@@ -12,7 +12,7 @@ static REQUESTS: AtomicU32 = AtomicU32::new(0);
 pub struct Interrupted;
 
 /// Exit code of an interrupted run: 128 + SIGINT, as shells give it.
-pub const EXIT_CODE: i32 = 130;
+pub const EXIT_CODE: u8 = 130;
 
 /// Starts to listen for SIGINT, SIGTERM and SIGHUP.
 ///
@@ -22,7 +22,7 @@ pub fn install() -> Result<()> {
     ctrlc::set_handler(|| {
         if REQUESTS.fetch_add(1, Ordering::SeqCst) > 0 {
             // Everything that we started dies with us: each child holds a lifeline to this process.
-            std::process::exit(EXIT_CODE);
+            std::process::exit(EXIT_CODE.into());
         }
     })
     .context("cannot install the handler for Ctrl-C")

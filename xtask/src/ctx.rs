@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use anyhow::{Context as _, Result};
 
 use crate::config::Config;
+use crate::isolation::Isolation;
 use crate::layout::Layout;
 use crate::runs::RunFolder;
 use crate::store::Store;
@@ -44,6 +45,7 @@ pub struct Ctx {
     pub store: Store,
     /// The workspace's packages as cargo sees them.
     pub metadata: cargo_metadata::Metadata,
+    isolation: OnceLock<Isolation>,
     run: OnceLock<RunFolder>,
 }
 
@@ -67,7 +69,29 @@ impl Ctx {
         let config = Config::from_metadata(&metadata.workspace_metadata)?;
         let store = Store::open(layout.store())?;
         let ui = Ui::new(options.verbosity);
-        Ok(Self { layout, config, options, ui, store, metadata, run: OnceLock::new() })
+        Ok(Self {
+            layout,
+            config,
+            options,
+            ui,
+            store,
+            metadata,
+            isolation: OnceLock::new(),
+            run: OnceLock::new(),
+        })
+    }
+
+    /// What sets our processes apart on this host; tried when it is first asked for.
+    ///
+    /// # Errors
+    /// When it cannot be tried.
+    pub fn isolation(&self) -> Result<&Isolation> {
+        if let Some(isolation) = self.isolation.get() {
+            return Ok(isolation);
+        }
+        let exe = std::env::current_exe().context("cannot find our own executable")?;
+        let isolation = Isolation::find(&exe)?;
+        Ok(self.isolation.get_or_init(|| isolation))
     }
 
     /// The folder of this run; made when it is first asked for.

@@ -1,6 +1,11 @@
 //! The command line of `cargo xtask`.
 
-fn main() {
+use std::process::ExitCode;
+
+mod cli;
+
+fn main() -> ExitCode {
     // What this serves unshares, and must have no threads: it comes before everything else.
     xtask::isolation::hidden_entry();
+    cli::main()
 }

@@ -4,16 +4,24 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, PipeReader, Write as _};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
+use nix::poll::{PollFd, PollFlags, poll};
 
+use crate::cancel;
 use crate::ctx::Ctx;
+use crate::isolation::{Contained, Ids};
 
 /// How many of the log's last lines a failure shows.
 const TAIL: usize = 25;
+
+/// How long a silent command may go on before we look whether the user asked us to stop, in
+/// milliseconds.
+const CANCEL_PERIOD: u8 = 100;
 
 /// A command of a step.
 #[derive(Debug, Clone)]
@@ -22,13 +30,14 @@ pub struct Cmd {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     dir: Option<PathBuf>,
+    ids: Ids,
 }
 
 impl Cmd {
     /// The command that runs `program`, found through `PATH`.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         let program = program.as_ref().to_owned();
-        Self { program, args: Vec::new(), env: Vec::new(), dir: None }
+        Self { program, args: Vec::new(), env: Vec::new(), dir: None, ids: Ids::Own }
     }
 
     /// Adds an argument.
@@ -52,6 +61,13 @@ impl Cmd {
         self
     }
 
+    /// Says whose ids the command sees; its own without this.
+    #[must_use]
+    pub fn ids(mut self, ids: Ids) -> Self {
+        self.ids = ids;
+        self
+    }
+
     /// Sets the working directory.
     #[must_use]
     pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
@@ -60,7 +76,7 @@ impl Cmd {
     }
 }
 
-/// As one would type it into a shell.
+/// As one would type it into a shell, where it runs without the namespaces.
 impl fmt::Display for Cmd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let quoted = |word: &OsStr| {
@@ -129,26 +145,50 @@ impl<'a> Step<'a> {
     pub fn run_watched(&self, cmd: &Cmd, mut watch: impl FnMut(&str)) -> Result<()> {
         self.ctx.ui.detail(&format!("$ {cmd}"));
         self.note(&format!("$ {cmd}"))?;
-        let mut expression = duct::cmd(&cmd.program, &cmd.args).stdin_null().stderr_to_stdout();
+        let (output, theirs) = std::io::pipe().context("cannot make a pipe")?;
+        let mut contained =
+            Contained::new(self.ctx.isolation()?, cmd.ids, &cmd.program).args(&cmd.args);
         for (name, value) in &cmd.env {
-            expression = expression.env(name, value);
+            contained = contained.env(name, value);
         }
         if let Some(dir) = &cmd.dir {
-            expression = expression.dir(dir);
+            contained = contained.dir(dir);
         }
-        let reader = expression.reader().with_context(|| format!("cannot start `{cmd}`"))?;
-        let mut lines = BufReader::new(&reader);
+        let mut running = contained.output_to(theirs.into())?.spawn()?;
+        self.copy_output(output, &mut watch)?;
+        match running.wait()?.code() {
+            Some(0) => Ok(()),
+            Some(code) if code > 128 => Err(self.failed(cmd, &format!("signal {}", code - 128))),
+            Some(code) => Err(self.failed(cmd, &format!("exit code {code}"))),
+            None => Err(self.failed(cmd, "killed")),
+        }
+    }
+
+    /// Copies output to the log until its end, or until the user asks us to stop.
+    fn copy_output(&self, output: PipeReader, watch: &mut impl FnMut(&str)) -> Result<()> {
+        let mut lines = BufReader::new(output);
         let mut line = Vec::new();
-        while lines.read_until(b'\n', &mut line).map_err(|error| self.failed(cmd, &error))? > 0 {
+        loop {
+            let mut fds = [PollFd::new(lines.get_ref().as_fd(), PollFlags::POLLIN)];
+            if lines.buffer().is_empty() && poll(&mut fds, CANCEL_PERIOD) == Ok(0) {
+                cancel::check()?;
+                continue;
+            }
+            if lines.read_until(b'\n', &mut line).context("cannot read the output of a command")?
+                == 0
+            {
+                return Ok(());
+            }
+            cancel::check()?;
             (&self.log).write_all(&line).context("cannot write the step's log")?;
             watch(String::from_utf8_lossy(&line).trim_end());
             line.clear();
-            if let Err(interrupted) = crate::cancel::check() {
-                reader.kill().context("cannot stop a command")?;
-                return Err(interrupted.into());
-            }
         }
-        Ok(())
+    }
+
+    /// Shows a moving line about what the step is doing.
+    pub fn progress(&self) -> impl Fn(&str) {
+        |what| self.ctx.ui.status(&format!("{}: {what}", self.name))
     }
 
     /// Ends the step with a line about what came of it.
@@ -166,13 +206,13 @@ impl<'a> Step<'a> {
             .with_context(|| format!("cannot write {}", self.log_path.display()))
     }
 
-    fn failed(&self, cmd: &Cmd, error: &std::io::Error) -> anyhow::Error {
+    fn failed(&self, cmd: &Cmd, how: &str) -> anyhow::Error {
         let text = std::fs::read(&self.log_path).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
         let tail = lines[lines.len().saturating_sub(TAIL)..].join("\n    ");
         anyhow!(
-            "{} failed: {error}\n  the command, to run it by hand:\n    {cmd}\n  the end of {}:\n    {tail}",
+            "{} failed: {how}\n  the command, to run it by hand:\n    {cmd}\n  the end of {}:\n    {tail}",
             self.name,
             self.log_path.display()
         )

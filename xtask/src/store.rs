@@ -84,6 +84,20 @@ impl Entry {
     }
 }
 
+/// A temporary folder in the store; it goes when this is dropped.
+#[derive(Debug)]
+pub struct Scratch {
+    dir: tempfile::TempDir,
+    _lock: File,
+}
+
+impl Scratch {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
 /// The store.
 #[derive(Debug)]
 pub struct Store {
@@ -173,6 +187,27 @@ impl Store {
         }
     }
 
+    /// A temporary folder for work whose recipe is known only when it is done; nobody else works on
+    /// the same `request` meanwhile.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn scratch(&self, kind: Kind, request: &impl Serialize) -> Result<Scratch> {
+        let name = format!("{}-{}-request", kind.name(), Key::of(request)?.0);
+        let lock = self.open_lock(&name)?;
+        wait_for(|| lock.try_lock())?;
+        let dir = self.temporary(&name)?;
+        Ok(Scratch { dir, _lock: lock })
+    }
+
+    /// A temporary folder that a later run removes once the lock called `lock` is free.
+    fn temporary(&self, lock: &str) -> Result<tempfile::TempDir> {
+        tempfile::Builder::new()
+            .prefix(&format!("{lock}."))
+            .tempdir_in(self.dir.join("tmp"))
+            .with_context(|| format!("cannot make a temporary folder in {}", self.dir.display()))
+    }
+
     fn build(
         &self,
         kind: Kind,
@@ -182,10 +217,7 @@ impl Store {
     ) -> Result<()> {
         let entry = self.entry_dir(kind, key);
         remove_tree(&entry)?;
-        let temporary = tempfile::Builder::new()
-            .prefix(&format!("{}-{}.", kind.name(), key.0))
-            .tempdir_in(self.dir.join("tmp"))
-            .with_context(|| format!("cannot make a temporary folder in {}", self.dir.display()))?;
+        let temporary = self.temporary(&format!("{}-{}", kind.name(), key.0))?;
         build(temporary.path())?;
         Stamp::take(temporary.path(), recipe)?.seal(temporary.path())?;
         if let Some(parent) = entry.parent() {

@@ -41,6 +41,11 @@ impl Ui {
         Self { verbosity, terminal, state }
     }
 
+    /// Whether every command is said.
+    pub fn is_verbose(&self) -> bool {
+        self.verbosity >= Verbosity::Verbose
+    }
+
     /// A line about what was done.
     pub fn say(&self, line: &str) {
         if self.verbosity >= Verbosity::Normal {
@@ -50,7 +55,7 @@ impl Ui {
 
     /// A line that only a curious user wants.
     pub fn detail(&self, line: &str) {
-        if self.verbosity >= Verbosity::Verbose {
+        if self.is_verbose() {
             self.line(line);
         }
     }
