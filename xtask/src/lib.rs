@@ -5,9 +5,12 @@
 pub mod cancel;
 pub mod config;
 pub mod ctx;
+pub mod guest;
 pub mod isolation;
+pub mod kernel;
 pub mod layout;
 pub mod lockfile;
+pub mod report;
 pub mod rootfs;
 pub mod runs;
 pub mod stage;

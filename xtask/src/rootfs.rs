@@ -10,4 +10,4 @@ mod manifest;
 mod tree;
 
 pub use bootstrap::{Rootfs, bootstrap};
-pub use image::{Image, build};
+pub use image::{AGENT, Image, build};

@@ -1,0 +1,17 @@
+//! A guest: booted on a stage, judged by its own words, never waited for without a deadline.
+//!
+//! Everything that happens to a guest (a console line, a message, its end, a deadline) is an event
+//! in one channel. [`machine`] decides, purely, what it means; the driver does what it says.
+
+mod boot;
+mod calibration;
+mod command_line;
+mod console;
+mod driver;
+pub mod machine;
+pub mod peer;
+
+pub use boot::{BootFailed, Spec, boot};
+pub use calibration::Calibration;
+pub use command_line::{CommandLine, Transport};
+pub use driver::{Guest, Program};

@@ -1,0 +1,209 @@
+//! Booting a guest, up to the agent's greeting.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, PipeReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::calibration::Calibration;
+use super::command_line::{ByHand, CommandLine};
+use super::driver::Guest;
+use super::machine::{Event, Limits};
+use crate::config::Memory;
+use crate::guest::Transport;
+use crate::stage::{GuestCommand, GuestStatus, Link, Stage};
+
+/// Room for events that the driver has not looked at yet: a guest that floods its console waits.
+const EVENTS: usize = 4096;
+
+/// The longest console line that is kept in one piece, in bytes.
+const LONGEST_LINE: usize = 16 << 10;
+
+/// What a guest is made of.
+#[derive(Debug)]
+pub struct Spec<'a> {
+    /// Its name in the run folder.
+    pub name: &'a str,
+    /// The kernel binary on the host, and as the stage shows it.
+    pub kernel: (&'a PathBuf, &'a Path),
+    /// The image on the host, and as the stage shows it.
+    pub image: (&'a PathBuf, &'a Path),
+    /// Memory of the guest.
+    pub memory: Memory,
+    /// How it reaches its link.
+    pub transport: Transport,
+    /// The program that becomes PID 1.
+    pub init: &'a str,
+    /// Arguments that this kernel's era has.
+    pub era: &'a [&'a str],
+    /// The nonce of the run.
+    pub nonce: &'a str,
+    /// The host CPU that it is pinned to.
+    pub cpu: Option<u16>,
+    /// How long it may take to become ready.
+    pub boot_timeout: Duration,
+    /// Where its console goes.
+    pub console_log: PathBuf,
+}
+
+/// A guest that did not come up: its state, its command line, and what it said.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the guest {name} {end}\n  to boot it by hand:\n    {by_hand}\n  as it was booted:\n    {argv}\n  \
+     the end of its console, {}:\n    {}", console_log.display(), tail.join("\n    ")
+)]
+pub struct BootFailed {
+    name: String,
+    end: String,
+    by_hand: String,
+    argv: String,
+    console_log: PathBuf,
+    tail: Vec<String>,
+}
+
+/// Boots a guest and waits until its agent has greeted us.
+///
+/// # Errors
+/// [`BootFailed`] when it does not come up; others when it cannot be started.
+pub fn boot<'a>(
+    stage: &'a Stage,
+    spec: &Spec<'_>,
+    calibration: &mut Calibration,
+) -> Result<Guest<'a>> {
+    let link = stage.add_link()?;
+    let line = CommandLine {
+        kernel: spec.kernel.1,
+        image: spec.image.1,
+        memory: spec.memory,
+        link: &link,
+        transport: spec.transport,
+        init: spec.init,
+        nonce: spec.nonce,
+        lpj: calibration.lpj(),
+        era: spec.era,
+    };
+    let argv = line.argv();
+    let pasteable: Vec<String> =
+        argv.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let (console, theirs) = std::io::pipe().context("cannot make a console")?;
+    let log = File::create(&spec.console_log)
+        .with_context(|| format!("cannot make {}", spec.console_log.display()))?;
+    let process =
+        stage.spawn(&link, &GuestCommand { argv, cpu: spec.cpu, console: theirs.into() })?;
+    let (events, inbox) = sync_channel(EVENTS);
+    watch_console(console, log, events.clone());
+    watch_status(process.status()?, events.clone());
+    let limits = Limits {
+        boot: spec.boot_timeout,
+        connect: Duration::from_secs(15),
+        power_off: Duration::from_secs(15),
+        grace: Duration::from_secs(2),
+        marker: Duration::from_secs(10),
+    };
+    let mut guest = Guest::new(spec, stage, link.clone(), process, (events, inbox), limits);
+    match guest.come_up(calibration)? {
+        None => Ok(guest),
+        Some(end) => Err(failed(spec, &line, &pasteable, end.to_string()).into()),
+    }
+}
+
+fn failed(spec: &Spec<'_>, line: &CommandLine<'_>, argv: &[String], end: String) -> BootFailed {
+    let by_hand = ByHand { kernel: spec.kernel.0, image: spec.image.0, line }.to_string();
+    let text = fs::read(&spec.console_log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    let tail = &lines[lines.len().saturating_sub(25)..];
+    BootFailed {
+        name: spec.name.into(),
+        end,
+        by_hand,
+        argv: shlex::try_join(argv.iter().map(String::as_str)).unwrap_or_default(),
+        console_log: spec.console_log.clone(),
+        tail: tail.iter().map(|line| crate::report::plain(line)).collect(),
+    }
+}
+
+/// Copies the console to its file and tells of every line. When nobody listens any more it still
+/// reads on: a guest must never wait for its console.
+fn watch_console(console: PipeReader, mut log: File, events: SyncSender<Event>) {
+    std::thread::spawn(move || {
+        let mut console = BufReader::with_capacity(64 << 10, console);
+        let mut line = Vec::new();
+        while let Ok(bytes) = console.fill_buf() {
+            if bytes.is_empty() {
+                break;
+            }
+            // A file that cannot be written costs the log, not the verdict.
+            let _ = log.write_all(bytes);
+            for &byte in bytes {
+                if byte == b'\n' || line.len() >= LONGEST_LINE {
+                    tell_line(&mut line, &events);
+                }
+                if byte != b'\n' && byte != b'\r' {
+                    line.push(byte);
+                }
+            }
+            let count = bytes.len();
+            console.consume(count);
+        }
+        if !line.is_empty() {
+            tell_line(&mut line, &events);
+        }
+        let _ = events.send(Event::ConsoleClosed);
+    });
+}
+
+fn tell_line(line: &mut Vec<u8>, events: &SyncSender<Event>) {
+    let text = String::from_utf8_lossy(line).into_owned();
+    line.clear();
+    let _ = events.send(Event::Line(text));
+}
+
+fn watch_status(status: GuestStatus, events: SyncSender<Event>) {
+    std::thread::spawn(move || {
+        let _ = events.send(Event::Exited(status.wait().ok().flatten()));
+    });
+}
+
+/// Connects to the agent and reads its messages in a thread.
+pub(super) fn connect(
+    stage: &Stage,
+    link: &Link,
+    port: u16,
+    events: &SyncSender<Event>,
+    timeout: Duration,
+) -> Result<std::net::TcpStream> {
+    use guest_agent::wire::{ToHost, greet, receive};
+    let address = std::net::SocketAddrV4::new(link.guest(), port);
+    let mut stream = stage.connect(address, timeout)?;
+    stream
+        .set_nodelay(true)
+        .and_then(|()| stream.set_read_timeout(Some(timeout)))
+        .and_then(|()| stream.set_write_timeout(Some(Duration::from_secs(30))))
+        .context("cannot set up the connection")?;
+    greet(&mut stream)?;
+    match receive(&mut stream)? {
+        Some(ToHost::Hello { .. }) => {}
+        other => anyhow::bail!("the agent began with {other:?}"),
+    }
+    stream.set_read_timeout(None).context("cannot set up the connection")?;
+    let mut reader = BufReader::new(stream.try_clone().context("cannot share the connection")?);
+    let events = events.clone();
+    std::thread::spawn(move || {
+        loop {
+            let event = match receive(&mut reader) {
+                Ok(Some(message)) => Event::Message(message),
+                Ok(None) => Event::Disconnected("the agent closed it".into()),
+                Err(error) => Event::Disconnected(error.to_string()),
+            };
+            let over = matches!(event, Event::Disconnected(_));
+            if events.send(event).is_err() || over {
+                return;
+            }
+        }
+    });
+    Ok(stream)
+}

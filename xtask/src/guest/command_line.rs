@@ -1,0 +1,130 @@
+//! The command line of a guest.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::config::Memory;
+use crate::stage::Link;
+
+/// How a guest's control link reaches the tap; which one, the kernel's configuration decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// The vector driver, `vec0` in the guest.
+    Vector,
+    /// The driver of old kernels, `eth0` in the guest.
+    Tuntap,
+}
+
+impl Transport {
+    /// The interface's name in the guest.
+    pub fn interface(self) -> &'static str {
+        match self {
+            Transport::Vector => "vec0",
+            Transport::Tuntap => "eth0",
+        }
+    }
+
+    fn argument(self, link: &Link) -> String {
+        let (tap, mac) = (link.tap(), link.mac());
+        match self {
+            // Without `gro=1` the first bulk transfer stalls for ever.
+            Transport::Vector => {
+                format!("vec0:transport=tap,ifname={tap},depth=128,gro=1,mac={mac}")
+            }
+            Transport::Tuntap => format!("eth0=tuntap,{tap},{mac}"),
+        }
+    }
+}
+
+/// What a guest's command line is made of.
+#[derive(Debug, Clone)]
+pub struct CommandLine<'a> {
+    /// The kernel binary, as the stage shows it.
+    pub kernel: &'a Path,
+    /// The image, as the stage shows it.
+    pub image: &'a Path,
+    /// Memory of the guest.
+    pub memory: Memory,
+    /// The control link.
+    pub link: &'a Link,
+    /// How the guest reaches it.
+    pub transport: Transport,
+    /// The program that becomes PID 1.
+    pub init: &'a str,
+    /// The nonce that markers carry.
+    pub nonce: &'a str,
+    /// Loops per jiffy, as this kernel calibrated them on this machine before.
+    pub lpj: Option<u64>,
+    /// Arguments that this kernel's era has.
+    pub era: &'a [&'a str],
+}
+
+impl CommandLine<'_> {
+    /// The kernel binary and its arguments.
+    pub fn argv(&self) -> Vec<OsString> {
+        let Self { link, transport, .. } = self;
+        let dir = link.dir();
+        let mut argv: Vec<OsString> = vec![self.kernel.into()];
+        let mut add = |argument: String| argv.push(argument.into());
+        add(format!("mem={}", self.memory));
+        add(format!("ubd0={dir}/cow,{}", self.image.display()));
+        add("root=/dev/ubda".into());
+        add("rw".into());
+        add(format!("init={}", self.init));
+        // The console goes to standard output; nothing comes in.
+        for argument in ["con=null", "con0=null,fd:1", "ssl=null"] {
+            add(argument.into());
+        }
+        add("umid=guest".into());
+        // The slash at the end belongs to it.
+        add(format!("uml_dir={dir}/"));
+        add(transport.argument(link));
+        add(format!(
+            "ip={}::{}:{}:uml:{}:off",
+            link.guest(),
+            link.host(),
+            link.netmask(),
+            transport.interface()
+        ));
+        // Otherwise writes to /dev/kmsg are rate-limited, and markers are lost.
+        add("printk.devkmsg=on".into());
+        add("ignore_loglevel".into());
+        if let Some(lpj) = self.lpj {
+            add(format!("lpj={lpj}"));
+        }
+        for argument in self.era {
+            add((*argument).into());
+        }
+        add(format!("{}={}", guest_agent::NONCE_PARAMETER, self.nonce));
+        argv
+    }
+}
+
+/// A command line that a person can paste into a shell: it boots the same kernel on the same
+/// image without a link, from any folder with room for a COW.
+#[derive(Debug)]
+pub(super) struct ByHand<'a> {
+    pub kernel: &'a PathBuf,
+    pub image: &'a PathBuf,
+    pub line: &'a CommandLine<'a>,
+}
+
+impl fmt::Display for ByHand<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quoted = |path: &Path| {
+            let text = path.to_string_lossy().into_owned();
+            shlex::try_quote(&text).map(|quoted| quoted.into_owned()).unwrap_or(text)
+        };
+        write!(
+            f,
+            "setarch -R {} mem={} ubd0=/tmp/uml.cow,{} root=/dev/ubda rw init={} con=null \
+             con0=fd:0,fd:1 ssl=null {} printk.devkmsg=on ignore_loglevel",
+            quoted(self.kernel),
+            self.line.memory,
+            quoted(self.image),
+            self.line.init,
+            self.line.era.join(" "),
+        )
+    }
+}

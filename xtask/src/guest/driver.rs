@@ -1,0 +1,261 @@
+//! The driver: waits for events, asks the machine what they mean, and does what it says.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read as _;
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use guest_agent::wire::{CHUNK, Hash, Run, ToGuest, ToHost, send};
+
+use super::boot::{Spec, connect};
+use super::calibration::Calibration;
+use super::machine::{Action, CaseRecord, End, Event, Limits, Machine, State};
+use crate::cancel;
+use crate::stage::{GuestProcess, Link, Stage};
+
+/// How often a silent guest lets us look whether the user asked us to stop.
+const CANCEL_PERIOD: Duration = Duration::from_millis(100);
+
+/// The agent ends a case that takes too long; this much later we end the guest.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// A guest that came up. Dropping it ends its processes.
+#[derive(Debug)]
+pub struct Guest<'a> {
+    name: String,
+    stage: &'a Stage,
+    link: Link,
+    process: GuestProcess<'a>,
+    machine: Machine,
+    first: Vec<Action>,
+    events: SyncSender<Event>,
+    inbox: Receiver<Event>,
+    deadline: Option<Instant>,
+    stream: Option<TcpStream>,
+    reply: Option<ToHost>,
+    programs: BTreeSet<Hash>,
+    cases: u32,
+}
+
+/// A program for guests, by its hash.
+#[derive(Debug, Clone)]
+pub struct Program<'a> {
+    /// The executable on the host.
+    pub path: &'a Path,
+    /// Its hash.
+    pub hash: Hash,
+}
+
+impl<'a> Guest<'a> {
+    pub(super) fn new(
+        spec: &Spec<'_>,
+        stage: &'a Stage,
+        link: Link,
+        process: GuestProcess<'a>,
+        (events, inbox): (SyncSender<Event>, Receiver<Event>),
+        limits: Limits,
+    ) -> Self {
+        let (machine, first) = Machine::new(spec.nonce, limits);
+        Self {
+            name: spec.name.into(),
+            stage,
+            link,
+            process,
+            machine,
+            first,
+            events,
+            inbox,
+            deadline: None,
+            stream: None,
+            reply: None,
+            programs: BTreeSet::new(),
+            cases: 0,
+        }
+    }
+
+    /// The guest's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The guest's link.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// How the guest ended, if it did.
+    pub fn end(&self) -> Option<&End> {
+        match self.machine.state() {
+            State::Over(end) => Some(end),
+            _ => None,
+        }
+    }
+
+    /// Waits until the guest is ready, or over.
+    pub(super) fn come_up(&mut self, calibration: &mut Calibration) -> Result<Option<End>> {
+        for action in std::mem::take(&mut self.first) {
+            self.act(action);
+        }
+        loop {
+            match self.machine.state() {
+                State::Ready => return Ok(None),
+                State::Over(end) => return Ok(Some(end.clone())),
+                _ => {}
+            }
+            let event = self.next()?;
+            if let Event::Line(line) = &event {
+                calibration.learn(line);
+            }
+            self.feed(event);
+        }
+    }
+
+    /// Runs one case to its end, or the guest's.
+    ///
+    /// # Errors
+    /// When the user asks us to stop, or the program cannot be read.
+    pub fn run_case(
+        &mut self,
+        program: &Program<'_>,
+        args: Vec<String>,
+        env: Vec<(String, String)>,
+        timeout: Duration,
+    ) -> Result<CaseRecord> {
+        self.cases += 1;
+        let sequence = self.cases;
+        self.offer(program)?;
+        self.feed(Event::Run { sequence, limit: timeout + MARGIN });
+        let run = Run { sequence, program: program.hash, args, env, timeout };
+        self.say(&ToGuest::Run(run));
+        loop {
+            if let Some(case) = self.machine.take_case_if_settled() {
+                return Ok(case);
+            }
+            if self.end().is_some() {
+                // The guest ended before the case began.
+                return Ok(CaseRecord { sequence, ..CaseRecord::default() });
+            }
+            self.pump()?;
+        }
+    }
+
+    /// Sends a program, unless the guest has it.
+    fn offer(&mut self, program: &Program<'_>) -> Result<()> {
+        if self.programs.contains(&program.hash) {
+            return Ok(());
+        }
+        let path = program.path;
+        let mut file =
+            File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        let size = file.metadata()?.len();
+        self.say(&ToGuest::Offer { hash: program.hash, size });
+        if self.reply()? == Some(ToHost::Need) {
+            let mut chunk = vec![0; CHUNK];
+            loop {
+                let count = file.read(&mut chunk)?;
+                if count == 0 {
+                    break;
+                }
+                self.say(&ToGuest::Chunk(chunk[..count].to_vec()));
+            }
+            self.reply()?;
+        }
+        self.programs.insert(program.hash);
+        Ok(())
+    }
+
+    /// The agent's answer to an offer; nothing if the guest ended.
+    fn reply(&mut self) -> Result<Option<ToHost>> {
+        self.deadline = Some(Instant::now() + Duration::from_secs(60));
+        loop {
+            if let Some(reply) = self.reply.take() {
+                self.deadline = None;
+                return Ok(Some(reply));
+            }
+            if self.end().is_some() {
+                return Ok(None);
+            }
+            match self.next()? {
+                Event::Message(reply @ (ToHost::Have | ToHost::Need | ToHost::Stored)) => {
+                    self.reply = Some(reply);
+                }
+                Event::Deadline => {
+                    self.feed(Event::Disconnected("no answer to a program".into()));
+                }
+                event => self.feed(event),
+            }
+        }
+    }
+
+    /// Asks the guest to switch itself off, and waits until it is gone.
+    ///
+    /// # Errors
+    /// When the user asks us to stop.
+    pub fn shutdown(mut self) -> Result<End> {
+        self.feed(Event::PowerOff);
+        self.say(&ToGuest::PowerOff);
+        loop {
+            if let Some(end) = self.end() {
+                return Ok(end.clone());
+            }
+            self.pump()?;
+        }
+    }
+
+    fn say(&mut self, message: &ToGuest) {
+        let Some(stream) = &mut self.stream else { return };
+        if let Err(error) = send(stream, message) {
+            self.feed(Event::Disconnected(error.to_string()));
+        }
+    }
+
+    fn pump(&mut self) -> Result<()> {
+        let event = self.next()?;
+        self.feed(event);
+        Ok(())
+    }
+
+    /// The next event; fails when the user asks us to stop.
+    fn next(&mut self) -> Result<Event> {
+        loop {
+            cancel::check()?;
+            let left = self.deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                self.deadline = None;
+                return Ok(Event::Deadline);
+            }
+            match self.inbox.recv_timeout(left.unwrap_or(CANCEL_PERIOD).min(CANCEL_PERIOD)) {
+                Ok(event) => return Ok(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => bail!("the watchers of a guest are gone"),
+            }
+        }
+    }
+
+    fn feed(&mut self, event: Event) {
+        for action in self.machine.step(event) {
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Grant(time) => self.deadline = Some(Instant::now() + time),
+            Action::Kill => self.process.kill(),
+            Action::Connect(port) => {
+                let timeout = Duration::from_secs(10);
+                match connect(self.stage, &self.link, port, &self.events, timeout) {
+                    Ok(stream) => {
+                        self.stream = Some(stream);
+                        self.feed(Event::Connected);
+                    }
+                    Err(error) => self.feed(Event::Disconnected(format!("{error:#}"))),
+                }
+            }
+        }
+    }
+}

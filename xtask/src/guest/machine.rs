@@ -1,0 +1,423 @@
+//! What an event means for a guest. Pure: every rule of a verdict is tested without a guest.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use guest_agent::marker::{self, Event as Mark};
+use guest_agent::wire::{Exit, Stream, ToHost};
+
+use super::console;
+
+#[cfg(test)]
+mod tests;
+
+/// Something that happened to a guest.
+#[derive(Debug)]
+pub enum Event {
+    /// The console said this.
+    Line(String),
+    /// The console ended: no process of the guest is left.
+    ConsoleClosed,
+    /// The agent greeted us.
+    Connected,
+    /// The agent sent a message.
+    Message(ToHost),
+    /// The connection broke.
+    Disconnected(String),
+    /// The guest's process ended; nothing if its keeper was killed.
+    Exited(Option<ExitStatus>),
+    /// The time that was granted last is over.
+    Deadline,
+    /// We ask for a case.
+    Run {
+        /// Its sequence number.
+        sequence: u32,
+        /// How long it may take, by our clock.
+        limit: Duration,
+    },
+    /// We ask for the end.
+    PowerOff,
+}
+
+/// What the driver is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Connect to the agent's port.
+    Connect(u16),
+    /// Grant this long until the next [`Event::Deadline`].
+    Grant(Duration),
+    /// End the guest's processes.
+    Kill,
+}
+
+/// How a guest ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// It said farewell and went.
+    Clean {
+        /// The process was aborted *after* the farewell, as some kernels do now and then.
+        aborted: bool,
+    },
+    /// It never became ready.
+    BootFailed(String),
+    /// Its kernel gave up, and said so.
+    Panicked(String),
+    /// It did not answer in time.
+    Hung(String),
+    /// It went without a word.
+    Lost(String),
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            End::Clean { aborted: false } => write!(f, "clean"),
+            End::Clean { aborted: true } => write!(f, "clean, but aborted after its farewell"),
+            End::BootFailed(why) => write!(f, "did not come up: {why}"),
+            End::Panicked(line) => write!(f, "kernel panic: {line}"),
+            End::Hung(what) => write!(f, "hung: {what}"),
+            End::Lost(how) => write!(f, "lost: {how}"),
+        }
+    }
+}
+
+/// How long the steps of a guest's life may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// From power-on to the agent's ready marker.
+    pub boot: Duration,
+    /// From there to the agent's greeting.
+    pub connect: Duration,
+    /// From our request to the end of the process.
+    pub power_off: Duration,
+    /// From a sign of the end to the end, for status and console to arrive.
+    pub grace: Duration,
+    /// From the agent's word that a case is over to its marker on the console.
+    pub marker: Duration,
+}
+
+/// A case, as the guest told of it.
+#[derive(Debug, Default)]
+pub struct CaseRecord {
+    /// Its sequence number.
+    pub sequence: u32,
+    /// How its process ended, in the agent's words.
+    pub exit: Option<Exit>,
+    /// Whether the end marker was seen.
+    pub end_seen: bool,
+    pub(crate) begin_seen: bool,
+    /// What the case wrote, as it came.
+    pub output: Vec<(Stream, Vec<u8>)>,
+    pub(crate) output_size: usize,
+    /// What the kernel said between the case's markers.
+    pub log: Vec<String>,
+    /// Why the record cannot be trusted.
+    pub disorder: Option<String>,
+}
+
+/// More output of a case than this, in bytes, is dropped: a test that floods must not fill us.
+const MOST_OUTPUT: usize = 4 << 20;
+
+/// More lines of kernel log of a case than this are dropped.
+const MOST_LINES: usize = 10_000;
+
+impl CaseRecord {
+    fn closed(&self) -> bool {
+        self.exit.is_some() && self.end_seen
+    }
+
+    fn output(&mut self, stream: Stream, bytes: Vec<u8>) {
+        let dropped = self.output_size > MOST_OUTPUT;
+        self.output_size += bytes.len();
+        if !dropped {
+            self.output.push((stream, bytes));
+            if self.output_size > MOST_OUTPUT {
+                self.output.push((stream, b"\n(more output was dropped)\n".to_vec()));
+            }
+        }
+    }
+
+    fn line(&mut self, line: String) {
+        if self.begin_seen && !self.end_seen && self.log.len() < MOST_LINES {
+            self.log.push(line);
+        }
+    }
+}
+
+/// Where a guest is in its life.
+#[derive(Debug)]
+pub enum State {
+    /// Powered on.
+    Booting,
+    /// The agent listens; we connect.
+    Connecting,
+    /// Nothing runs.
+    Ready,
+    /// A case runs.
+    Running(CaseRecord),
+    /// We asked for the end.
+    ShuttingDown,
+    /// There was a sign of the end; status and console may still arrive.
+    Ending(End),
+    /// It is over.
+    Over(End),
+}
+
+/// A guest's life so far.
+#[derive(Debug)]
+pub struct Machine {
+    nonce: String,
+    limits: Limits,
+    state: State,
+    /// The case that is over, or that ran when the guest ended.
+    finished: Option<CaseRecord>,
+    panic: Option<String>,
+    status: Option<Option<ExitStatus>>,
+    console_closed: bool,
+    farewell: bool,
+}
+
+impl Machine {
+    /// A guest that was powered on just now.
+    pub fn new(nonce: &str, limits: Limits) -> (Self, Vec<Action>) {
+        let machine = Self {
+            nonce: nonce.into(),
+            limits,
+            state: State::Booting,
+            finished: None,
+            panic: None,
+            status: None,
+            console_closed: false,
+            farewell: false,
+        };
+        (machine, vec![Action::Grant(limits.boot)])
+    }
+
+    /// Where the guest is.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Takes the record of the case that is over. If the guest is ending, the record is whole only
+    /// when it has ended: what the kernel says last belongs to it.
+    pub fn take_case_if_settled(&mut self) -> Option<CaseRecord> {
+        match self.state {
+            State::Ending(_) => None,
+            _ => self.finished.take(),
+        }
+    }
+
+    /// What `event` means.
+    pub fn step(&mut self, event: Event) -> Vec<Action> {
+        match event {
+            Event::Line(line) => self.line(line),
+            Event::Connected => self.connected(),
+            Event::Message(message) => self.message(message),
+            Event::Run { sequence, limit } => self.run(sequence, limit),
+            Event::PowerOff => self.power_off(),
+            Event::Disconnected(why) => {
+                self.sign(End::Lost(format!("the connection broke: {why}")))
+            }
+            Event::Deadline => self.deadline(),
+            Event::Exited(status) => {
+                self.status = Some(status);
+                let how = self.how_it_went();
+                self.sign(End::Lost(how))
+            }
+            Event::ConsoleClosed => {
+                self.console_closed = true;
+                self.sign(End::Lost("the console ended".into()))
+            }
+        }
+    }
+
+    fn line(&mut self, line: String) -> Vec<Action> {
+        if let Some(mark) = marker::find(&line, &self.nonce) {
+            return self.mark(mark);
+        }
+        let fatal = console::is_fatal(&line);
+        if let State::Running(case) = &mut self.state {
+            case.line(line.clone());
+        } else if let Some(case) = &mut self.finished
+            && matches!(self.state, State::Ending(_))
+        {
+            // What the kernel says while it dies belongs to the case that ran.
+            case.line(line.clone());
+        }
+        if fatal && self.panic.is_none() {
+            let text = console::without_stamp(&line).to_owned();
+            self.panic = Some(text.clone());
+            return self.sign(End::Panicked(text));
+        }
+        Vec::new()
+    }
+
+    fn mark(&mut self, mark: Mark) -> Vec<Action> {
+        match (mark, &mut self.state) {
+            (Mark::Ready(port), State::Booting) => {
+                self.state = State::Connecting;
+                return vec![Action::Connect(port), Action::Grant(self.limits.connect)];
+            }
+            (Mark::Begin(sequence), State::Running(case)) if sequence == case.sequence => {
+                case.begin_seen = true;
+            }
+            (Mark::End(sequence), State::Running(case)) if sequence == case.sequence => {
+                if !case.begin_seen {
+                    case.disorder = Some("its begin marker is missing on the console".into());
+                }
+                case.end_seen = true;
+                self.close_case();
+            }
+            (Mark::Farewell, _) => self.farewell = true,
+            (Mark::Fatal(why), _) => return self.sign(End::Lost(format!("the agent said: {why}"))),
+            (mark, State::Running(case)) => {
+                case.disorder = Some(format!("a marker out of order on the console: {mark:?}"));
+            }
+            // Nothing runs, so no verdict depends on it.
+            _ => {}
+        }
+        Vec::new()
+    }
+
+    fn connected(&mut self) -> Vec<Action> {
+        if matches!(self.state, State::Connecting) {
+            self.state = State::Ready;
+        }
+        Vec::new()
+    }
+
+    fn message(&mut self, message: ToHost) -> Vec<Action> {
+        match (message, &mut self.state) {
+            (ToHost::Output { stream, bytes }, State::Running(case)) => case.output(stream, bytes),
+            (ToHost::Exited(exit), State::Running(case)) if exit.sequence == case.sequence => {
+                case.exit = Some(exit);
+                if !case.end_seen {
+                    // Console and connection are not synchronised: the marker may be on its way.
+                    return vec![Action::Grant(self.limits.marker)];
+                }
+                self.close_case();
+            }
+            (ToHost::Failed(why), State::Running(case)) => {
+                case.disorder = Some(format!("the agent could not run it: {why}"));
+                return self.sign(End::Lost(format!("the agent failed: {why}")));
+            }
+            (ToHost::Farewell, _) => self.farewell = true,
+            _ => {}
+        }
+        Vec::new()
+    }
+
+    fn run(&mut self, sequence: u32, limit: Duration) -> Vec<Action> {
+        if !matches!(self.state, State::Ready) {
+            return Vec::new();
+        }
+        self.state = State::Running(CaseRecord { sequence, ..CaseRecord::default() });
+        vec![Action::Grant(limit)]
+    }
+
+    fn power_off(&mut self) -> Vec<Action> {
+        if !matches!(self.state, State::Ready) {
+            return Vec::new();
+        }
+        self.state = State::ShuttingDown;
+        vec![Action::Grant(self.limits.power_off)]
+    }
+
+    /// A sign that the guest has ended or is about to.
+    fn sign(&mut self, end: End) -> Vec<Action> {
+        match std::mem::replace(&mut self.state, State::Booting) {
+            State::Over(end) => self.state = State::Over(end),
+            // The first sign names the end, but a panic explains it better.
+            State::Ending(first) => self.state = State::Ending(self.better(first)),
+            // In an orderly power-off the connection and the console end as they should.
+            State::ShuttingDown if self.farewell => {
+                self.state = State::Ending(End::Clean { aborted: false });
+                return self.settle(Some(Action::Grant(self.limits.grace)));
+            }
+            State::Booting | State::Connecting => {
+                let why = self.panic.clone().unwrap_or_else(|| end.to_string());
+                self.state = State::Ending(End::BootFailed(why));
+                return self.settle(Some(Action::Grant(self.limits.grace)));
+            }
+            State::Running(case) => {
+                self.finished = Some(case);
+                self.state = State::Ending(self.better(end));
+                return self.settle(Some(Action::Grant(self.limits.grace)));
+            }
+            State::Ready | State::ShuttingDown => {
+                self.state = State::Ending(self.better(end));
+                return self.settle(Some(Action::Grant(self.limits.grace)));
+            }
+        }
+        self.settle(None)
+    }
+
+    fn better(&self, end: End) -> End {
+        match (&self.panic, end) {
+            (Some(line), End::Lost(_) | End::Hung(_)) => End::Panicked(line.clone()),
+            (_, end) => end,
+        }
+    }
+
+    /// Ends the life once status and console have arrived.
+    fn settle(&mut self, otherwise: Option<Action>) -> Vec<Action> {
+        if let (State::Ending(end), Some(status), true) =
+            (&self.state, self.status, self.console_closed)
+        {
+            let end = match (end.clone(), status) {
+                (End::Clean { .. }, Some(status)) => End::Clean { aborted: !status.success() },
+                (End::Lost(_), _) => self.better(End::Lost(self.how_it_went())),
+                (end, _) => end,
+            };
+            self.state = State::Over(end);
+            return Vec::new();
+        }
+        otherwise.into_iter().collect()
+    }
+
+    fn deadline(&mut self) -> Vec<Action> {
+        let what = match &mut self.state {
+            State::Over(_) => return Vec::new(),
+            State::Ending(end) => {
+                // Grace is over: whatever has not arrived by now will not.
+                let end = end.clone();
+                self.state = State::Over(self.better(end));
+                return vec![Action::Kill];
+            }
+            State::Booting => "it did not become ready in time",
+            State::Connecting => "its agent did not answer in time",
+            State::Ready => return Vec::new(),
+            State::Running(case) if case.exit.is_some() => {
+                case.disorder = Some("its end marker is missing on the console".into());
+                case.end_seen = true;
+                self.close_case();
+                return Vec::new();
+            }
+            State::Running(_) => "it did not answer when the case's time was over",
+            State::ShuttingDown => "it did not switch off in time",
+        };
+        let mut actions = self.sign(End::Hung(what.into()));
+        actions.insert(0, Action::Kill);
+        actions
+    }
+
+    fn close_case(&mut self) {
+        match std::mem::replace(&mut self.state, State::Ready) {
+            State::Running(case) if case.closed() => self.finished = Some(case),
+            other => self.state = other,
+        }
+    }
+
+    fn how_it_went(&self) -> String {
+        match self.status {
+            Some(Some(status)) => match (status.code(), status.signal()) {
+                (Some(code), _) => format!("its process exited with {code}"),
+                (None, Some(signal)) => format!("signal {signal} ended its process"),
+                (None, None) => "its process ended".into(),
+            },
+            Some(None) => "its keeper was killed".into(),
+            None => "its process did not end".into(),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+use guest_agent::wire::End as ProcessEnd;
+
+use super::*;
+
+const LIMITS: Limits = Limits {
+    boot: Duration::from_secs(1),
+    connect: Duration::from_secs(2),
+    power_off: Duration::from_secs(3),
+    grace: Duration::from_secs(4),
+    marker: Duration::from_secs(5),
+};
+
+const ABORT: i32 = 6;
+
+fn line(text: &str) -> Event {
+    Event::Line(format!("[    0.100000] {text}"))
+}
+
+fn mark(text: &str) -> Event {
+    line(&format!("uml-agent n {text}"))
+}
+
+fn exit(sequence: u32, code: i32) -> Event {
+    Event::Message(ToHost::Exited(Exit {
+        sequence,
+        end: ProcessEnd::Code(code),
+        duration: Duration::ZERO,
+        skip: None,
+        leftovers: Vec::new(),
+    }))
+}
+
+fn exited(raw: i32) -> Event {
+    Event::Exited(Some(ExitStatus::from_raw(raw)))
+}
+
+fn run(sequence: u32) -> Event {
+    Event::Run { sequence, limit: Duration::from_secs(9) }
+}
+
+/// A guest that is ready, after which `events` happened.
+fn ready(events: impl IntoIterator<Item = Event>) -> Machine {
+    let (mut machine, _) = Machine::new("n", LIMITS);
+    assert_eq!(machine.step(mark("ready 7"))[0], Action::Connect(7));
+    machine.step(Event::Connected);
+    for event in events {
+        machine.step(event);
+    }
+    machine
+}
+
+fn end(machine: &Machine) -> &End {
+    match machine.state() {
+        State::Over(end) => end,
+        other => panic!("it is not over: {other:?}"),
+    }
+}
+
+#[test]
+fn a_case_is_closed_by_exit_and_marker_in_either_order() {
+    let exit_first = [run(1), mark("begin 1"), line("said"), exit(1, 0), mark("end 1")];
+    let marker_first = [run(1), mark("begin 1"), line("said"), mark("end 1"), exit(1, 0)];
+    for events in [exit_first, marker_first] {
+        let mut machine = ready(events);
+        let case = machine.take_case_if_settled().unwrap();
+        assert_eq!(case.log, ["[    0.100000] said"]);
+        assert_eq!(case.disorder, None);
+        assert!(matches!(machine.state(), State::Ready));
+    }
+}
+
+#[test]
+fn a_case_is_not_closed_by_the_agent_alone() {
+    let mut machine = ready([run(1), mark("begin 1"), exit(1, 0)]);
+    assert!(machine.take_case_if_settled().is_none());
+    machine.step(Event::Deadline);
+    let case = machine.take_case_if_settled().unwrap();
+    assert!(case.disorder.unwrap().contains("end marker is missing"));
+}
+
+#[test]
+fn a_missing_or_foreign_marker_is_a_disorder() {
+    let mut machine = ready([run(1), mark("end 1"), exit(1, 0)]);
+    assert!(machine.take_case_if_settled().unwrap().disorder.is_some());
+    let mut machine = ready([run(2), mark("begin 2"), mark("end 1"), mark("end 2"), exit(2, 0)]);
+    assert!(machine.take_case_if_settled().unwrap().disorder.is_some());
+}
+
+#[test]
+fn lines_outside_of_the_markers_are_not_the_cases() {
+    let events =
+        [run(1), line("before"), mark("begin 1"), mark("end 1"), line("after"), exit(1, 0)];
+    assert!(ready(events).take_case_if_settled().unwrap().log.is_empty());
+}
+
+#[test]
+fn a_panic_is_noticed_at_its_line_and_keeps_the_case() {
+    let mut machine = ready([run(1), mark("begin 1"), line("Kernel panic - not syncing: no")]);
+    assert!(machine.take_case_if_settled().is_none(), "the trace is still to come");
+    for event in [
+        line("Call Trace:"),
+        Event::Disconnected("reset".into()),
+        exited(ABORT),
+        Event::ConsoleClosed,
+    ] {
+        machine.step(event);
+    }
+    assert_eq!(end(&machine), &End::Panicked("Kernel panic - not syncing: no".into()));
+    let case = machine.take_case_if_settled().unwrap();
+    assert_eq!(case.log.len(), 2);
+    assert!(case.exit.is_none());
+}
+
+#[test]
+fn a_panic_explains_a_broken_connection_that_was_seen_first() {
+    let machine = ready([
+        run(1),
+        mark("begin 1"),
+        Event::Disconnected("reset".into()),
+        line("Kernel panic - not syncing: late"),
+        exited(ABORT),
+        Event::ConsoleClosed,
+    ]);
+    assert_eq!(end(&machine), &End::Panicked("Kernel panic - not syncing: late".into()));
+}
+
+#[test]
+fn a_silent_death_is_lost_and_says_how() {
+    let machine = ready([run(1), exited(9), Event::ConsoleClosed]);
+    assert_eq!(end(&machine), &End::Lost("signal 9 ended its process".into()));
+}
+
+#[test]
+fn a_case_that_outlives_its_limit_makes_the_guest_hung() {
+    let mut machine = ready([run(1), mark("begin 1")]);
+    let actions = machine.step(Event::Deadline);
+    assert_eq!(actions, [Action::Kill, Action::Grant(LIMITS.grace)]);
+    machine.step(Event::Exited(None));
+    machine.step(Event::ConsoleClosed);
+    assert!(matches!(end(&machine), End::Hung(_)));
+    assert!(machine.take_case_if_settled().unwrap().exit.is_none());
+}
+
+#[test]
+fn the_farewell_decides_and_not_the_exit_status() {
+    let farewell = || Event::Message(ToHost::Farewell);
+    let clean = ready([Event::PowerOff, farewell(), exited(0), Event::ConsoleClosed]);
+    assert_eq!(end(&clean), &End::Clean { aborted: false });
+    let aborted = ready([
+        Event::PowerOff,
+        mark("farewell"),
+        Event::Disconnected("closed".into()),
+        Event::ConsoleClosed,
+        exited(ABORT),
+    ]);
+    assert_eq!(end(&aborted), &End::Clean { aborted: true });
+    let silent = ready([Event::PowerOff, exited(0), Event::ConsoleClosed]);
+    assert_eq!(end(&silent), &End::Lost("its process exited with 0".into()));
+}
+
+#[test]
+fn a_boot_that_fails_says_why() {
+    let boot = |events: Vec<Event>| {
+        let (mut machine, _) = Machine::new("n", LIMITS);
+        for event in events {
+            machine.step(event);
+        }
+        end(&machine).to_string()
+    };
+    let over = || [exited(ABORT), Event::ConsoleClosed];
+    let panic = || line("Kernel panic - not syncing: VFS");
+    let mut events = vec![panic()];
+    events.extend(over());
+    assert!(boot(events).contains("not syncing: VFS"));
+    assert!(boot(over().into()).contains("signal 6"));
+    let mut late = vec![Event::Deadline];
+    late.extend(over());
+    assert!(boot(late).contains("did not become ready in time"));
+    let mut refused = vec![mark("ready 7"), Event::Disconnected("refused".into())];
+    refused.extend(over());
+    assert!(boot(refused).contains("refused"));
+}
+
+#[test]
+fn grace_ends_what_never_ends_by_itself() {
+    let mut machine = ready([run(1), mark("begin 1"), Event::Disconnected("reset".into())]);
+    assert_eq!(machine.step(Event::Deadline), [Action::Kill]);
+    assert!(matches!(end(&machine), End::Lost(_)));
+}
+
+#[test]
+fn markers_of_another_run_mean_nothing() {
+    let (mut machine, _) = Machine::new("n", LIMITS);
+    assert!(machine.step(line("uml-agent other ready 7")).is_empty());
+    assert!(matches!(machine.state(), State::Booting));
+}
+
+#[test]
+fn a_flood_of_output_is_bounded() {
+    let mut machine = ready([run(1), mark("begin 1")]);
+    for _ in 0..100 {
+        let bytes = vec![b'x'; 1 << 20];
+        machine.step(Event::Message(ToHost::Output { stream: Stream::Stdout, bytes }));
+    }
+    for _ in 0..2 * MOST_LINES {
+        machine.step(line("flood"));
+    }
+    machine.step(mark("end 1"));
+    machine.step(exit(1, 0));
+    let case = machine.take_case_if_settled().unwrap();
+    assert!(case.output.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() < 6 << 20);
+    assert_eq!(case.log.len(), MOST_LINES);
+}

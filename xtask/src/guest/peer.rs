@@ -1,0 +1,113 @@
+//! The peer on the host end of a guest's link, which network tests talk to.
+//!
+//! One request a connection, one ASCII line:
+//! - `sink N`: N bytes follow; the answer is their SHA-256 in hexadecimal and a newline.
+//! - `source N SEED`: the answer is N bytes, the SHA-256 of `SEED:0`, `SEED:1` and so on, in a row.
+
+use std::io::{self, BufRead, BufReader, Error, ErrorKind, Read, Write};
+use std::net::TcpListener;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::store::hex;
+
+/// A guest that says nothing for this long is not waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Serves connections in a thread of its own, for as long as the process lives.
+pub fn start(listener: TcpListener) {
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let limited = stream
+                    .set_read_timeout(Some(PATIENCE))
+                    .and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
+                // A guest that breaks off is its test's business.
+                let _ = limited.and_then(|()| serve(&stream, &stream));
+            });
+        }
+    });
+}
+
+/// Serves one connection.
+///
+/// # Errors
+/// When the request is not one of ours, or the connection breaks.
+pub fn serve(from: impl Read, mut to: impl Write) -> io::Result<()> {
+    let mut from = BufReader::with_capacity(256 << 10, from);
+    let mut line = String::new();
+    from.by_ref().take(100).read_line(&mut line)?;
+    let words: Vec<&str> = line.split_whitespace().collect();
+    match words.as_slice() {
+        ["sink", count] => {
+            let mut hasher = Sha256::new();
+            let mut left = number(count)?;
+            while left > 0 {
+                let bytes = from.fill_buf()?;
+                let some = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                if some == 0 {
+                    return Err(ErrorKind::UnexpectedEof.into());
+                }
+                hasher.update(&bytes[..some]);
+                from.consume(some);
+                left -= some as u64;
+            }
+            writeln!(to, "{}", hex(&hasher.finalize()))
+        }
+        ["source", count, seed] => {
+            let (mut left, seed) = (number(count)?, number(seed)?);
+            let mut block = Vec::with_capacity(256 << 10);
+            let mut index = 0_u64;
+            while left > 0 {
+                block.clear();
+                while block.len() < 256 << 10 {
+                    block.extend(Sha256::digest(format!("{seed}:{index}")));
+                    index += 1;
+                }
+                block.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+                to.write_all(&block)?;
+                left -= block.len() as u64;
+            }
+            to.flush()
+        }
+        _ => Err(Error::new(ErrorKind::InvalidData, "not a request of ours")),
+    }
+}
+
+fn number(text: &str) -> io::Result<u64> {
+    text.parse().map_err(|error| Error::new(ErrorKind::InvalidData, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(request: &[u8]) -> io::Result<Vec<u8>> {
+        let mut answer = Vec::new();
+        serve(request, &mut answer).map(|()| answer)
+    }
+
+    #[test]
+    fn a_sink_answers_with_the_hash_of_what_it_got() {
+        let hash = hex(&Sha256::digest(b"abc"));
+        assert_eq!(answer(b"sink 3\nabc").unwrap(), format!("{hash}\n").into_bytes());
+        assert!(answer(b"sink 4\nabc").is_err());
+    }
+
+    #[test]
+    fn a_source_sends_the_stream_of_its_seed() {
+        let bytes = answer(b"source 40 7\n").unwrap();
+        assert_eq!(bytes.len(), 40);
+        assert_eq!(bytes[..32], Sha256::digest("7:0")[..]);
+        assert_eq!(bytes[32..], Sha256::digest("7:1")[..8]);
+        assert_eq!(answer(b"source 600000 1\n").unwrap().len(), 600_000);
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        assert!(answer(b"GET / HTTP/1.1\n").is_err());
+        assert!(answer(b"sink many\n").is_err());
+        assert!(answer(b"").is_err());
+    }
+}

@@ -1,0 +1,167 @@
+//! What a person sees of a run: nextest's lines, a failure's evidence, a summary.
+
+use std::time::Duration;
+
+use guest_agent::wire::Leftover;
+
+use crate::guest::machine::End;
+use crate::suite::{Case, Outcome, Tally, Verdict};
+use crate::ui::{Ui, human_duration};
+
+/// Tells of a run as it goes.
+#[derive(Debug)]
+pub struct Reporter<'a> {
+    ui: &'a Ui,
+}
+
+impl<'a> Reporter<'a> {
+    /// A reporter that tells `ui`.
+    pub fn new(ui: &'a Ui) -> Self {
+        Self { ui }
+    }
+
+    /// A case begins.
+    pub fn begins(&self, kernel: &str, case: &Case) {
+        self.ui.status(&format!("{:>12} {kernel} {}", "running", case.full_name()));
+    }
+
+    /// A case is over; a failure is shown with its output and with what the kernel said.
+    pub fn ended(&self, kernel: &str, case: &Case, verdict: &Verdict) {
+        let line = case_line(kernel, &case.full_name(), verdict);
+        match &verdict.outcome {
+            outcome if outcome.is_failure() => {
+                self.ui.line(&line);
+                for line in evidence(verdict) {
+                    self.ui.line(&line);
+                }
+            }
+            // One line says how many were not run.
+            Outcome::NotRun(_) => self.ui.detail(&line),
+            _ => self.ui.say(&line),
+        }
+        for leftover in &verdict.leftovers {
+            self.ui.say(&format!("{:>12} {}", "left behind", describe(leftover)));
+        }
+    }
+
+    /// The last lines of a run.
+    pub fn summary(&self, tally: &Tally, took: Duration, guests: &[(String, End)]) {
+        for (name, end) in guests.iter().filter(|(_, end)| *end != End::Clean { aborted: false }) {
+            self.ui.line(&format!("{:>12} {name}: {}", "guest", plain(&end.to_string())));
+        }
+        self.ui.line(&summary_line(tally, took));
+    }
+}
+
+fn case_line(kernel: &str, name: &str, verdict: &Verdict) -> String {
+    let seconds = verdict.duration.as_secs_f64();
+    let more = plain(&verdict.outcome.to_string());
+    let more = if more.is_empty() { more } else { format!(": {more}") };
+    format!("{:>12} [{seconds:>8.3}s] {kernel} {name}{more}", verdict.outcome.word())
+}
+
+fn evidence(verdict: &Verdict) -> Vec<String> {
+    let mut lines = Vec::new();
+    let output = String::from_utf8_lossy(&verdict.output);
+    if !output.trim().is_empty() {
+        lines.push("  output:".into());
+        lines.extend(output.trim_end().lines().map(|line| format!("  | {}", plain(line))));
+    }
+    if !verdict.log.is_empty() {
+        lines.push("  kernel log:".into());
+        lines.extend(verdict.log.iter().map(|line| format!("  | {}", plain(line))));
+    }
+    lines
+}
+
+fn summary_line(tally: &Tally, took: Duration) -> String {
+    let mut line = format!(
+        "{:>12} [{:>8}] {} cases run: {} passed, {} failed, {} skipped",
+        "Summary",
+        human_duration(took),
+        tally.run(),
+        tally.passed,
+        tally.failed,
+        tally.skipped
+    );
+    if tally.not_run > 0 {
+        line += &format!(", {} not run", tally.not_run);
+    }
+    line
+}
+
+fn describe(leftover: &Leftover) -> String {
+    plain(&match leftover {
+        Leftover::Process(command) => format!("process `{command}` (killed)"),
+        Leftover::Mount(place) => format!("mount {place} (unmounted)"),
+        Leftover::Module(name) => format!("module {name} (still loaded)"),
+    })
+}
+
+/// Text of a guest as data: without anything that a terminal would obey. The bar before each line
+/// also keeps it from being a command to whoever reads the log, such as GitHub's `::error`.
+pub fn plain(text: &str) -> String {
+    strip_ansi_escapes::strip_str(text)
+        .chars()
+        .map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    fn verdict(outcome: Outcome) -> Verdict {
+        Verdict { outcome, duration: Duration::from_millis(1234), ..Verdict::not_run("") }
+    }
+
+    #[test]
+    fn lines_read_like_nextests() {
+        let panic = End::Panicked("Kernel panic - not syncing: \u{1b}[31mred".into());
+        let lines: Vec<String> = [
+            verdict(Outcome::Passed),
+            verdict(Outcome::Skipped("no loop".into())),
+            verdict(Outcome::Died(panic)),
+        ]
+        .iter()
+        .map(|verdict| case_line("6.12", "ext4 acls", verdict))
+        .collect();
+        expect![[r#"
+            "        PASS [   1.234s] 6.12 ext4 acls"
+            "        SKIP [   1.234s] 6.12 ext4 acls: no loop"
+            "       PANIC [   1.234s] 6.12 ext4 acls: kernel panic: Kernel panic - not syncing: red"
+        "#]]
+        .assert_eq(&lines.iter().map(|line| format!("{line:?}\n")).collect::<String>());
+    }
+
+    #[test]
+    fn guest_output_cannot_command_whoever_reads_it() {
+        let mut failed = verdict(Outcome::Failed("exit code 101".into()));
+        failed.output = b"::error::no\n\x1b[2J\x1b]0;title\x07x\xff\r\n".to_vec();
+        failed.log = vec!["[  0.1] WARNING".into()];
+        expect![[r#"
+            "  output:"
+            "  | ::error::no"
+            "  | x�"
+            "  kernel log:"
+            "  | [  0.1] WARNING"
+        "#]]
+        .assert_eq(&evidence(&failed).iter().map(|line| format!("{line:?}\n")).collect::<String>());
+    }
+
+    #[test]
+    fn the_summary_counts_every_case() {
+        let verdicts = [
+            verdict(Outcome::Passed),
+            verdict(Outcome::TimedOut),
+            verdict(Outcome::Untrusted("x".into())),
+            verdict(Outcome::Skipped("x".into())),
+            Verdict::not_run("x"),
+        ];
+        let line = summary_line(&Tally::of(&verdicts), Duration::from_secs(2));
+        expect!["     Summary [   2.00s] 4 cases run: 1 passed, 2 failed, 1 skipped, 1 not run"]
+            .assert_eq(&line);
+    }
+}

@@ -1,0 +1,158 @@
+//! The cases of the test binaries, as the binaries themselves list them.
+
+use std::rc::Rc;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::build::TestBinary;
+use crate::guest::Program;
+use crate::store::sha256_of;
+
+/// One `#[test]`.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// The binary that it is in.
+    pub binary: Rc<HashedBinary>,
+    /// Its name within the binary, with its modules.
+    pub name: String,
+    /// Whether it is `#[ignore]`d.
+    pub ignored: bool,
+}
+
+/// A test binary with its hash, by which guests keep it.
+#[derive(Debug)]
+pub struct HashedBinary {
+    /// The binary.
+    pub binary: TestBinary,
+    hash: [u8; 32],
+}
+
+impl HashedBinary {
+    /// As guests are sent it.
+    pub fn program(&self) -> Program<'_> {
+        Program { path: &self.binary.path, hash: self.hash }
+    }
+}
+
+/// Which ignored cases are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Ignored {
+    /// None of them.
+    #[default]
+    Default,
+    /// Only them.
+    Only,
+    /// Them too.
+    All,
+}
+
+/// Which cases are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// A case is wanted if its full name contains any of these; with none, every case is.
+    pub words: Vec<String>,
+    /// What about ignored ones.
+    pub ignored: Ignored,
+}
+
+impl Filter {
+    fn wants(&self, case: &Case) -> bool {
+        let name = case.full_name();
+        let named = self.words.is_empty() || self.words.iter().any(|word| name.contains(word));
+        named
+            && match self.ignored {
+                Ignored::Default => !case.ignored,
+                Ignored::Only => case.ignored,
+                Ignored::All => true,
+            }
+    }
+}
+
+impl Case {
+    /// `BINARY NAME`, as it is shown and filtered.
+    pub fn full_name(&self) -> String {
+        format!("{} {}", self.binary.binary.name, self.name)
+    }
+}
+
+/// Lists the wanted cases of the binaries, in the order of the binaries and then of their names.
+///
+/// # Errors
+/// When a binary cannot be read or does not list its cases.
+pub fn list(binaries: &[TestBinary], filter: &Filter) -> Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    for binary in binaries {
+        let hash = decode(&sha256_of(&binary.path)?)?;
+        let ignored = names(binary, &["--ignored"])?;
+        let binary = Rc::new(HashedBinary { binary: binary.clone(), hash });
+        for name in names(&binary.binary, &[])? {
+            let ignored = ignored.contains(&name);
+            cases.push(Case { binary: Rc::clone(&binary), name, ignored });
+        }
+    }
+    cases.retain(|case| filter.wants(case));
+    Ok(cases)
+}
+
+fn names(binary: &TestBinary, more: &[&str]) -> Result<Vec<String>> {
+    let mut args = vec!["--list", "--format", "terse"];
+    args.extend(more);
+    let text = duct::cmd(&binary.path, args)
+        .stdin_null()
+        .read()
+        .with_context(|| format!("{} does not list its cases", binary.path.display()))?;
+    parse(&text).with_context(|| format!("in the list of {}", binary.path.display()))
+}
+
+/// The terse list of libtest: `NAME: test` or `NAME: benchmark`.
+fn parse(text: &str) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        let (name, kind) = line.rsplit_once(": ").unwrap_or((line, ""));
+        ensure!(["test", "benchmark"].contains(&kind), "`{line}` is not a case");
+        if kind == "test" {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+fn decode(hex: &str) -> Result<[u8; 32]> {
+    let mut hash = [0; 32];
+    for (index, byte) in hash.iter_mut().enumerate() {
+        let digits = hex.get(2 * index..2 * index + 2).context("a hash is too short")?;
+        *byte = u8::from_str_radix(digits, 16).context("a hash is not hexadecimal")?;
+    }
+    Ok(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terse_list_is_read() {
+        let names = parse("area::one: test\ntwo: test\nfast: benchmark\n").unwrap();
+        assert_eq!(names, ["area::one", "two"]);
+        assert!(parse("guest tests run only inside a guest").is_err());
+    }
+
+    #[test]
+    fn a_filter_looks_at_the_full_name() {
+        let binary = TestBinary { name: "ext4".into(), path: "/x".into() };
+        let binary = Rc::new(HashedBinary { binary, hash: [0; 32] });
+        let case =
+            |name: &str, ignored| Case { binary: Rc::clone(&binary), name: name.into(), ignored };
+        let words = |words: &[&str], ignored| Filter {
+            words: words.iter().map(|&word| word.to_owned()).collect(),
+            ignored,
+        };
+        let (plain, slow) = (case("acls", false), case("stress", true));
+        assert!(words(&[], Ignored::Default).wants(&plain));
+        assert!(words(&["ext4 ac", "zzz"], Ignored::Default).wants(&plain));
+        assert!(!words(&["zzz"], Ignored::Default).wants(&plain));
+        assert!(!words(&[], Ignored::Default).wants(&slow));
+        assert!(words(&[], Ignored::All).wants(&slow));
+        assert!(!words(&[], Ignored::Only).wants(&plain));
+    }
+}
