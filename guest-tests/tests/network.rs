@@ -1,0 +1,90 @@
+//! The control link, and a link that the guest makes itself.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read as _};
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use guest_agent::interface;
+use guest_tests::{HostPeer, TestResult, parameter, run, stream_of};
+use nix::errno::Errno;
+use nix::libc;
+use sha2::{Digest as _, Sha256};
+
+/// How much is sent each way.
+const BULK: usize = 64 << 20;
+
+#[test]
+fn the_address_is_the_one_of_the_command_line() -> TestResult {
+    let ip = parameter("ip")?.context("no ip= on the command line")?;
+    let fields: Vec<&str> = ip.split(':').collect();
+    let (address, interface) = (fields[0], fields[5]);
+    let shown = run(&format!("ip -o -4 address show dev {interface}"))?;
+    assert!(shown.contains(&format!("inet {address}/")), "{shown}");
+    Ok(())
+}
+
+#[test]
+fn the_host_end_answers_pings() -> TestResult {
+    let peer = HostPeer::find()?;
+    run(&format!("ping -c 3 -i 0.2 -W 5 {}", peer.address))?;
+    Ok(())
+}
+
+#[test]
+fn bulk_to_the_host_arrives_whole() -> TestResult {
+    let sent = stream_of(BULK, 1);
+    let expected: String = Sha256::digest(&sent).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(HostPeer::find()?.sink(&sent)?, expected);
+    Ok(())
+}
+
+#[test]
+fn bulk_from_the_host_arrives_whole() -> TestResult {
+    let received = HostPeer::find()?.source(BULK, 2)?;
+    assert_eq!(received.len(), BULK);
+    assert!(received == stream_of(BULK, 2), "other bytes arrived than were sent");
+    Ok(())
+}
+
+#[test]
+fn a_tap_of_the_guest_passes_a_frame() -> TestResult {
+    if !fs::exists("/dev/net/tun")? {
+        fs::create_dir_all("/dev/net")?;
+        run("mknod /dev/net/tun c 10 200")?;
+    }
+    let mut tap = File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open("/dev/net/tun")?;
+    let mut request = interface::request("test0");
+    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: the request is a whole `ifreq` and outlives the call.
+    let done = unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETIFF as _, &request) };
+    Errno::result(done)?;
+    run("ip address add 192.0.2.1/24 dev test0")?;
+    run("ip link set test0 up")?;
+    // A datagram to a neighbour whose hardware address is known leaves as one frame.
+    run("ip neighbour add 192.0.2.2 lladdr 02:00:00:00:00:02 dev test0")?;
+    UdpSocket::bind("192.0.2.1:0")?.send_to(b"through the tap", "192.0.2.2:9")?;
+    let mut frame = [0; 2048];
+    for _ in 0..500 {
+        match tap.read(&mut frame) {
+            Ok(count) if frame[..count].ends_with(b"through the tap") => {
+                assert_eq!(frame[..6], [2, 0, 0, 0, 0, 2], "the frame's destination");
+                return Ok(());
+            }
+            // The kernel sends frames of its own, for example to find routers.
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(anyhow::anyhow!("no frame came out of the tap").into())
+}

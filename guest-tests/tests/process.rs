@@ -1,0 +1,134 @@
+//! What every program relies on: processes, signals, time, memory, terminals.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use guest_tests::{TestResult, run};
+use nix::libc;
+
+#[test]
+fn many_programs_run_one_after_the_other() -> TestResult {
+    for _ in 0..50 {
+        assert!(Command::new("/bin/true").status()?.success());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_pipe_passes_more_than_it_holds() -> TestResult {
+    let mut child =
+        Command::new("head").args(["-c", "1000000", "/dev/zero"]).stdout(Stdio::piped()).spawn()?;
+    let mut bytes = Vec::new();
+    child.stdout.take().ok_or(anyhow::anyhow!("no pipe"))?.read_to_end(&mut bytes)?;
+    assert_eq!((bytes.len(), child.wait()?.success()), (1_000_000, true));
+    Ok(())
+}
+
+#[test]
+fn a_signal_ends_a_process_and_is_told() -> TestResult {
+    let mut child = Command::new("sleep").arg("60").spawn()?;
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(child.id().cast_signed()),
+        nix::sys::signal::Signal::SIGTERM,
+    )?;
+    assert_eq!(child.wait()?.signal(), Some(libc::SIGTERM));
+    Ok(())
+}
+
+#[test]
+fn a_sleep_is_not_shorter_than_it_was_asked_to_be() {
+    for millis in [1, 10, 50] {
+        let asked = Duration::from_millis(millis);
+        let start = Instant::now();
+        std::thread::sleep(asked);
+        assert!(start.elapsed() >= asked, "{asked:?}");
+    }
+}
+
+#[test]
+fn time_does_not_run_backwards() {
+    let mut last = Instant::now();
+    for _ in 0..10_000 {
+        let now = Instant::now();
+        assert!(now >= last);
+        last = now;
+    }
+}
+
+#[test]
+fn memory_is_shared_with_a_child() -> TestResult {
+    // SAFETY: an anonymous mapping takes no address and no file.
+    let page = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            4096,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    assert_ne!(page, libc::MAP_FAILED);
+    // SAFETY: the mapping is a page, aligned, zeroed, and never unmapped.
+    let shared = unsafe { &*page.cast::<AtomicU32>() };
+    // SAFETY: the child only stores to the mapping and exits.
+    match unsafe { libc::fork() } {
+        0 => {
+            shared.store(42, Ordering::SeqCst);
+            // SAFETY: _exit(2) runs nothing of this process.
+            unsafe { libc::_exit(0) };
+        }
+        child => {
+            nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(child), None)?;
+            assert_eq!(shared.load(Ordering::SeqCst), 42);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_pseudo_terminal_has_a_name_and_passes_a_line() -> TestResult {
+    // SAFETY: posix_openpt(3) takes a number.
+    let master = unsafe { libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY) };
+    assert!(master >= 0);
+    // SAFETY: the descriptor was made just now, and nobody else owns it.
+    let mut master = File::from(unsafe { OwnedFd::from_raw_fd(master) });
+    let mut name = [0_u8; 64];
+    // SAFETY: the descriptor is a terminal's, and the buffer has the length that is given.
+    let named = unsafe {
+        libc::grantpt(master.as_raw_fd()) == 0
+            && libc::unlockpt(master.as_raw_fd()) == 0
+            && libc::ptsname_r(master.as_raw_fd(), name.as_mut_ptr().cast(), name.len()) == 0
+    };
+    assert!(named, "no terminal behind /dev/ptmx");
+    let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
+    let name = String::from_utf8_lossy(&name[..end]).into_owned();
+    assert!(name.starts_with("/dev/pts/"), "{name}");
+    // Kept open, so that the line is not lost when its writer has gone.
+    let _slave = File::options().read(true).write(true).custom_flags(libc::O_NOCTTY).open(&name)?;
+    run(&format!("cp /etc/hostname {name}"))?;
+    let mut line = [0; 16];
+    assert!(master.read(&mut line)? > 0);
+    Ok(())
+}
+
+#[test]
+fn threads_take_turns() {
+    let counter = std::sync::Mutex::new(0_u32);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..1000 {
+                    *counter.lock().expect("no thread panics") += 1;
+                }
+            });
+        }
+    });
+    assert_eq!(counter.into_inner().expect("no thread panics"), 8000);
+}
