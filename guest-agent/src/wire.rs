@@ -61,7 +61,7 @@ pub enum ToGuest {
         size: u64,
     },
     /// A piece of the program that was offered last.
-    Chunk(Vec<u8>),
+    Chunk(#[serde(with = "serde_bytes")] Vec<u8>),
     /// Run a case.
     Run(Run),
     /// Switch the guest off.
@@ -102,6 +102,7 @@ pub enum ToHost {
         /// Where to.
         stream: Stream,
         /// What.
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
     },
     /// A case is over. Its end marker is in the kernel log already.
