@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use guest_tests::{TestResult, config, env, skip};
+use guest_tests::{TestResult, config, env, release, skip};
 
 #[test]
 fn every_line_that_was_asked_for_is_in_the_running_kernel() -> TestResult {
@@ -35,5 +35,43 @@ fn hung_tasks_are_looked_for() -> TestResult {
     let seconds: u64 =
         fs::read_to_string("/proc/sys/kernel/hung_task_timeout_secs")?.trim().parse()?;
     assert!(seconds > 0, "the detector is off");
+    Ok(())
+}
+
+/// The cells of the guide's table for one kernel: each row's symbol on 3.0, and what the cell says.
+fn guide_column(kernel: &str) -> anyhow::Result<Option<Vec<(String, String)>>> {
+    let rows: Vec<Vec<&str>> = include_str!("../../kconfig/README.md")
+        .lines()
+        .skip_while(|line| !line.starts_with("| Guide |"))
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let [header, _rule, rows @ ..] = rows.as_slice() else {
+        anyhow::bail!("the README has no table of the guide")
+    };
+    let Some(index) = header.iter().position(|cell| *cell == kernel) else { return Ok(None) };
+    let symbol = |row: &[&str]| row[1].trim_matches('`').split('=').next().map(str::to_owned);
+    Ok(Some(rows.iter().filter_map(|row| Some((symbol(row)?, row[index].to_owned()))).collect()))
+}
+
+#[test]
+fn the_table_of_the_guide_is_true_of_this_kernel() -> TestResult {
+    let release = release()?;
+    let Some(rows) = guide_column(&format!("{}.{}", release.major, release.minor))? else {
+        skip("the table has no column for this kernel");
+        return Ok(());
+    };
+    assert!(rows.len() > 20, "the table has only {} rows", rows.len());
+    for (guides, cell) in rows {
+        if cell == "absent" {
+            assert_eq!(config(&format!("CONFIG_{guides}"))?, None, "{guides}");
+            continue;
+        }
+        for setting in cell.split(", ").map(|part| part.trim_matches('`')) {
+            let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
+            let found = config(&format!("CONFIG_{name}"))?;
+            assert_eq!(found.as_deref().unwrap_or("n"), value, "{guides}: {name}");
+        }
+    }
     Ok(())
 }

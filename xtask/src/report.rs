@@ -20,6 +20,11 @@ impl<'a> Reporter<'a> {
         Self { ui }
     }
 
+    /// A guest is ready.
+    pub fn came_up(&self, guest: &str, after: Duration) {
+        self.ui.say(&format!("{:>12} [{:>8.3}s] {guest} is ready", "BOOT", after.as_secs_f64()));
+    }
+
     /// A case begins.
     pub fn begins(&self, kernel: &str, case: &Case) {
         self.ui.status(&format!("{:>12} {kernel} {}", "running", case.full_name()));

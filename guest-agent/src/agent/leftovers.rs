@@ -22,8 +22,7 @@ pub struct Before {
 
 impl Before {
     pub fn now() -> Result<Self> {
-        let processes = processes().into_iter().map(|(pid, _)| pid).collect();
-        Ok(Self { processes, mounts: mounts()?, modules: modules()? })
+        Ok(Self { processes: pids().collect(), mounts: mounts()?, modules: modules()? })
     }
 
     /// Kills every process that was not there before, and those that they start meanwhile.
@@ -31,8 +30,10 @@ impl Before {
         let mut found = Vec::new();
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let mut fresh = processes();
-            fresh.retain(|(pid, _)| !self.processes.contains(pid));
+            let fresh: Vec<(i32, String)> = pids()
+                .filter(|pid| !self.processes.contains(pid))
+                .filter_map(|pid| Some((pid, command_of(pid)?)))
+                .collect();
             if fresh.is_empty() || Instant::now() >= deadline {
                 return found.into_iter().map(|(_, name)| Leftover::Process(name)).collect();
             }
@@ -69,19 +70,17 @@ impl Before {
     }
 }
 
-/// The processes of user space: kernel threads and the dead have an empty command line.
-fn processes() -> Vec<(i32, String)> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .flatten()
-        .filter_map(|entry| {
-            let pid = entry.file_name().to_str()?.parse().ok()?;
-            let line =
-                fs::read(entry.path().join("cmdline")).ok().filter(|line| !line.is_empty())?;
-            let text = String::from_utf8_lossy(&line).replace('\0', " ");
-            Some((pid, text.trim_end().chars().take(200).collect()))
-        })
-        .collect()
+/// Every process, those of the kernel too.
+fn pids() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// The command of a process of user space: kernel threads and the dead have none.
+fn command_of(pid: i32) -> Option<String> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|line| !line.is_empty())?;
+    let text = String::from_utf8_lossy(&line).replace('\0', " ");
+    Some(text.trim_end().chars().take(200).collect())
 }
 
 fn mounts() -> Result<Vec<String>> {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, PipeReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
@@ -91,6 +91,7 @@ pub fn boot<'a>(
     let (console, theirs) = std::io::pipe().context("cannot make a console")?;
     let log = File::create(&spec.console_log)
         .with_context(|| format!("cannot make {}", spec.console_log.display()))?;
+    let powered_on = Instant::now();
     let process =
         stage.spawn(&link, &GuestCommand { argv, cpu: spec.cpu, console: theirs.into() })?;
     let (events, inbox) = sync_channel(EVENTS);
@@ -103,7 +104,8 @@ pub fn boot<'a>(
         grace: Duration::from_secs(2),
         marker: Duration::from_secs(10),
     };
-    let mut guest = Guest::new(spec, stage, link.clone(), process, (events, inbox), limits);
+    let mut guest =
+        Guest::new(spec, stage, link.clone(), process, (events, inbox), limits, powered_on);
     match guest.come_up(calibration)? {
         None => Ok(guest),
         Some(end) => Err(failed(spec, &line, &pasteable, end.to_string()).into()),

@@ -90,6 +90,7 @@ impl CommandLine<'_> {
         // Otherwise writes to /dev/kmsg are rate-limited, and markers are lost.
         add("printk.devkmsg=on".into());
         add("ignore_loglevel".into());
+        add("printk.time=1".into());
         if let Some(lpj) = self.lpj {
             add(format!("lpj={lpj}"));
         }

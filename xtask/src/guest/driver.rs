@@ -39,6 +39,8 @@ pub struct Guest<'a> {
     reply: Option<ToHost>,
     programs: BTreeSet<Hash>,
     cases: u32,
+    powered_on: Instant,
+    ready_after: Duration,
 }
 
 /// A program for guests, by its hash.
@@ -58,6 +60,7 @@ impl<'a> Guest<'a> {
         process: GuestProcess<'a>,
         (events, inbox): (SyncSender<Event>, Receiver<Event>),
         limits: Limits,
+        powered_on: Instant,
     ) -> Self {
         let (machine, first) = Machine::new(spec.nonce, limits);
         Self {
@@ -74,6 +77,8 @@ impl<'a> Guest<'a> {
             reply: None,
             programs: BTreeSet::new(),
             cases: 0,
+            powered_on,
+            ready_after: Duration::ZERO,
         }
     }
 
@@ -85,6 +90,11 @@ impl<'a> Guest<'a> {
     /// The guest's link.
     pub fn link(&self) -> &Link {
         &self.link
+    }
+
+    /// How long it took from power-on to the agent's greeting.
+    pub fn ready_after(&self) -> Duration {
+        self.ready_after
     }
 
     /// How the guest ended, if it did.
@@ -102,7 +112,10 @@ impl<'a> Guest<'a> {
         }
         loop {
             match self.machine.state() {
-                State::Ready => return Ok(None),
+                State::Ready => {
+                    self.ready_after = self.powered_on.elapsed();
+                    return Ok(None);
+                }
                 State::Over(end) => return Ok(Some(end.clone())),
                 _ => {}
             }

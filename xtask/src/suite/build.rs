@@ -114,7 +114,7 @@ fn rustflags(ctx: &Ctx) -> String {
     let home = std::env::var("CARGO_HOME")
         .ok()
         .or_else(|| Some(format!("{}/.cargo", std::env::var("HOME").ok()?)));
-    let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned()];
+    let mut flags = vec!["-Ctarget-feature=+crt-static -Crelocation-model=static".to_owned()];
     flags.push(format!("--remap-path-prefix={}=/work", ctx.layout.root().display()));
     flags.extend(home.map(|home| format!("--remap-path-prefix={home}=/cargo")));
     flags.join(" ")

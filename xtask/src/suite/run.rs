@@ -59,6 +59,7 @@ const PEER_PORT: u16 = 7879;
 /// [`crate::guest::BootFailed`] when the guest does not come up; others when it cannot be started.
 pub fn run(ctx: &Ctx, stage: &Stage, plan: &Plan<'_>, reporter: &Reporter<'_>) -> Result<Finished> {
     let mut guest = start(ctx, stage, plan)?;
+    reporter.came_up(guest.name(), guest.ready_after());
     let peer = stage.listen(guest.link().host(), PEER_PORT)?;
     peer::start(peer);
     let environment = environment(guest.link().host(), plan.kernel);
