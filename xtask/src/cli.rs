@@ -4,10 +4,14 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{ArgAction, Args, Parser, Subcommand};
-use xtask::cancel;
 use xtask::ctx::{Ctx, Locking, Options};
+use xtask::doctor::Consent;
 use xtask::ui::Verbosity;
-use xtask::{rootfs, suite};
+use xtask::{cancel, clean, config, fetch, kernel, rootfs, suite};
+
+mod ci;
+mod doctor;
+mod test_in_uml;
 
 /// Builds User Mode Linux kernels and images, boots guests and runs Rust tests in them.
 #[derive(Debug, Parser)]
@@ -34,13 +38,70 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Examine the host: what is missing, what that breaks, and the cure
+    Doctor,
+    /// Install the packages that are missing
+    Setup {
+        #[command(flatten)]
+        yes: Yes,
+    },
+    /// Fetch the source of a kernel
+    Fetch {
+        #[command(flatten)]
+        kernels: Kernels,
+    },
+    /// Build a kernel
+    Kernel {
+        #[command(flatten)]
+        kernels: Kernels,
+    },
     /// Build the image that guests boot from
     Image,
+    /// Build everything, boot guests, and run the tests in them
+    TestInUml(test_in_uml::TestInUml),
+    /// Remove what can be built again
+    Clean {
+        /// Also what checkouts share: downloads, kernels, images
+        #[arg(long)]
+        store: bool,
+    },
+    /// Check everything that this project promises of itself
+    Ci,
+}
+
+#[derive(Debug, Args)]
+struct Yes {
+    /// Install missing packages without asking (CI=true says so too)
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Yes {
+    fn given(&self) -> bool {
+        self.yes || std::env::var_os("CI").is_some_and(|value| value == "true")
+    }
+}
+
+#[derive(Debug, Args)]
+struct Kernels {
+    /// Kernel to use; may be repeated [default: the first configured one that can be had]
+    #[arg(long = "kernel", value_name = "NAME")]
+    names: Vec<String>,
+}
+
+impl Kernels {
+    /// The kernels that were named, or else the configured default.
+    fn chosen<'a>(&'a self, ctx: &'a Ctx) -> Result<Vec<(&'a str, &'a config::Kernel)>> {
+        let names = if self.names.is_empty() { &ctx.config.kernel[..1] } else { &self.names };
+        names.iter().map(|name| Ok((name.as_str(), ctx.config.kernel_named(name)?))).collect()
+    }
 }
 
 /// Exit codes, those of nextest where it has one.
 mod code {
+    pub const NO_TESTS: u8 = 4;
     pub const SETUP_FAILED: u8 = 96;
+    pub const TEST_FAILED: u8 = 100;
     pub const TEST_BUILD_FAILED: u8 = 101;
 }
 
@@ -68,14 +129,36 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     cancel::install()?;
     let ctx = Ctx::new(cli.global.options())?;
     match &cli.command {
-        Command::Image => {
-            let agent = suite::agent(&ctx)?;
-            let rootfs = rootfs::bootstrap(&ctx)?;
-            let image = rootfs::build(&ctx, &rootfs, &agent)?;
-            println!("{}", image.path().display());
-            Ok(ExitCode::SUCCESS)
+        Command::Doctor => return doctor::report(&ctx),
+        Command::Setup { yes } => {
+            let consent = if yes.given() { Consent::Given } else { Consent::Ask };
+            xtask::doctor::setup(&ctx, consent)?;
         }
+        Command::Fetch { kernels } => {
+            for (name, kernel) in kernels.chosen(&ctx)? {
+                println!("{}", fetch::source(&ctx, name, kernel)?.path.display());
+            }
+        }
+        Command::Kernel { kernels } => {
+            for (name, kernel) in kernels.chosen(&ctx)? {
+                println!("{}", kernel::build(&ctx, name, kernel)?.path.display());
+            }
+        }
+        Command::Image => println!("{}", image(&ctx)?.path().display()),
+        Command::TestInUml(args) => return args.run(&ctx),
+        Command::Clean { store } => {
+            clean::clean(&ctx, if *store { clean::What::Store } else { clean::What::Checkout })?;
+        }
+        Command::Ci => return ci::run(&ctx),
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the image and what goes into it.
+fn image(ctx: &Ctx) -> Result<rootfs::Image> {
+    let agent = suite::agent(ctx)?;
+    let rootfs = rootfs::bootstrap(ctx)?;
+    rootfs::build(ctx, &rootfs, &agent)
 }
 
 impl Global {

@@ -1,24 +1,26 @@
-//! From a kernel's source to a kernel binary: unpack, patch, configure, verify, build.
+//! From a kernel's source to a kernel binary: unpack, patch, configure, verify, make, store.
+//!
+//! The same inputs are never built twice: a kernel is found by its recipe, and when it is there,
+//! nothing is fetched, unpacked or started.
 
-use std::path::PathBuf;
+mod binary;
+mod build;
+mod complaints;
+mod configure;
+pub mod era;
+mod fragment;
+mod kconfig;
+mod make;
+mod patches;
+mod progress;
+mod recipe;
+mod tree;
+mod verify;
+mod work;
 
-use crate::guest::Transport;
-
-/// A kernel that was built.
-#[derive(Debug)]
-pub struct KernelBinary {
-    /// Its name in the configuration.
-    pub name: String,
-    /// The executable.
-    pub path: PathBuf,
-    /// The configuration as built.
-    pub config: PathBuf,
-    /// The hash of what it was made from.
-    pub key: String,
-    /// How its guests reach their link.
-    pub transport: Transport,
-    /// The lines that the fragments asked for.
-    pub requested: Vec<String>,
-    /// Boot arguments of its era.
-    pub era: Vec<&'static str>,
-}
+pub use binary::KernelBinary;
+pub use build::build;
+pub use configure::KernelConfig;
+pub use era::{Era, Version};
+pub use fragment::{Request, Requested, Values};
+pub use tree::KernelTree;

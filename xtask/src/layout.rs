@@ -83,6 +83,17 @@ impl Layout {
         self.target.join("runs")
     }
 
+    /// What belongs to this checkout alone and can be built again. Runs that are going on keep their
+    /// folders: those are pruned by the runs themselves.
+    pub fn checkout_dirs(&self) -> Vec<PathBuf> {
+        vec![self.target.join("kernels"), self.guest_target()]
+    }
+
+    /// What checkouts share beside the store.
+    pub fn shared_dirs(&self) -> Vec<PathBuf> {
+        vec![self.cache.join("apt"), self.facts()]
+    }
+
     /// What is measured once and kept: delay calibration, reachability of sources.
     pub fn facts(&self) -> PathBuf {
         self.cache.join("facts")

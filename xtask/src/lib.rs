@@ -2,9 +2,13 @@
 //!
 //! The modules stand in the order in which a run passes through them.
 
+pub mod archive;
 pub mod cancel;
+pub mod clean;
 pub mod config;
 pub mod ctx;
+pub mod doctor;
+pub mod fetch;
 pub mod guest;
 pub mod isolation;
 pub mod kernel;

@@ -29,6 +29,8 @@ pub struct Lock {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockedKernel {
+    /// The Debian suite; another one means that the rest is resolved again.
+    pub suite: String,
     /// The Debian package.
     pub package: String,
     /// Its version.

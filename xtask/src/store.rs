@@ -275,6 +275,26 @@ impl Store {
             .with_context(|| format!("cannot open the lock {}", path.display()))
     }
 
+    /// Removes every entry that nobody is using, and says how many bytes that freed.
+    ///
+    /// # Errors
+    /// When an entry cannot be removed.
+    pub fn prune(&self) -> Result<u64> {
+        let mut freed = 0;
+        for kind in [Kind::Download, Kind::Rootfs, Kind::Image, Kind::Kernel] {
+            let Ok(entries) = fs::read_dir(self.dir.join(kind.name())) else { continue };
+            for entry in entries.flatten() {
+                let key = Key(entry.file_name().to_string_lossy().into_owned());
+                let lock = self.lock_file(kind, &key)?;
+                if lock.try_lock().is_ok() {
+                    freed += fs_extra::dir::get_size(entry.path()).unwrap_or(0);
+                    remove_tree(&entry.path())?;
+                }
+            }
+        }
+        Ok(freed)
+    }
+
     /// Removes temporary folders whose builders are gone: their locks are free.
     fn sweep(&self) {
         let Ok(entries) = fs::read_dir(self.dir.join("tmp")) else { return };

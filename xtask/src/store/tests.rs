@@ -117,3 +117,13 @@ fn a_store_that_others_may_write_to_is_refused() {
     let error = Store::open(dir.path().into()).unwrap_err().to_string();
     assert!(error.contains("UML_CACHE_DIR"), "{error}");
 }
+
+#[test]
+fn pruning_leaves_what_is_in_use() {
+    let (_dir, store) = store();
+    let used = build(&store, "used").0;
+    build(&store, "unused");
+    assert!(store.prune().unwrap() > 0);
+    assert!(used.file("data").exists());
+    assert!(store.get(Kind::Download, &"unused").unwrap().is_none());
+}

@@ -127,7 +127,7 @@ fn start<'a>(ctx: &Ctx, stage: &'a Stage, plan: &Plan<'_>) -> Result<Guest<'a>> 
         memory: ctx.config.memory,
         transport: kernel.transport,
         init: AGENT,
-        era: &kernel.era,
+        era: kernel.era.boot,
         nonce: &nonce.as_str()[..12],
         cpu: first_cpu(),
         boot_timeout: ctx.config.boot_timeout,

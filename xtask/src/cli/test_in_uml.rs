@@ -1,0 +1,85 @@
+//! `cargo xtask test-in-uml`.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Args;
+use xtask::ctx::Ctx;
+use xtask::doctor::{self, Consent};
+use xtask::kernel;
+use xtask::report::Reporter;
+use xtask::stage::{Stage, StageOptions};
+use xtask::suite::{self, AfterFailure, Case, Filter, Ignored, Plan, Tally};
+
+use super::{Kernels, Yes, cancel, code};
+
+#[derive(Debug, Args)]
+pub(super) struct TestInUml {
+    /// Run only cases whose `BINARY NAME` contains one of these
+    filters: Vec<String>,
+    #[command(flatten)]
+    kernels: Kernels,
+    #[command(flatten)]
+    yes: Yes,
+    /// List the cases instead of running them
+    #[arg(long)]
+    list: bool,
+    /// Go on after a failure
+    #[arg(long)]
+    no_fail_fast: bool,
+    /// Which ignored cases to run
+    #[arg(long, value_enum, default_value_t, value_name = "WHICH")]
+    run_ignored: Ignored,
+}
+
+impl TestInUml {
+    pub fn run(&self, ctx: &Ctx) -> Result<ExitCode> {
+        doctor::ensure(ctx, self.yes.given().then_some(Consent::Given))?;
+        let binaries = suite::test_binaries(ctx)?;
+        let filter = Filter { words: self.filters.clone(), ignored: self.run_ignored };
+        let cases = suite::list(&binaries, &filter)?;
+        if self.list {
+            for case in &cases {
+                println!("{}", case.full_name());
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        if cases.is_empty() {
+            ctx.ui.line("no case is called so: `--list` shows them all");
+            return Ok(ExitCode::from(code::NO_TESTS));
+        }
+        self.run_cases(ctx, &cases)
+    }
+
+    fn run_cases(&self, ctx: &Ctx, cases: &[Case]) -> Result<ExitCode> {
+        let image = super::image(ctx)?;
+        let mut kernels = Vec::new();
+        for (name, kernel) in self.kernels.chosen(ctx)? {
+            kernels.push(kernel::build(ctx, name, kernel)?);
+        }
+        let started = Instant::now();
+        // Guest memory and COWs of one guest at a time, with room for what the kernel adds.
+        let size = ctx.config.memory.bytes() * 2 + ctx.config.rootfs.size.bytes();
+        let stage = Stage::start(ctx.isolation()?, &StageOptions { size })?;
+        let reporter = Reporter::new(&ctx.ui);
+        let (mut verdicts, mut guests, mut interrupted) = (Vec::new(), Vec::new(), false);
+        for kernel in &kernels {
+            let after_failure =
+                if self.no_fail_fast { AfterFailure::GoOn } else { AfterFailure::Stop };
+            let plan = Plan { kernel, image: &image, cases, after_failure };
+            let finished = suite::run(ctx, &stage, &plan, &reporter)?;
+            verdicts.extend(finished.verdicts);
+            guests.push((kernel.name.clone(), finished.guest));
+            interrupted |= finished.interrupted;
+        }
+        stage.shutdown()?;
+        let tally = Tally::of(&verdicts);
+        reporter.summary(&tally, started.elapsed(), &guests);
+        Ok(ExitCode::from(match (interrupted, tally) {
+            (true, _) => cancel::EXIT_CODE,
+            (_, Tally { failed: 1.., .. } | Tally { not_run: 1.., .. }) => code::TEST_FAILED,
+            _ => 0,
+        }))
+    }
+}

@@ -1,0 +1,177 @@
+//! What this project needs of its host: examined by trying, and installed when asked for.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use anyhow::{Context as _, Result};
+
+use crate::ctx::Ctx;
+use crate::isolation::{Contained, Ids, Means};
+
+mod needs;
+mod setup;
+
+use needs::{FACILITIES, FILES, TOOLS};
+pub use setup::{Consent, ensure, setup};
+
+/// Something that was examined.
+#[derive(Debug)]
+pub struct Finding {
+    /// What.
+    pub name: String,
+    /// What is wrong with it.
+    pub problem: Option<Problem>,
+}
+
+/// Something that is wrong with the host.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    /// What was seen.
+    pub seen: String,
+    /// What does not work because of it.
+    pub effect: String,
+    /// What to do.
+    pub cure: String,
+}
+
+/// A kernel's tree and objects, an image, and room for guests.
+const DISK_NEEDED: u64 = 6 << 30;
+
+/// What a compiler on each CPU and a guest need, roughly.
+const MEMORY_NEEDED: u64 = 1 << 30;
+
+/// Examines everything.
+///
+/// # Errors
+/// When this host cannot even be examined.
+pub fn examine(ctx: &Ctx) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for tool in TOOLS {
+        let seen = find(tool.program).is_none().then(|| format!("no `{}`", tool.program));
+        findings.push(finding(tool.program, seen, tool.purpose, &install(tool.package)));
+    }
+    for file in FILES {
+        let seen = (!Path::new(file.path).exists()).then(|| format!("no {}", file.path));
+        findings.push(finding(file.path, seen, file.purpose, &install(file.package)));
+    }
+    let isolation = ctx.isolation()?;
+    for facility in FACILITIES {
+        let tried = isolation.facilities().iter().find(|tried| tried.name == facility.name);
+        let seen = match tried {
+            Some(tried) => tried.result.clone().err(),
+            None => Some("not tried, because namespaces are refused".into()),
+        };
+        findings.push(finding(facility.name, seen, facility.effect, facility.cure));
+    }
+    findings.push(subordinate_ids(ctx)?);
+    findings.push(null_device());
+    findings.push(ptrace());
+    findings.extend([space(ctx.layout.root())?, space(ctx.store.path())?, memory()]);
+    Ok(findings)
+}
+
+fn finding(name: &str, seen: Option<String>, effect: &str, cure: &str) -> Finding {
+    let problem = seen.map(|seen| Problem { seen, effect: effect.into(), cure: cure.into() });
+    Finding { name: name.into(), problem }
+}
+
+fn install(package: &str) -> String {
+    format!("cargo xtask setup, or: apt-get install {package}")
+}
+
+/// Finds a program; Debian keeps some where an ordinary user's `PATH` does not reach.
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let dirs = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    dirs.map(|dir| dir.join(program)).find(|path| path.is_file())
+}
+
+/// An ordinary user's bootstrap needs a range of ids; it is tried, not read.
+fn subordinate_ids(ctx: &Ctx) -> Result<Finding> {
+    let isolation = ctx.isolation()?;
+    let name = "subordinate ids";
+    if *isolation.means() != Means::UserNamespace {
+        return Ok(finding(name, None, "", ""));
+    }
+    let (mut says, theirs) = std::io::pipe().context("cannot make a pipe")?;
+    let mut tried =
+        Contained::new(isolation, Ids::Subordinate, "true").output_to(theirs.into())?.spawn()?;
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut says, &mut text).context("cannot read a trial's output")?;
+    let seen = (!tried.wait()?.success()).then(|| text.trim().to_owned());
+    Ok(finding(
+        name,
+        seen,
+        "the root file system cannot be bootstrapped by an ordinary user",
+        "install uidmap, and give yourself a range: sudo usermod --add-subuids 100000-165535 \
+         --add-subgids 100000-165535 $USER",
+    ))
+}
+
+fn null_device() -> Finding {
+    let meta = fs::metadata("/dev/null");
+    let good = meta.is_ok_and(|m| m.file_type().is_char_device() && m.rdev() == 0x103);
+    finding(
+        "/dev/null",
+        (!good).then(|| "/dev/null is not the null device".into()),
+        "kernel builds write rubbish into it or fail; a build as root may have replaced it",
+        "sudo rm -f /dev/null && sudo mknod -m 666 /dev/null c 1 3",
+    )
+}
+
+/// User Mode Linux traces its own processes.
+fn ptrace() -> Finding {
+    // SAFETY: the child makes one system call and exits.
+    let status = match unsafe { nix::libc::fork() } {
+        0 => {
+            let traced = nix::sys::ptrace::traceme().is_ok();
+            // SAFETY: _exit(2) runs nothing of this process.
+            unsafe { nix::libc::_exit(i32::from(!traced)) }
+        }
+        child => {
+            let mut status = -1;
+            // SAFETY: `status` is a valid place for waitpid(2) to write to.
+            unsafe { nix::libc::waitpid(child, &mut status, 0) };
+            status
+        }
+    };
+    let refused =
+        !<ExitStatus as std::os::unix::process::ExitStatusExt>::from_raw(status).success();
+    finding(
+        "ptrace",
+        refused.then(|| "a process may not be traced by its parent".into()),
+        "guests cannot run",
+        "in a container, allow ptrace (docker run --cap-add SYS_PTRACE); else set \
+         /proc/sys/kernel/yama/ptrace_scope to 1 or less",
+    )
+}
+
+fn space(dir: &Path) -> Result<Finding> {
+    let stat = nix::sys::statvfs::statvfs(dir)
+        .with_context(|| format!("cannot ask for the free space of {}", dir.display()))?;
+    let free = stat.blocks_available() as u64 * stat.fragment_size() as u64;
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    let seen = (free < DISK_NEEDED)
+        .then(|| format!("{:.1} GiB free where {:.0} are needed", gib(free), gib(DISK_NEEDED)));
+    Ok(finding(
+        &format!("space in {}", dir.display()),
+        seen,
+        "a kernel's tree, its objects and an image may not fit",
+        "make room (cargo xtask clean), or name another place with CARGO_TARGET_DIR or \
+         UML_CACHE_DIR",
+    ))
+}
+
+fn memory() -> Finding {
+    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = info.lines().find_map(|line| {
+        let kib = line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?;
+        Some(kib.parse::<u64>().ok()? << 10)
+    });
+    let seen = available.filter(|bytes| *bytes < MEMORY_NEEDED).map(|bytes| {
+        format!("{} MiB are available where {} are needed", bytes >> 20, MEMORY_NEEDED >> 20)
+    });
+    finding("memory", seen, "builds and guests may be killed", "end other programs")
+}

@@ -1,0 +1,86 @@
+//! What each step declares that it needs.
+
+/// A program.
+pub(super) struct Tool {
+    pub program: &'static str,
+    /// The Debian package that has it.
+    pub package: &'static str,
+    pub purpose: &'static str,
+}
+
+/// A file.
+pub(super) struct NeededFile {
+    pub path: &'static str,
+    pub package: &'static str,
+    pub purpose: &'static str,
+}
+
+/// Something that the host grants or refuses; see `isolation::probe`.
+pub(super) struct Facility {
+    pub name: &'static str,
+    pub effect: &'static str,
+    pub cure: &'static str,
+}
+
+const fn tool(program: &'static str, package: &'static str, purpose: &'static str) -> Tool {
+    Tool { program, package, purpose }
+}
+
+pub(super) const TOOLS: &[Tool] = &[
+    tool("apt-get", "apt", "kernel sources cannot be fetched from Debian"),
+    tool("dpkg-deb", "dpkg", "kernel sources cannot be unpacked"),
+    tool("make", "make", "kernels cannot be built"),
+    tool("gcc", "gcc", "kernels cannot be built"),
+    tool("ld", "binutils", "kernels cannot be built"),
+    tool("flex", "flex", "kernels cannot be configured"),
+    tool("bison", "bison", "kernels cannot be configured"),
+    tool("bc", "bc", "kernels cannot be built"),
+    tool("perl", "perl", "kernels cannot be built"),
+    tool("patch", "patch", "old kernels cannot be made to build"),
+    tool("mmdebstrap", "mmdebstrap", "the root file system cannot be bootstrapped"),
+    tool("tar", "tar", "images cannot be made"),
+    tool("mke2fs", "e2fsprogs", "images cannot be made"),
+    tool("debugfs", "e2fsprogs", "images cannot be made"),
+    tool("ip", "iproute2", "guests have no link"),
+    tool("newuidmap", "uidmap", "the root file system cannot be bootstrapped by an ordinary user"),
+];
+
+pub(super) const FILES: &[NeededFile] = &[
+    NeededFile {
+        path: "/usr/lib/x86_64-linux-gnu/libc.a",
+        package: "libc6-dev",
+        purpose: "what runs in guests cannot be linked statically",
+    },
+    NeededFile {
+        path: "/usr/share/keyrings/debian-archive-keyring.gpg",
+        package: "debian-archive-keyring",
+        purpose: "Debian's signatures cannot be checked",
+    },
+];
+
+pub(super) const FACILITIES: &[Facility] = &[
+    Facility {
+        name: "namespaces",
+        effect: "guests cannot run, and nothing ends what a killed run left",
+        cure: "set /proc/sys/user/max_user_namespaces above 0; in a container, allow unshare \
+               (docker run --security-opt seccomp=unconfined)",
+    },
+    Facility {
+        name: "tmpfs",
+        effect: "guests have no place for their memory",
+        cure: "where AppArmor restricts user namespaces: sudo sysctl \
+               kernel.apparmor_restrict_unprivileged_userns=0",
+    },
+    Facility {
+        name: "loopback",
+        effect: "guests have no network",
+        cure: "where AppArmor restricts user namespaces: sudo sysctl \
+               kernel.apparmor_restrict_unprivileged_userns=0",
+    },
+    Facility {
+        name: "tap",
+        effect: "guests have no link",
+        cure: "sudo modprobe tun && sudo chmod 0666 /dev/net/tun (udev does the latter where it \
+               runs); in a container, pass --device /dev/net/tun",
+    },
+];

@@ -1,0 +1,98 @@
+//! Installing what is missing.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, IsTerminal as _};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use xshell::{Shell, cmd};
+
+use super::find;
+use super::needs::{FILES, TOOLS};
+use crate::ctx::Ctx;
+
+/// Whether packages may be installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consent {
+    /// The user is asked.
+    Ask,
+    /// The user said so, or this is CI.
+    Given,
+}
+
+/// The packages that are missing, cheaply: nothing is started.
+fn missing() -> BTreeSet<&'static str> {
+    let tools = TOOLS.iter().filter(|tool| find(tool.program).is_none()).map(|tool| tool.package);
+    let files = FILES.iter().filter(|file| !Path::new(file.path).exists());
+    tools.chain(files.map(|file| file.package)).collect()
+}
+
+/// Does nothing if nothing is missing; else installs it, if there is consent to do so unasked.
+///
+/// # Errors
+/// When something is missing and may not or cannot be installed.
+pub fn ensure(ctx: &Ctx, consent: Option<Consent>) -> Result<()> {
+    let missing = missing();
+    match consent {
+        _ if missing.is_empty() => Ok(()),
+        Some(consent) => setup(ctx, consent),
+        None => bail!(
+            "packages are missing: {}; run `cargo xtask setup`, or say --yes",
+            missing.into_iter().collect::<Vec<_>>().join(", ")
+        ),
+    }
+}
+
+/// Installs the packages that are missing.
+///
+/// # Errors
+/// When the user refuses, or apt fails.
+pub fn setup(ctx: &Ctx, consent: Consent) -> Result<()> {
+    let packages: Vec<&str> = missing().into_iter().collect();
+    if packages.is_empty() {
+        ctx.ui.say("every package that is needed is installed");
+        return Ok(());
+    }
+    if find("apt-get").is_none() {
+        bail!("no apt-get on this host: install {} by other means", packages.join(", "));
+    }
+    let sudo: &[&str] = match (nix::unistd::geteuid().is_root(), find("sudo")) {
+        (true, _) => &[],
+        (false, Some(_)) => &["sudo"],
+        (false, None) => {
+            bail!("run as root: apt-get install --no-install-recommends {}", packages.join(" "))
+        }
+    };
+    if consent == Consent::Ask && !agreed(&packages)? {
+        bail!("nothing was installed");
+    }
+    ctx.ui.line(&format!("installing {} (this is not interrupted)", packages.join(", ")));
+    // A session of its own: what a terminal's Ctrl-C or the end of this process would leave
+    // half-installed is not ours to leave.
+    let shell = Shell::new().context("cannot start a shell")?;
+    shell.set_var("DEBIAN_FRONTEND", "noninteractive");
+    cmd!(shell, "setsid --wait {sudo...} apt-get update -qq").quiet().run()?;
+    let names = &packages;
+    cmd!(
+        shell,
+        "setsid --wait {sudo...} apt-get install -qq --yes --no-install-recommends {names...}"
+    )
+    .quiet()
+    .run()
+    .with_context(|| format!("cannot install {}", packages.join(", ")))?;
+    let still = missing();
+    if !still.is_empty() {
+        bail!("still missing: {}", still.into_iter().collect::<Vec<_>>().join(", "));
+    }
+    Ok(())
+}
+
+fn agreed(packages: &[&str]) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        bail!("packages are missing: {}; say --yes to install them", packages.join(", "));
+    }
+    eprint!("install {}? [y/N] ", packages.join(", "));
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).context("cannot read an answer")?;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+}

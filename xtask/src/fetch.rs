@@ -1,0 +1,77 @@
+//! The source of a kernel: a Debian package by apt, or an archive by its hash.
+//!
+//! What is fetched once lies in the store, and is found there without asking anybody.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::config::Kernel;
+use crate::ctx::Ctx;
+use crate::store::{Entry, Kind, Store};
+
+mod apt;
+mod debian;
+mod http;
+mod tarball;
+
+pub use http::{Client, Patience};
+pub use tarball::fetch as tarball;
+
+/// A kernel's source as it came, compressed. While this lives, nobody prunes it.
+#[derive(Debug)]
+pub struct SourceArchive {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its hash, in lowercase hexadecimal.
+    pub sha256: String,
+    /// The version of the Debian package, or the name of the archive.
+    pub version: String,
+    _entry: Entry,
+}
+
+/// No place that a source may come from gave it, and none gave anything else: another kernel may
+/// do. A wrong hash or signature is never this.
+#[derive(Debug, thiserror::Error)]
+#[error("no source of {what} can be reached:\n  {}", reasons.join("\n  "))]
+pub struct Unreachable {
+    /// What was looked for.
+    pub what: String,
+    /// One line for each place, with why.
+    pub reasons: Vec<String>,
+}
+
+/// The source of the kernel called `name`: from the store, else from where `kernel` says.
+///
+/// # Errors
+/// [`Unreachable`] when another kernel may be tried in its place; anything else means that the
+/// source is not what it should be, or cannot be kept.
+pub fn source(ctx: &Ctx, name: &str, kernel: &Kernel) -> Result<SourceArchive> {
+    match &kernel.debian {
+        Some(source) => debian::fetch(ctx, name, source),
+        None => tarball(&ctx.store, &ctx.ui, &Client::new(Patience::default()), &kernel.tarballs),
+    }
+}
+
+/// What an entry of the store is known by.
+#[derive(Debug, Serialize)]
+struct Recipe<'a> {
+    file: &'a str,
+    sha256: &'a str,
+}
+
+impl Recipe<'_> {
+    fn stored(&self, store: &Store, version: &str) -> Result<Option<SourceArchive>> {
+        Ok(store.get(Kind::Download, self)?.map(|entry| self.archive(entry, version)))
+    }
+
+    fn archive(&self, entry: Entry, version: &str) -> SourceArchive {
+        SourceArchive {
+            path: entry.file(self.file),
+            sha256: self.sha256.into(),
+            version: version.into(),
+            _entry: entry,
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Debian's own package manager with a configuration of ours: it checks the signatures, and the
+//! host's state is neither used nor touched.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::Unreachable;
+use crate::cancel::Interrupted;
+use crate::config::DebianSource;
+use crate::ctx::Ctx;
+use crate::step::{Cmd, Step};
+
+/// What Debian signs its suites with; the package debian-archive-keyring brings it, under a name
+/// that depends on its age.
+const KEYRINGS: [&str; 2] = [
+    "/usr/share/keyrings/debian-archive-keyring.gpg",
+    "/usr/share/keyrings/debian-archive-keyring.pgp",
+];
+
+/// Apt for one suite. Nobody else may use the same suite's meanwhile.
+pub(super) struct Apt<'a> {
+    step: &'a Step<'a>,
+    source: &'a DebianSource,
+    config: PathBuf,
+}
+
+impl<'a> Apt<'a> {
+    /// Writes the private configuration.
+    ///
+    /// # Errors
+    /// When a name in `source` cannot be right, the keyring is missing, or a file cannot be written.
+    pub fn prepare(ctx: &Ctx, step: &'a Step<'a>, source: &'a DebianSource) -> Result<Self> {
+        check_names(source)?;
+        let keyring =
+            KEYRINGS.into_iter().find(|path| Path::new(path).exists()).with_context(|| {
+                format!("{} is missing: install the package debian-archive-keyring", KEYRINGS[0])
+            })?;
+        let dir = ctx.layout.apt(&source.suite);
+        let write = |name: &str, text: &str| {
+            let path = dir.join(name);
+            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+            Ok::<_, anyhow::Error>(path)
+        };
+        for sub in ["state/lists/partial", "cache/archives/partial"] {
+            let sub = dir.join(sub);
+            fs::create_dir_all(&sub).with_context(|| format!("cannot make {}", sub.display()))?;
+        }
+        write("sources.list", &sources_list(source, keyring))?;
+        let config = write("apt.conf", &configuration(&dir, &host_network())?)?;
+        Ok(Self { step, source, config })
+    }
+
+    fn cmd(&self, program: &str) -> Cmd {
+        // Our file is read first and turns the host's own off (apt.conf(5)).
+        Cmd::new(program).env("APT_CONFIG", &self.config).env("LC_ALL", "C")
+    }
+
+    /// Fetches the suite's lists and checks their signature.
+    ///
+    /// # Errors
+    /// [`Unreachable`], or what apt says.
+    pub fn update(&self) -> Result<()> {
+        // An error of one list is otherwise a warning only, and an old list good enough.
+        let error_mode = ["-o", "APT::Update::Error-Mode=any"];
+        self.run(&self.cmd("apt-get").args(["-q", "update"]).args(error_mode)).map(drop)
+    }
+
+    /// The version that the suite has now, and all others that it still has.
+    ///
+    /// # Errors
+    /// When the suite has no such package.
+    pub fn versions(&self) -> Result<Versions> {
+        let package = &self.source.package;
+        let lines = self.run(&self.cmd("apt-cache").args(["policy", package]))?;
+        Versions::parse(&lines)
+            .with_context(|| format!("{} has no package {package}", self.source.suite))
+    }
+
+    /// Downloads `version` into `dir` and checks its hash.
+    ///
+    /// # Errors
+    /// [`Unreachable`], or what apt says.
+    pub fn download(&self, version: &str, dir: &Path) -> Result<PathBuf> {
+        let wanted = format!("{}={version}", self.source.package);
+        self.run(&self.cmd("apt-get").args(["-q", "download", &wanted]).dir(dir))?;
+        let mut found = fs::read_dir(dir)
+            .with_context(|| format!("cannot list {}", dir.display()))?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|extension| extension == "deb"));
+        found.next().with_context(|| format!("apt downloaded no {wanted}"))
+    }
+
+    /// Runs apt, and once more if the mirror was being updated.
+    fn run(&self, cmd: &Cmd) -> Result<Vec<String>> {
+        match self.run_once(cmd) {
+            Err((_, Failure::MirrorSync)) => {
+                crate::cancel::check()?;
+                self.step.note("once more: the mirror was being updated")?;
+                self.run_once(cmd).map_err(|(error, failure)| self.failed(error, failure))
+            }
+            other => other.map_err(|(error, failure)| self.failed(error, failure)),
+        }
+    }
+
+    fn run_once(&self, cmd: &Cmd) -> Result<Vec<String>, (anyhow::Error, Failure)> {
+        let mut lines = Vec::new();
+        let show = self.step.progress();
+        // `dlstatus:ITEM:PERCENT:TEXT`, as apt's README.progress-reporting has it.
+        let cmd = cmd.clone().args(["-o", "APT::Status-Fd=1"]);
+        let result = self.step.run_watched(&cmd, |line| match line.strip_prefix("dlstatus:") {
+            Some(status) => show(status.splitn(3, ':').last().unwrap_or(status)),
+            None => lines.push(line.to_owned()),
+        });
+        match result {
+            Ok(()) => Ok(lines),
+            Err(error) if error.is::<Interrupted>() => Err((error, Failure::Other)),
+            Err(error) => Err((error, Failure::of(&lines))),
+        }
+    }
+
+    fn failed(&self, error: anyhow::Error, failure: Failure) -> anyhow::Error {
+        match failure {
+            Failure::Unreachable(reasons) => {
+                let what = format!("{} from {}", self.source.package, self.source.suite);
+                Unreachable { what, reasons }.into()
+            }
+            Failure::MirrorSync => {
+                error.context("the mirror is being updated: try again in some minutes")
+            }
+            Failure::Untrusted => error.context(format!(
+                "{} is not signed as it should be: is the clock right, and debian-archive-keyring \
+                 new enough?",
+                self.source.suite
+            )),
+            Failure::Other => error,
+        }
+    }
+}
+
+/// Why apt failed, as its messages in the C locale tell.
+#[derive(Debug, PartialEq, Eq)]
+enum Failure {
+    MirrorSync,
+    Untrusted,
+    Unreachable(Vec<String>),
+    Other,
+}
+
+/// A mirror that is between two states; apt-pkg/acquire-item.cc.
+const MIRROR_SYNC: [&str; 3] = ["Mirror sync in progress", "unexpected size", "Hash Sum mismatch"];
+
+/// Whatever says that a list is not what its signature is for; methods/gpgv.cc and
+/// apt-pkg/acquire-item.cc.
+const UNTRUSTED: [&str; 8] = [
+    "GPG error",
+    "NO_PUBKEY",
+    "BADSIG",
+    "KEYSIG",
+    "is not signed",
+    "not valid yet",
+    "is expired",
+    "Clearsigned file isn't valid",
+];
+
+impl Failure {
+    fn of(lines: &[String]) -> Self {
+        let any = |marks: &[&str]| lines.iter().any(|line| marks.iter().any(|m| line.contains(m)));
+        if any(&UNTRUSTED) {
+            return Self::Untrusted;
+        }
+        if any(&MIRROR_SYNC) {
+            return Self::MirrorSync;
+        }
+        // Both `E: Failed to fetch URL  WHY` and `W: Failed to fetch URL  WHY`.
+        let reason = |line: &String| {
+            let (_, what) = line.split_once(": Failed to fetch ")?;
+            let (url, why) = what.split_once(' ')?;
+            Some(format!("{url}: {}", why.trim()))
+        };
+        match lines.iter().filter_map(reason).collect::<Vec<_>>() {
+            reasons if reasons.is_empty() => Self::Other,
+            reasons => Self::Unreachable(reasons),
+        }
+    }
+}
+
+/// What `apt-cache policy` says of one package.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Versions {
+    /// The newest.
+    pub candidate: String,
+    /// All of them.
+    pub all: Vec<String>,
+}
+
+impl Versions {
+    fn parse(lines: &[String]) -> Option<Self> {
+        let candidate = lines.iter().find_map(|line| line.trim().strip_prefix("Candidate: "))?;
+        let table = lines.iter().skip_while(|line| line.trim() != "Version table:").skip(1);
+        // `     VERSION PRIORITY`, or `*** VERSION PRIORITY` for an installed one; what is indented
+        // further says where it comes from.
+        let all = table.filter_map(|line| {
+            let version = line.strip_prefix("     ").filter(|rest| !rest.starts_with(' '))?;
+            Some(version.split_once(' ')?.0.to_owned())
+        });
+        (candidate != "(none)")
+            .then(|| Self { candidate: candidate.to_owned(), all: all.collect() })
+    }
+}
+
+/// These names go into files that apt reads, and one of them into a path.
+fn check_names(source: &DebianSource) -> Result<()> {
+    let plain = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || "+-._".contains(c))
+    };
+    ensure!(plain(&source.suite), "`{}` is not the name of a Debian suite", source.suite);
+    ensure!(plain(&source.package), "`{}` is not the name of a Debian package", source.package);
+    let mirror = mirror(source);
+    let known = ["http://", "https://", "file:/"].iter().any(|scheme| mirror.starts_with(scheme));
+    let odd = |c: char| c.is_whitespace() || c.is_control() || "[]#\"".contains(c);
+    ensure!(
+        known && !mirror.contains(odd),
+        "`{mirror}` is not a Debian mirror: write a URL that begins with http://, https:// or \
+         file:///"
+    );
+    Ok(())
+}
+
+fn mirror(source: &DebianSource) -> &str {
+    match &source.mirror {
+        Some(mirror) => mirror,
+        None if source.suite.ends_with("-security") => "http://deb.debian.org/debian-security",
+        None => "http://deb.debian.org/debian",
+    }
+}
+
+/// One suite (sources.list(5)); a kernel's source is for all architectures.
+fn sources_list(source: &DebianSource, keyring: &str) -> String {
+    format!("deb [arch=amd64 signed-by={keyring}] {} {} main\n", mirror(source), source.suite)
+}
+
+/// The configuration (apt.conf(5)); `network` is how the host reaches the world.
+fn configuration(dir: &Path, network: &str) -> Result<String> {
+    let dir = dir.to_str().context("apt cannot use a cache whose path is not UTF-8")?;
+    // Apt knows no way to write these in a value.
+    if dir.contains(['"', '\n', '\\']) {
+        bail!("apt cannot use the path {dir:?}: name another cache with UML_CACHE_DIR");
+    }
+    Ok(format!(
+        r#"Dir::Etc::Main "/dev/null";
+Dir::Etc::Parts "/dev/null";
+Dir::Etc::Preferences "/dev/null";
+Dir::Etc::PreferencesParts "/dev/null";
+Dir::Etc::SourceList "{dir}/sources.list";
+Dir::Etc::SourceParts "/dev/null";
+Dir::State "{dir}/state";
+Dir::State::status "/dev/null";
+Dir::Cache "{dir}/cache";
+// What root runs is not given to _apt, who may not write here; others have no choice.
+APT::Sandbox::User "root";
+Acquire::Languages "none";
+{network}Acquire::Retries "1";
+Acquire::http::Timeout "10";
+Acquire::https::Timeout "10";
+"#
+    ))
+}
+
+/// The host's own settings of how apt reaches the world, such as a proxy. The rest of the host's
+/// configuration is not for us: hooks, pins, further lists.
+fn host_network() -> String {
+    let dump = duct::cmd!("apt-config", "dump").stderr_null().read().unwrap_or_default();
+    network_settings(&dump)
+}
+
+fn network_settings(dump: &str) -> String {
+    dump.lines()
+        .filter(|line| line.starts_with("Acquire::http") && !line.ends_with(" \"\";"))
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! The kernel binary: what a guest is booted from, and what one has to know about it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use super::era::{Era, Version};
+use super::fragment::{Request, Values};
+use crate::guest::Transport;
+use crate::store::Entry;
+
+/// The transport that guests of this configuration have; the faster one where there are both.
+///
+/// # Errors
+/// When there is none: its guests could not be reached.
+pub(super) fn transport(values: &Values) -> Result<Transport> {
+    match (values.get("UML_NET_VECTOR"), values.get("UML_NET_TUNTAP")) {
+        ("y", _) => Ok(Transport::Vector),
+        (_, "y") => Ok(Transport::Tuntap),
+        _ => bail!(
+            "neither UML_NET_VECTOR nor UML_NET_TUNTAP is y: guests of this kernel could not be \
+             reached; ask for one of them in a fragment"
+        ),
+    }
+}
+
+/// A built kernel in the store.
+#[derive(Debug)]
+pub struct KernelBinary {
+    /// What the workspace calls it.
+    pub name: String,
+    /// The executable.
+    pub path: PathBuf,
+    /// The `.config` that it was built with.
+    pub config: PathBuf,
+    /// What `uname -r` says in its guests.
+    pub release: String,
+    /// What identifies the binary: what was measured of it, such as its delay calibration, is kept
+    /// under this.
+    pub key: String,
+    /// The lines that its fragments asked for.
+    pub requested: Vec<String>,
+    /// How its guests are reached.
+    pub transport: Transport,
+    /// What holds for kernels of its age.
+    pub era: &'static Era,
+    /// Nobody prunes it while this lives.
+    _entry: Entry,
+}
+
+const LINUX: &str = "linux";
+const CONFIG: &str = "config";
+const ABOUT: &str = "kernel.json";
+
+#[derive(Debug, Deserialize, Serialize)]
+struct About {
+    release: String,
+    version: Version,
+    requested: Vec<String>,
+}
+
+/// Where a build puts its results in the folder of a new entry.
+#[derive(Debug)]
+pub(super) struct Results<'a>(pub &'a Path);
+
+impl Results<'_> {
+    pub fn linux(&self) -> PathBuf {
+        self.0.join(LINUX)
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.0.join(CONFIG)
+    }
+
+    pub fn describe(&self, release: &str, version: Version, request: &Request) -> Result<()> {
+        let requested = request.settings().map(ToString::to_string).collect();
+        let about = About { release: release.into(), version, requested };
+        let path = self.0.join(ABOUT);
+        fs::write(&path, serde_json::to_vec_pretty(&about)?)
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+impl KernelBinary {
+    pub(super) fn of_entry(name: &str, entry: Entry) -> Result<Self> {
+        let path = entry.file(ABOUT);
+        let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let about: About = serde_json::from_slice(&text)
+            .with_context(|| format!("{} is not a kernel's", path.display()))?;
+        let config = entry.file(CONFIG);
+        let text = fs::read_to_string(&config)
+            .with_context(|| format!("cannot read {}", config.display()))?;
+        Ok(Self {
+            name: name.into(),
+            path: entry.file(LINUX),
+            transport: transport(&Values::parse(&text)?)?,
+            config,
+            release: about.release,
+            key: entry.key().as_str().to_owned(),
+            requested: about.requested,
+            era: about.version.era()?,
+            _entry: entry,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_decides_the_transport() {
+        let of = |text: &str| transport(&Values::parse(text).unwrap());
+        let both = "CONFIG_UML_NET_VECTOR=y\nCONFIG_UML_NET_TUNTAP=y";
+        assert_eq!(of(both).unwrap(), Transport::Vector);
+        assert_eq!(of("CONFIG_UML_NET_TUNTAP=y").unwrap(), Transport::Tuntap);
+        let error = of("CONFIG_UML_NET_VECTOR=m").unwrap_err().to_string();
+        assert!(error.contains("UML_NET_VECTOR"), "{error}");
+    }
+}

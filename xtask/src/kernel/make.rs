@@ -1,0 +1,130 @@
+//! Calls of make: the same environment whatever the user's is, and errors in the compiler's words.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::thread::available_parallelism;
+
+use anyhow::Result;
+
+use super::complaints::Complaints;
+use super::progress::Progress;
+use super::recipe::program;
+use super::tree::KernelTree;
+use crate::step::{Cmd, Step};
+
+/// Variables of the user's environment that builds keep. All others could change what is built:
+/// make takes any of them for one of its own.
+const KEPT: [&str; 5] = ["PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"];
+
+/// What would otherwise differ from build to build ends up in the binary as this.
+const FIXED: [&str; 5] = [
+    "LC_ALL=C",
+    "KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
+    "KBUILD_BUILD_USER=uml",
+    "KBUILD_BUILD_HOST=uml",
+    "KBUILD_BUILD_VERSION=1",
+];
+
+/// Make for one tree and one build folder.
+#[derive(Debug)]
+pub struct Make<'a> {
+    step: &'a Step<'a>,
+    tree: &'a KernelTree,
+    build: &'a Path,
+}
+
+impl<'a> Make<'a> {
+    /// Make within `step`, for `tree`, with its output in `build`.
+    pub fn new(step: &'a Step<'a>, tree: &'a KernelTree, build: &'a Path) -> Self {
+        Self { step, tree, build }
+    }
+
+    /// Makes targets. `variables` are for this call alone.
+    ///
+    /// # Errors
+    /// When make fails: with the compiler's errors.
+    pub fn run(&self, targets: &[&str], variables: &[OsString]) -> Result<()> {
+        self.watched(targets, variables, |_| {})
+    }
+
+    /// Makes targets, and shows and counts the objects.
+    ///
+    /// # Errors
+    /// As [`Make::run`].
+    pub fn run_counted(&self, targets: &[&str], progress: &mut Progress) -> Result<()> {
+        let show = self.step.progress();
+        self.watched(targets, &[], |line| {
+            if let Some(how_far) = progress.see(line) {
+                show(&how_far);
+            }
+        })
+    }
+
+    fn watched(
+        &self,
+        targets: &[&str],
+        variables: &[OsString],
+        mut watch: impl FnMut(&str),
+    ) -> Result<()> {
+        let mut complaints = Complaints::default();
+        let result = self.step.run_watched(&self.command(targets, variables), |line| {
+            complaints.see(line);
+            watch(line);
+        });
+        match (result, complaints.text()) {
+            (Err(error), Some(text)) => Err(error.context(text)),
+            (result, _) => result,
+        }
+    }
+
+    fn command(&self, targets: &[&str], variables: &[OsString]) -> Cmd {
+        let era = self.tree.era();
+        let jobs = available_parallelism().map_or(1, |count| count.get());
+        let source = self.tree.dir().to_string_lossy();
+        let kcflags = era.kcflags.join(" ").replace("{source}", &source);
+        let kcflags = (!kcflags.is_empty()).then(|| format!("KCFLAGS={kcflags}"));
+        Cmd::new("env")
+            .arg("-i")
+            .args(kept())
+            .args(FIXED)
+            .arg("make")
+            .arg("-C")
+            .arg(self.tree.dir())
+            .arg(assignment("O", self.build))
+            .arg("ARCH=um")
+            .arg(format!("CC={}", compiler(era.compiler_flags)))
+            .args(era.variables.iter().map(|(name, value)| format!("{name}={value}")))
+            .args(kcflags)
+            .args(variables)
+            // Lines of one object stay together, so that an error has its context.
+            .arg("--output-sync=target")
+            .arg(format!("-j{jobs}"))
+            .args(targets)
+    }
+}
+
+/// `NAME=path`, whatever bytes the path has.
+pub fn assignment(name: &str, path: &Path) -> OsString {
+    let mut text = OsString::from(format!("{name}="));
+    text.push(path);
+    text
+}
+
+fn compiler(flags: &[&str]) -> String {
+    let ccache = program("ccache").map(|_| "ccache");
+    let words: Vec<&str> = ccache.into_iter().chain(["gcc"]).chain(flags.iter().copied()).collect();
+    words.join(" ")
+}
+
+fn kept() -> Vec<OsString> {
+    std::env::vars_os()
+        .filter(|(name, _)| {
+            name.to_str().is_some_and(|name| KEPT.contains(&name) || name.starts_with("CCACHE_"))
+        })
+        .map(|(mut name, value)| {
+            name.push("=");
+            name.push(value);
+            name
+        })
+        .collect()
+}

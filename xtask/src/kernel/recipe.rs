@@ -1,0 +1,193 @@
+//! The recipe of a kernel: all that its binary depends on, and nothing else.
+
+use std::ffi::CStr;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::era::{ERAS, Era};
+use super::fragment::{Request, Setting};
+use super::patches::Series;
+use crate::config::{Base, Kernel};
+use crate::ctx::Ctx;
+
+/// Raised whenever what is done with a recipe changes, so that older entries are not found.
+const VERSION: u32 = 1;
+
+/// What a kernel binary is made from.
+#[derive(Debug, Serialize)]
+pub struct Recipe<'a> {
+    version: u32,
+    source: Vec<String>,
+    patches: Vec<String>,
+    base: Base,
+    settings: Vec<&'a Setting>,
+    toolchain: &'a Toolchain,
+    // Which era it is, is known only once the source is unpacked.
+    eras: &'a [Era],
+}
+
+impl<'a> Recipe<'a> {
+    /// The recipe of `kernel`, whose source has one of the hashes `source`.
+    pub fn new(
+        kernel: &Kernel,
+        source: Vec<String>,
+        series: &Series,
+        request: &'a Request,
+        toolchain: &'a Toolchain,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            source,
+            patches: series.hashes(),
+            base: kernel.base,
+            settings: request.settings().collect(),
+            toolchain,
+            eras: &ERAS,
+        }
+    }
+}
+
+/// The identity of the tools whose output ends up in the binary.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Toolchain {
+    compiler: String,
+    target: String,
+    linker: String,
+    libc: String,
+}
+
+/// A toolchain, and the files that it was asked of: as long as these are the same, so is it.
+#[derive(Debug, Deserialize, Serialize)]
+struct Known {
+    files: Vec<ToolFile>,
+    toolchain: Toolchain,
+}
+
+#[derive(Debug, PartialEq, Eq, Deserialize, Serialize)]
+struct ToolFile {
+    path: PathBuf,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Toolchain {
+    /// The toolchain of this host; asked anew only when its files are not those of the last time.
+    ///
+    /// # Errors
+    /// When there is no compiler or linker.
+    pub fn find(ctx: &Ctx) -> Result<Self> {
+        let libc = libc_version();
+        let files = [tool_file("gcc")?, tool_file("ld")?, tool_file("as")?];
+        let path = ctx.layout.facts().join("toolchain.json");
+        let known = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        if let Some(Known { files: seen, toolchain }) = known
+            && seen == files
+            && toolchain.libc == libc
+        {
+            return Ok(toolchain);
+        }
+        let about = output("gcc", "-v")?;
+        let told = |prefix: &str| {
+            let line = about.lines().find_map(|line| line.strip_prefix(prefix));
+            line.map(str::to_owned).with_context(|| format!("`gcc -v` says no `{prefix}`"))
+        };
+        let linker = output("ld", "--version")?;
+        let linker = linker.lines().next().unwrap_or_default().to_owned();
+        let toolchain =
+            Self { compiler: told("gcc version ")?, target: told("Target: ")?, linker, libc };
+        let known = Known { files: files.into(), toolchain };
+        fs::create_dir_all(ctx.layout.facts()).context("cannot make the folder of facts")?;
+        // Half a file is no JSON, and then only costs the question.
+        fs::write(&path, serde_json::to_vec(&known)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(known.toolchain)
+    }
+}
+
+/// Where a program is that `PATH` finds.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file())
+}
+
+fn tool_file(name: &str) -> Result<ToolFile> {
+    let path =
+        program(name).with_context(|| format!("no `{name}` in PATH: run `cargo xtask setup`"))?;
+    let path = path.canonicalize().with_context(|| format!("cannot find {}", path.display()))?;
+    let meta = meta(&path)?;
+    Ok(ToolFile { path, size: meta.len(), modified: (meta.mtime(), meta.mtime_nsec()) })
+}
+
+fn meta(path: &Path) -> Result<fs::Metadata> {
+    fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))
+}
+
+fn output(program: &str, argument: &str) -> Result<String> {
+    let output = Command::new(program)
+        .arg(argument)
+        .env("LC_ALL", "C")
+        .output()
+        .with_context(|| format!("cannot start {program}"))?;
+    ensure!(output.status.success(), "`{program} {argument}` failed: {}", output.status);
+    let text = [output.stdout, output.stderr].concat();
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// User Mode Linux is linked with the host's C library.
+fn libc_version() -> String {
+    // SAFETY: gnu_get_libc_version(3) returns a static string that ends with a NUL.
+    let version = unsafe { CStr::from_ptr(nix::libc::gnu_get_libc_version()) };
+    version.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::store::Key;
+
+    fn toolchain(compiler: &str) -> Toolchain {
+        Toolchain {
+            compiler: compiler.into(),
+            target: "x86_64-linux-gnu".into(),
+            linker: "GNU ld".into(),
+            libc: "2.36".into(),
+        }
+    }
+
+    fn key(fragment: &str, source: &str, base: Base, compiler: &str) -> String {
+        let kernel = Kernel {
+            debian: None,
+            tarballs: Vec::new(),
+            base,
+            fragments: Vec::new(),
+            patches: None,
+        };
+        let request = Request::merge([(PathBuf::from("a"), fragment.to_owned())]).unwrap();
+        let toolchain = toolchain(compiler);
+        let source = vec![source.to_owned()];
+        let recipe = Recipe::new(&kernel, source, &Series::default(), &request, &toolchain);
+        Key::of(&recipe).unwrap().as_str().to_owned()
+    }
+
+    #[test]
+    fn a_kernel_is_another_when_anything_that_matters_is() {
+        let same = key("CONFIG_A=y\nCONFIG_B=y", "s", Base::Allnoconfig, "12");
+        assert_eq!(same, key("# why\nCONFIG_A=y\n\nCONFIG_B=y", "s", Base::Allnoconfig, "12"));
+        for other in [
+            key("CONFIG_A=y\nCONFIG_B=m", "s", Base::Allnoconfig, "12"),
+            key("CONFIG_B=y\nCONFIG_A=y", "s", Base::Allnoconfig, "12"),
+            key("CONFIG_A=y\nCONFIG_B=y", "t", Base::Allnoconfig, "12"),
+            key("CONFIG_A=y\nCONFIG_B=y", "s", Base::Defconfig, "12"),
+            key("CONFIG_A=y\nCONFIG_B=y", "s", Base::Allnoconfig, "13"),
+        ] {
+            assert_ne!(same, other);
+        }
+    }
+}

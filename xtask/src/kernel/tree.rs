@@ -1,0 +1,118 @@
+//! The kernel tree: a source archive, unpacked and patched.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use super::era::{Era, Version};
+use super::patches::Series;
+use super::work::{Work, remove_folder};
+use crate::archive::{self, TopDir};
+use crate::ctx::Ctx;
+use crate::fetch::SourceArchive;
+use crate::step::Step;
+
+/// A kernel's source, ready to be configured. Nothing is ever built inside of it.
+#[derive(Debug)]
+pub struct KernelTree {
+    dir: PathBuf,
+    version: Version,
+    era: &'static Era,
+}
+
+/// What a tree in a work folder was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Origin {
+    archive: String,
+    patches: Vec<String>,
+}
+
+impl Origin {
+    /// The origin of a tree that is unpacked from `archive` and patched by `series`.
+    pub fn new(archive: &SourceArchive, series: &Series) -> Self {
+        Self { archive: archive.sha256.clone(), patches: series.hashes() }
+    }
+}
+
+impl KernelTree {
+    /// Takes a folder for a kernel tree.
+    ///
+    /// # Errors
+    /// When it is none, or older than all that can be built here.
+    pub fn at(dir: PathBuf) -> Result<Self> {
+        let path = dir.join("Makefile");
+        let text = fs::read_to_string(&path)
+            .with_context(|| format!("{} is not a kernel tree", dir.display()))?;
+        let version = Version::of_makefile(&text).with_context(|| path.display().to_string())?;
+        let era = version.era()?;
+        Ok(Self { dir, version, era })
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Its era.
+    pub fn era(&self) -> &'static Era {
+        self.era
+    }
+}
+
+/// The tree of the kernel `name`: that of an earlier run if it has the same origin, else a new one.
+///
+/// # Errors
+/// When the archive cannot be unpacked, or a patch does not fit.
+pub fn prepare(
+    ctx: &Ctx,
+    name: &str,
+    work: &Work,
+    archive: &SourceArchive,
+    series: &Series,
+) -> Result<KernelTree> {
+    let origin = Origin::new(archive, series);
+    let stamp = work.source_stamp();
+    if stamp.says(&origin)
+        && let Ok(tree) = KernelTree::at(work.source())
+    {
+        return Ok(tree);
+    }
+    let step = Step::begin(ctx, &format!("unpack {name}"))?;
+    stamp.remove()?;
+    let partial = work.partial_source();
+    remove_folder(&partial)?;
+    remove_folder(&work.source())?;
+    step.note(&format!("unpacking {} to {}", archive.path.display(), partial.display()))?;
+    archive::unpack(&archive.path, &partial, TopDir::Strip)?;
+    series.apply(&step, &partial)?;
+    fs::rename(&partial, work.source())
+        .with_context(|| format!("cannot move the tree to {}", work.source().display()))?;
+    let tree = KernelTree::at(work.source())?;
+    stamp.write(&origin)?;
+    step.done(&format!("Linux {}, {series}", tree.version));
+    Ok(tree)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_without_a_kernels_makefile_is_no_tree() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = KernelTree::at(dir.path().into()).unwrap_err().to_string();
+        assert!(error.contains("not a kernel tree"), "{error}");
+        fs::write(dir.path().join("Makefile"), "VERSION = 2\nPATCHLEVEL = 6\n").unwrap();
+        let error = KernelTree::at(dir.path().into()).unwrap_err().to_string();
+        assert!(error.contains("2.6"), "{error}");
+        fs::write(dir.path().join("Makefile"), "VERSION = 6\nPATCHLEVEL = 1\n").unwrap();
+        assert_eq!(KernelTree::at(dir.path().into()).unwrap().version().to_string(), "6.1");
+    }
+}

@@ -1,0 +1,153 @@
+//! The work folder of a kernel: its unpacked source and its objects. One run at a time uses it.
+
+use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Serialize;
+
+use crate::cancel;
+use crate::ctx::Ctx;
+
+/// The folder, locked for as long as this lives.
+#[derive(Debug)]
+pub struct Work {
+    dir: PathBuf,
+    _lock: File,
+}
+
+impl Work {
+    /// Opens the work folder of the kernel `name`, and waits for another run that uses it.
+    ///
+    /// # Errors
+    /// When it cannot be made or locked, or the user asks us to stop.
+    pub fn open(ctx: &Ctx, name: &str) -> Result<Self> {
+        let plain: Vec<Component<'_>> = Path::new(name).components().collect();
+        ensure!(
+            matches!(plain.as_slice(), [Component::Normal(_)]) && !name.contains('/'),
+            "`{name}` is not a name for a kernel: it also names a folder"
+        );
+        let dir = ctx.layout.kernel_work(name);
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let path = dir.join("lock");
+        let lock = File::options().create(true).truncate(false).write(true).open(&path);
+        let lock = lock.with_context(|| format!("cannot open {}", path.display()))?;
+        let mut said = false;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(Self { dir, _lock: lock }),
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    if !std::mem::replace(&mut said, true) {
+                        ctx.ui.say(&format!("waiting for another run that builds kernel {name} …"));
+                    }
+                    cancel::check()?;
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            }
+        }
+    }
+
+    /// The source tree.
+    pub fn source(&self) -> PathBuf {
+        self.dir.join("src")
+    }
+
+    /// Where a source tree is before it is whole.
+    pub fn partial_source(&self) -> PathBuf {
+        self.dir.join("src.partial")
+    }
+
+    /// Says what the source tree is; there only when it is whole.
+    pub fn source_stamp(&self) -> Stamp {
+        Stamp(self.dir.join("src.stamp"))
+    }
+
+    /// The build folder, make's `O=`.
+    pub fn build(&self) -> PathBuf {
+        self.dir.join("build")
+    }
+
+    /// Says what the objects were built from; there only when no build was cut short.
+    pub fn build_stamp(&self) -> Stamp {
+        Stamp(self.dir.join("build.stamp"))
+    }
+
+    /// All that the fragments ask for, as one.
+    pub fn requested(&self) -> PathBuf {
+        self.dir.join("requested.config")
+    }
+}
+
+/// A file that says that something is whole, and what it was made from.
+#[derive(Debug)]
+pub struct Stamp(PathBuf);
+
+impl Stamp {
+    /// Whether it is there, and says `what`.
+    pub fn says(&self, what: &impl Serialize) -> bool {
+        let expected = serde_json::to_vec(what);
+        expected.is_ok_and(|expected| fs::read(&self.0).is_ok_and(|found| found == expected))
+    }
+
+    /// Writes it, whole or not at all.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, what: &impl Serialize) -> Result<()> {
+        let partial = self.0.with_extension("stamp.partial");
+        let text = serde_json::to_vec(what).context("cannot write a stamp")?;
+        fs::write(&partial, text)
+            .and_then(|()| File::open(&partial)?.sync_all())
+            .and_then(|()| fs::rename(&partial, &self.0))
+            .with_context(|| format!("cannot write {}", self.0.display()))
+    }
+
+    /// Removes it, if it is there: what it spoke of is about to change.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove(&self) -> Result<()> {
+        match fs::remove_file(&self.0) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", self.0.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Removes a folder, if it is there.
+///
+/// # Errors
+/// When it cannot be removed.
+pub fn remove_folder(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_says_one_thing_until_it_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let stamp = Stamp(dir.path().join("build.stamp"));
+        assert!(!stamp.says(&"a"));
+        stamp.write(&"a").unwrap();
+        assert!(stamp.says(&"a") && !stamp.says(&"b"));
+        stamp.remove().unwrap();
+        stamp.remove().unwrap();
+        assert!(!stamp.says(&"a"));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}

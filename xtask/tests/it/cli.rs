@@ -1,0 +1,63 @@
+use std::process::{Command, Output};
+
+use expect_test::expect;
+
+use super::support::exe;
+
+fn xtask(args: &[&str]) -> Output {
+    Command::new(exe()).args(args).output().unwrap()
+}
+
+#[test]
+fn the_help_names_every_command() {
+    let output = xtask(&["--help"]);
+    expect![[r#"
+        Builds User Mode Linux kernels and images, boots guests and runs Rust tests in them
+
+        Usage: cargo xtask [OPTIONS] <COMMAND>
+
+        Commands:
+          doctor       Examine the host: what is missing, what that breaks, and the cure
+          setup        Install the packages that are missing
+          fetch        Fetch the source of a kernel
+          kernel       Build a kernel
+          image        Build the image that guests boot from
+          test-in-uml  Build everything, boot guests, and run the tests in them
+          clean        Remove what can be built again
+          ci           Check everything that this project promises of itself
+          help         Print this message or the help of the given subcommand(s)
+
+        Options:
+          -v, --verbose  Say every command too
+          -q, --quiet    Say only what went wrong
+              --locked   Fail rather than change uml.lock
+          -h, --help     Print help
+          -V, --version  Print version
+    "#]]
+    .assert_eq(&String::from_utf8(output.stdout).unwrap());
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    assert_eq!(xtask(&["test-in-uml", "--no-such-flag"]).status.code(), Some(2));
+    assert_eq!(xtask(&[]).status.code(), Some(2));
+}
+
+#[test]
+fn an_unknown_kernel_is_refused_with_the_names_that_there_are() {
+    let output = xtask(&["kernel", "--kernel", "6.21"]);
+    assert_eq!(output.status.code(), Some(96));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("no kernel `6.21`") && error.contains("did you mean `6.1`?"), "{error}");
+}
+
+#[test]
+fn sudo_is_refused() {
+    if !nix::unistd::geteuid().is_root() {
+        // Only root can look like sudo.
+        return;
+    }
+    let output = Command::new(exe()).arg("doctor").env("SUDO_UID", "1000").output().unwrap();
+    assert_eq!(output.status.code(), Some(96));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("run as yourself"));
+}

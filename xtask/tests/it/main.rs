@@ -1,0 +1,8 @@
+//! The engine as a process meets it: real namespaces, real processes, a real command line.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
+
+mod archive;
+mod cli;
+mod contained;
+mod stage;
+mod support;

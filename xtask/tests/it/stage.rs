@@ -1,0 +1,140 @@
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddrV4;
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+
+use xtask::stage::{GuestCommand, Link, Stage, StageOptions};
+
+use super::support::{eventually, is_running, isolation, sleeper, unique};
+
+fn stage() -> Stage {
+    Stage::start(&isolation(), &StageOptions { size: 16 << 20 }).unwrap()
+}
+
+/// Starts a program as a guest would be; returns what it writes once it ends, with its status.
+fn guest_says(stage: &Stage, link: &Link, text: &str) -> (String, Option<i32>) {
+    let (mut console, theirs) = std::io::pipe().unwrap();
+    let argv = ["/bin/sh", "-c", text].map(Into::into).to_vec();
+    let command = GuestCommand { argv, cpu: Some(0), console: theirs.into() };
+    let guest = stage.spawn(link, &command).unwrap();
+    drop(command);
+    let mut written = String::new();
+    console.read_to_string(&mut written).unwrap();
+    let status = guest.status().unwrap().wait().unwrap();
+    (written, status.map(ExitStatusExt::into_raw))
+}
+
+#[test]
+fn an_abort_ends_a_guest_and_is_told() {
+    let stage = stage();
+    let link = stage.add_link().unwrap();
+    let (_, raw) = guest_says(&stage, &link, "kill -ABRT $$");
+    assert_eq!(raw.map(|raw| raw & 0x7f), Some(nix::libc::SIGABRT));
+    let (_, raw) = guest_says(&stage, &link, "exit 3");
+    assert_eq!(raw, Some(3 << 8));
+    stage.shutdown().unwrap();
+}
+
+#[test]
+fn a_guest_has_no_privilege_and_no_descriptor_but_its_console() {
+    let stage = stage();
+    let link = stage.add_link().unwrap();
+    let text = "grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status; ls /proc/$$/fd; \
+                readlink /proc/$$/fd/0; id -u; pwd; ulimit -c";
+    let (written, _) = guest_says(&stage, &link, text);
+    let lines: Vec<&str> = written.lines().collect();
+    assert_eq!(lines[0], "CapEff:\t0000000000000000");
+    assert_eq!(lines[1], "CapBnd:\t0000000000000000");
+    assert_eq!(lines[2], "NoNewPrivs:\t1");
+    let rest: Vec<&str> = lines[3..].to_vec();
+    assert_eq!(rest[..4], ["0", "1", "2", "/dev/null"], "{written}");
+    if nix::unistd::geteuid().is_root() {
+        assert_eq!(rest[4], "65534", "a guest of root runs as nobody");
+    }
+    assert_eq!(rest[5], link.dir());
+    assert_eq!(rest[6], "0", "no core files");
+    stage.shutdown().unwrap();
+}
+
+#[test]
+fn killing_a_guest_ends_its_helpers_and_spares_the_others() {
+    let stage = stage();
+    let (word, other) = (unique("killed"), unique("spared"));
+    let guests: Vec<_> = [&word, &other]
+        .into_iter()
+        .map(|word| {
+            let (_, theirs) = std::io::pipe().unwrap();
+            let command = GuestCommand { argv: sleeper(word), cpu: None, console: theirs.into() };
+            stage.spawn(&stage.add_link().unwrap(), &command).unwrap()
+        })
+        .collect();
+    eventually("both guests", || is_running(&word) && is_running(&other));
+    guests[0].kill();
+    assert_eq!(guests[0].status().unwrap().wait().unwrap(), None, "its keeper was killed");
+    eventually("the end of one", || !is_running(&word));
+    assert!(is_running(&other));
+    drop(guests);
+    eventually("the end of the other", || !is_running(&other));
+}
+
+#[test]
+fn the_end_of_a_stage_is_the_end_of_everything_on_it() {
+    let stage = stage();
+    let word = unique("staged");
+    let (mut console, theirs) = std::io::pipe().unwrap();
+    let command = GuestCommand { argv: sleeper(&word), cpu: None, console: theirs.into() };
+    let guest = stage.spawn(&stage.add_link().unwrap(), &command).unwrap();
+    drop(command);
+    eventually("the guest", || is_running(&word));
+    std::mem::forget(guest);
+    stage.shutdown().unwrap();
+    assert!(!is_running(&word));
+    // Nobody holds the console any more.
+    assert_eq!(console.read(&mut [0]).unwrap(), 0);
+    assert!(!fs::exists("/sys/class/net/tap0").unwrap(), "a tap on the host");
+}
+
+#[test]
+fn sockets_of_the_stage_work_outside_of_it() {
+    let stage = stage();
+    let link = stage.add_link().unwrap();
+    let listener = stage.listen(link.host(), 7000).unwrap();
+    let address = SocketAddrV4::new(link.host(), 7000);
+    let mut near = stage.connect(address, Duration::from_secs(10)).unwrap();
+    let (mut far, _) = listener.accept().unwrap();
+    near.write_all(b"through").unwrap();
+    let mut got = [0; 7];
+    far.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"through");
+    stage.shutdown().unwrap();
+}
+
+#[test]
+fn a_file_is_shown_whoever_may_read_the_folders_above_it() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("file"), "shown").unwrap();
+    let stage = stage();
+    let link = stage.add_link().unwrap();
+    let shown = stage.expose(&dir.path().join("file"), "file").unwrap();
+    let (written, _) = guest_says(&stage, &link, &format!("cat {}", shown.display()));
+    assert_eq!(written, "shown");
+    stage.shutdown().unwrap();
+}
+
+#[test]
+fn a_guest_that_cannot_be_started_says_why_on_its_console() {
+    let stage = stage();
+    let link = stage.add_link().unwrap();
+    let (mut console, theirs) = std::io::pipe().unwrap();
+    let command =
+        GuestCommand { argv: vec!["/no/kernel".into()], cpu: None, console: theirs.into() };
+    let guest = stage.spawn(&link, &command).unwrap();
+    drop(command);
+    let mut written = String::new();
+    console.read_to_string(&mut written).unwrap();
+    assert!(written.contains("cannot start /no/kernel"), "{written}");
+    assert!(guest.status().unwrap().wait().unwrap().is_some());
+    drop(guest);
+    stage.shutdown().unwrap();
+}

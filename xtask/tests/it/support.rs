@@ -1,0 +1,52 @@
+//! What the areas share.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use xtask::isolation::{Isolation, Means};
+
+/// The executable whose hidden subcommands are under test.
+pub fn exe() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_xtask"))
+}
+
+/// The host's isolation. A host without any cannot run these tests, and says so.
+pub fn isolation() -> Isolation {
+    let isolation = Isolation::find(exe()).unwrap();
+    let refused: Vec<_> = isolation.facilities().iter().filter(|f| f.result.is_err()).collect();
+    assert!(*isolation.means() != Means::None, "this host grants no namespaces: {refused:?}");
+    isolation
+}
+
+/// Waits until something is so; the time is a limit for a machine that hangs, not a measure.
+pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < Duration::from_secs(30), "it never came: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether any process on this machine has `word` in its command line.
+pub fn is_running(word: &str) -> bool {
+    let own = std::process::id().to_string();
+    std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+        let name = entry.file_name();
+        name != own.as_str()
+            && name.to_string_lossy().bytes().all(|byte| byte.is_ascii_digit())
+            && std::fs::read(entry.path().join("cmdline"))
+                .is_ok_and(|line| String::from_utf8_lossy(&line).contains(word))
+    })
+}
+
+/// A word that no other process has in its command line.
+pub fn unique(tag: &str) -> String {
+    format!("{tag}-{}-{:?}", std::process::id(), std::thread::current().id())
+        .replace(['(', ')'], "")
+}
+
+/// The end of a guest's process.
+pub fn sleeper(word: &str) -> Vec<std::ffi::OsString> {
+    // The word is an argument that the shell ignores.
+    ["/bin/sh", "-c", "sleep 1000; true", word].map(Into::into).to_vec()
+}
