@@ -84,3 +84,21 @@ fn the_user_of_the_guide_has_a_home() -> TestResult {
     assert!(Path::new(home).is_dir(), "{home} is not there");
     Ok(())
 }
+
+#[test]
+fn owners_and_modes_survived_the_making_of_the_image() -> TestResult {
+    use std::os::unix::fs::MetadataExt as _;
+    // An image is made without privilege; these are the kinds of things that are lost that way.
+    for (path, uid, gid, mode) in [
+        ("/usr/bin/su", 0, 0, 0o4755),
+        ("/etc/shadow", 0, 42, 0o640),
+        ("/home/uml", 1000, 1000, 0o755),
+        ("/tmp", 0, 0, 0o1777),
+        ("/usr/bin/chage", 0, 42, 0o2755),
+    ] {
+        let meta = fs::metadata(path)?;
+        let found = (meta.uid(), meta.gid(), meta.mode() & 0o7777);
+        assert_eq!(found, (uid, gid, mode), "{path}");
+    }
+    Ok(())
+}

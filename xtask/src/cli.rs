@@ -95,6 +95,18 @@ impl Kernels {
         let names = if self.names.is_empty() { &ctx.config.kernel[..1] } else { &self.names };
         names.iter().map(|name| Ok((name.as_str(), ctx.config.kernel_named(name)?))).collect()
     }
+
+    /// Builds them; a default kernel whose source cannot be reached is passed over, and named.
+    fn build(&self, ctx: &Ctx) -> Result<(Vec<kernel::KernelBinary>, Vec<String>)> {
+        if self.names.is_empty() {
+            let (kernel, passed_over) = kernel::build_default(ctx)?;
+            return Ok((vec![kernel], passed_over));
+        }
+        let chosen = self.chosen(ctx)?.into_iter();
+        let built: Result<_> =
+            chosen.map(|(name, kernel)| kernel::build(ctx, name, kernel)).collect();
+        Ok((built?, Vec::new()))
+    }
 }
 
 /// Exit codes, those of nextest where it has one.
@@ -140,12 +152,12 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             }
         }
         Command::Kernel { kernels } => {
-            for (name, kernel) in kernels.chosen(&ctx)? {
-                println!("{}", kernel::build(&ctx, name, kernel)?.path.display());
+            for kernel in kernels.build(&ctx)?.0 {
+                println!("{}", kernel.path.display());
             }
         }
         Command::Image => println!("{}", image(&ctx)?.path().display()),
-        Command::TestInUml(args) => return args.run(&ctx),
+        Command::TestInUml(args) => return Ok(ExitCode::from(args.run(&ctx)?)),
         Command::Clean { store } => {
             clean::clean(&ctx, if *store { clean::What::Store } else { clean::What::Checkout })?;
         }

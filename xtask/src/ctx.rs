@@ -1,12 +1,12 @@
 //! The context that every step takes: where things lie, what was asked for, whom to tell.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result};
 
 use crate::config::Config;
-use crate::isolation::Isolation;
+use crate::isolation::{Isolation, OWN_EXE};
 use crate::layout::Layout;
 use crate::runs::RunFolder;
 use crate::store::Store;
@@ -89,8 +89,7 @@ impl Ctx {
         if let Some(isolation) = self.isolation.get() {
             return Ok(isolation);
         }
-        let exe = std::env::current_exe().context("cannot find our own executable")?;
-        let isolation = Isolation::find(&exe)?;
+        let isolation = Isolation::find(Path::new(OWN_EXE))?;
         Ok(self.isolation.get_or_init(|| isolation))
     }
 

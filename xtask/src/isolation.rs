@@ -102,6 +102,10 @@ impl Isolation {
     }
 }
 
+/// This executable for whoever we fork, even when a build has replaced its file since we were started
+/// (proc(5)).
+pub const OWN_EXE: &str = "/proc/self/exe";
+
 /// The hidden subcommand that serves a run; see [`crate::stage`].
 pub(crate) const STAGE: &str = "__stage";
 const CONTAIN: &str = "__contain";

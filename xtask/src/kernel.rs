@@ -19,7 +19,7 @@ mod verify;
 mod work;
 
 pub use binary::KernelBinary;
-pub use build::build;
+pub use build::{build, build_default};
 pub use configure::KernelConfig;
 pub use era::{Era, Version};
 pub use fragment::{Request, Requested, Values};

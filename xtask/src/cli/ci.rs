@@ -1,14 +1,20 @@
 //! `cargo xtask ci`: what this project promises of itself.
 
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::Parser as _;
 use xshell::{Shell, cmd};
 use xtask::ctx::Ctx;
 use xtask::doctor::{Consent, setup};
+use xtask::isolation::OWN_EXE;
+use xtask::store::sha256_of;
 
-use super::Cli;
+use super::test_in_uml::TestInUml;
+use super::{Cli, code};
 
 pub(super) fn run(ctx: &Ctx) -> Result<ExitCode> {
     setup(ctx, Consent::Given)?;
@@ -34,8 +40,41 @@ pub(super) fn run(ctx: &Ctx) -> Result<ExitCode> {
     )?;
     // With all features the guest tests are built for the host too, and must refuse to run there.
     step("tests on the host", cmd!(shell, "{cargo} test --workspace --all-features"))?;
-    let Cli { command, .. } = Cli::parse_from(["xtask", "test-in-uml", "--no-fail-fast"]);
-    let super::Command::TestInUml(tests) = command else { bail!("the command line changed") };
     ctx.ui.line(&format!("{:>12} tests in guests", "ci"));
-    tests.run(ctx)
+    let code = tests(&["--no-fail-fast"])?.run(ctx)?;
+    if code != 0 {
+        return Ok(ExitCode::from(code));
+    }
+    ctx.ui.line(&format!("{:>12} guests that die, each of which has to fail", "ci"));
+    for case in ["by_a_panic", "by_a_frozen_disk", "by_switching_it_off"] {
+        let code = tests(&["--run-ignored", "only", case])?.run(ctx)?;
+        ensure!(code == code::TEST_FAILED, "dying {case} came back as {code}");
+    }
+    ctx.ui.line(&format!("{:>12} the same image twice", "ci"));
+    same_image_twice(ctx, &shell)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tests(args: &[&str]) -> Result<TestInUml> {
+    let Cli { command, .. } = Cli::try_parse_from([&["xtask", "test-in-uml"], args].concat())?;
+    match command {
+        super::Command::TestInUml(tests) => Ok(tests),
+        other => bail!("{other:?} is not test-in-uml"),
+    }
+}
+
+/// Assembles the image in another cache, from the same bootstrap, and compares the bytes.
+fn same_image_twice(ctx: &Ctx, shell: &Shell) -> Result<()> {
+    let first = super::image(ctx)?.path();
+    let cache = tempfile::tempdir()?;
+    let (here, there) = (ctx.store.path(), cache.path().join("store"));
+    fs::DirBuilder::new().mode(0o700).create(&there)?;
+    cmd!(shell, "cp -a {here}/rootfs {there}").quiet().run()?;
+    let second =
+        cmd!(shell, "{OWN_EXE} --quiet image").env("UML_CACHE_DIR", cache.path()).quiet().read()?;
+    let (first, second) = (sha256_of(&first)?, sha256_of(Path::new(&second))?);
+    // What is sealed cannot be removed by a plain removal.
+    cmd!(shell, "chmod -R u+w {there}").quiet().run()?;
+    ensure!(first == second, "two images of the same inputs differ: {first} and {second}");
+    Ok(())
 }

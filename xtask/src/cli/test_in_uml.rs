@@ -1,13 +1,11 @@
 //! `cargo xtask test-in-uml`.
 
-use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
 use clap::Args;
 use xtask::ctx::Ctx;
 use xtask::doctor::{self, Consent};
-use xtask::kernel;
 use xtask::report::Reporter;
 use xtask::stage::{Stage, StageOptions};
 use xtask::suite::{self, AfterFailure, Case, Filter, Ignored, Plan, Tally};
@@ -34,7 +32,7 @@ pub(super) struct TestInUml {
 }
 
 impl TestInUml {
-    pub fn run(&self, ctx: &Ctx) -> Result<ExitCode> {
+    pub fn run(&self, ctx: &Ctx) -> Result<u8> {
         doctor::ensure(ctx, self.yes.given().then_some(Consent::Given))?;
         let binaries = suite::test_binaries(ctx)?;
         let filter = Filter { words: self.filters.clone(), ignored: self.run_ignored };
@@ -43,21 +41,18 @@ impl TestInUml {
             for case in &cases {
                 println!("{}", case.full_name());
             }
-            return Ok(ExitCode::SUCCESS);
+            return Ok(0);
         }
         if cases.is_empty() {
             ctx.ui.line("no case is called so: `--list` shows them all");
-            return Ok(ExitCode::from(code::NO_TESTS));
+            return Ok(code::NO_TESTS);
         }
         self.run_cases(ctx, &cases)
     }
 
-    fn run_cases(&self, ctx: &Ctx, cases: &[Case]) -> Result<ExitCode> {
+    fn run_cases(&self, ctx: &Ctx, cases: &[Case]) -> Result<u8> {
         let image = super::image(ctx)?;
-        let mut kernels = Vec::new();
-        for (name, kernel) in self.kernels.chosen(ctx)? {
-            kernels.push(kernel::build(ctx, name, kernel)?);
-        }
+        let (kernels, passed_over) = self.kernels.build(ctx)?;
         let started = Instant::now();
         // Guest memory and COWs of one guest at a time, with room for what the kernel adds.
         let size = ctx.config.memory.bytes() * 2 + ctx.config.rootfs.size.bytes();
@@ -75,11 +70,14 @@ impl TestInUml {
         }
         stage.shutdown()?;
         let tally = Tally::of(&verdicts);
+        for line in passed_over {
+            ctx.ui.warn(&line);
+        }
         reporter.summary(&tally, started.elapsed(), &guests);
-        Ok(ExitCode::from(match (interrupted, tally) {
+        Ok(match (interrupted, tally) {
             (true, _) => cancel::EXIT_CODE,
             (_, Tally { failed: 1.., .. } | Tally { not_run: 1.., .. }) => code::TEST_FAILED,
             _ => 0,
-        }))
+        })
     }
 }

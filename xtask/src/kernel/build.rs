@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
 use super::binary::{KernelBinary, Results, transport};
@@ -17,7 +17,7 @@ use super::tree::{self, KernelTree, Origin};
 use super::work::{Work, remove_folder};
 use crate::config::Kernel;
 use crate::ctx::Ctx;
-use crate::fetch::{self, SourceArchive};
+use crate::fetch::{self, SourceArchive, Unreachable};
 use crate::lockfile::{self, LockedKernel};
 use crate::step::{Cmd, Step};
 use crate::store::Kind;
@@ -29,6 +29,29 @@ use crate::store::Kind;
 /// make fails.
 pub fn build(ctx: &Ctx, name: &str, kernel: &Kernel) -> Result<KernelBinary> {
     find_or_make(ctx, name, kernel).with_context(|| format!("kernel {name}"))
+}
+
+/// The first of the default kernels whose source can be reached, with a line for each that cannot.
+///
+/// Only a source that nobody could be asked for leads to the next: after a wrong hash, a patch that
+/// does not fit or a build that fails, another kernel would be a downgrade.
+///
+/// # Errors
+/// As [`build`], or when no source can be reached.
+pub fn build_default(ctx: &Ctx) -> Result<(KernelBinary, Vec<String>)> {
+    let mut passed_over = Vec::new();
+    for name in &ctx.config.kernel {
+        match build(ctx, name, ctx.config.kernel_named(name)?) {
+            Ok(kernel) => return Ok((kernel, passed_over)),
+            Err(error) if error.is::<Unreachable>() => {
+                let line = format!("kernel {name} is passed over: {error:#}");
+                ctx.ui.warn(&line);
+                passed_over.push(line);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    bail!("no default kernel can be had:\n  {}", passed_over.join("\n  "))
 }
 
 fn find_or_make(ctx: &Ctx, name: &str, kernel: &Kernel) -> Result<KernelBinary> {

@@ -103,6 +103,8 @@ fn cargo(ctx: &Ctx, args: Vec<OsString>) -> Result<Vec<TestBinary>> {
         }
     }
     let output = reader.try_wait().context("cannot wait for cargo")?;
+    // A terminal's Ctrl-C reaches cargo too, and is no error of the tests.
+    crate::cancel::check()?;
     match output.is_some_and(|output| output.status.success()) {
         true => Ok(binaries),
         false => Err(TestBuildFailed.into()),

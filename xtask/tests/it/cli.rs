@@ -1,3 +1,4 @@
+use std::os::fd::AsRawFd as _;
 use std::process::{Command, Output};
 
 use expect_test::expect;
@@ -60,4 +61,18 @@ fn sudo_is_refused() {
     let output = Command::new(exe()).arg("doctor").env("SUDO_UID", "1000").output().unwrap();
     assert_eq!(output.status.code(), Some(96));
     assert!(String::from_utf8(output.stderr).unwrap().contains("run as yourself"));
+}
+
+#[test]
+fn a_build_that_replaces_our_executable_does_no_harm() {
+    // `cargo test` may link xtask anew while xtask waits for it.
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let twin = dir.path().join("xtask");
+    std::fs::hard_link(exe(), &twin).unwrap();
+    let held = std::fs::File::open(&twin).unwrap();
+    std::fs::remove_file(&twin).unwrap();
+    let path = format!("/proc/{}/fd/{}", std::process::id(), held.as_raw_fd());
+    let output = Command::new(path).arg("doctor").output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!error.contains("cannot start"), "{error}");
 }
