@@ -1,6 +1,7 @@
 //! What the host and the agent in a guest agree upon: messages on the control link, and markers in
 //! the kernel log.
 
+pub mod bulk;
 pub mod interface;
 pub mod marker;
 pub mod wire;

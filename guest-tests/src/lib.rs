@@ -20,7 +20,7 @@ pub use block::LoopDevice;
 pub use command::run;
 pub use kernel::{Release, config, kernel_log, parameter, release};
 pub use mounts::{Mount, MountEntry, mounts};
-pub use peer::{HostPeer, stream_of};
+pub use peer::HostPeer;
 
 /// A failure that is shown as text, with its causes, when a test returns it.
 pub struct Failure(anyhow::Error);

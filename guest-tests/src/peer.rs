@@ -4,7 +4,6 @@ use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 
 use anyhow::{Context as _, Result};
-use sha2::{Digest as _, Sha256};
 
 /// The peer's address.
 #[derive(Debug, Clone, Copy)]
@@ -28,45 +27,33 @@ impl HostPeer {
         })
     }
 
-    /// Sends `bytes` and returns the hash of what arrived, in hexadecimal.
+    /// Sends `blocks`, which are `count` bytes in all, and returns the hash of what arrived, in
+    /// hexadecimal.
     ///
     /// # Errors
     /// When the connection breaks.
-    pub fn sink(&self, bytes: &[u8]) -> Result<String> {
+    pub fn sink(&self, count: usize, blocks: impl Iterator<Item = Vec<u8>>) -> Result<String> {
         let mut stream = self.connect()?;
-        writeln!(stream, "sink {}", bytes.len())?;
-        stream.write_all(bytes)?;
+        writeln!(stream, "sink {count}")?;
+        for block in blocks {
+            stream.write_all(&block)?;
+        }
         let mut answer = String::new();
         BufReader::new(stream).read_line(&mut answer)?;
         Ok(answer.trim().to_owned())
     }
 
-    /// Receives `count` bytes of the stream that belongs to `seed`.
+    /// A connection that gives the first `count` bytes of the [bulk](guest_agent::bulk) that belongs to `seed`.
     ///
     /// # Errors
-    /// When the connection breaks.
-    pub fn source(&self, count: usize, seed: u64) -> Result<Vec<u8>> {
+    /// When there is no connection.
+    pub fn source(&self, count: usize, seed: u64) -> Result<impl Read + use<>> {
         let mut stream = self.connect()?;
         writeln!(stream, "source {count} {seed}")?;
-        let mut bytes = Vec::with_capacity(count);
-        stream.read_to_end(&mut bytes)?;
-        Ok(bytes)
+        Ok(stream)
     }
 
     fn connect(&self) -> Result<TcpStream> {
         TcpStream::connect((self.address, self.port)).context("cannot connect to the host's peer")
     }
-}
-
-/// The first `count` bytes of the stream that belongs to `seed`.
-pub fn stream_of(count: usize, seed: u64) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(count + 32);
-    for index in 0_u64.. {
-        if bytes.len() >= count {
-            break;
-        }
-        bytes.extend_from_slice(&Sha256::digest(format!("{seed}:{index}")));
-    }
-    bytes.truncate(count);
-    bytes
 }

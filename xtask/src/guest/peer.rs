@@ -2,12 +2,13 @@
 //!
 //! One request a connection, one ASCII line:
 //! - `sink N`: N bytes follow; the answer is their SHA-256 in hexadecimal and a newline.
-//! - `source N SEED`: the answer is N bytes, the SHA-256 of `SEED:0`, `SEED:1` and so on, in a row.
+//! - `source N SEED`: the answer is N bytes, those of the blocks that belong to `SEED`.
 
 use std::io::{self, BufRead, BufReader, Error, ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::time::Duration;
 
+use guest_agent::bulk;
 use sha2::{Digest as _, Sha256};
 
 use crate::store::hex;
@@ -57,17 +58,13 @@ pub fn serve(from: impl Read, mut to: impl Write) -> io::Result<()> {
         }
         ["source", count, seed] => {
             let (mut left, seed) = (number(count)?, number(seed)?);
-            let mut block = Vec::with_capacity(256 << 10);
-            let mut index = 0_u64;
-            while left > 0 {
-                block.clear();
-                while block.len() < 256 << 10 {
-                    block.extend(Sha256::digest(format!("{seed}:{index}")));
-                    index += 1;
+            for block in bulk::blocks(seed) {
+                let some = block.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                to.write_all(&block[..some])?;
+                left -= some as u64;
+                if left == 0 {
+                    break;
                 }
-                block.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-                to.write_all(&block)?;
-                left -= block.len() as u64;
             }
             to.flush()
         }
@@ -99,9 +96,10 @@ mod tests {
     fn a_source_sends_the_stream_of_its_seed() {
         let bytes = answer(b"source 40 7\n").unwrap();
         assert_eq!(bytes.len(), 40);
-        assert_eq!(bytes[..32], Sha256::digest("7:0")[..]);
-        assert_eq!(bytes[32..], Sha256::digest("7:1")[..8]);
-        assert_eq!(answer(b"source 600000 1\n").unwrap().len(), 600_000);
+        assert_eq!(bytes, bulk::blocks(7).next().unwrap()[..40]);
+        let bytes = answer(b"source 600000 1\n").unwrap();
+        assert_eq!(bytes, bulk::blocks(1).take(10).flatten().take(600_000).collect::<Vec<_>>());
+        assert!(answer(b"source 0 1\n").unwrap().is_empty());
     }
 
     #[test]
