@@ -1,11 +1,13 @@
 //! Parse, call, exit code.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use xtask::ctx::{Ctx, Locking, Options};
 use xtask::doctor::Consent;
+use xtask::kernel::KernelBinary;
 use xtask::ui::Verbosity;
 use xtask::{cancel, clean, config, fetch, kernel, rootfs, suite};
 
@@ -53,7 +55,7 @@ enum Command {
     /// Build a kernel
     Kernel {
         #[command(flatten)]
-        kernels: Kernels,
+        sources: Sources,
     },
     /// Build the image that guests boot from
     Image,
@@ -90,21 +92,60 @@ struct Kernels {
 }
 
 impl Kernels {
-    /// The kernels that were named, or else the configured default.
-    fn chosen<'a>(&'a self, ctx: &'a Ctx) -> Result<Vec<(&'a str, &'a config::Kernel)>> {
-        let names = if self.names.is_empty() { &ctx.config.kernel[..1] } else { &self.names };
-        names.iter().map(|name| Ok((name.as_str(), ctx.config.kernel_named(name)?))).collect()
+    /// The kernels that were named.
+    fn named<'a>(&'a self, ctx: &'a Ctx) -> Result<Vec<(&'a str, &'a config::Kernel)>> {
+        self.names.iter().map(|name| Ok((name.as_str(), ctx.config.kernel_named(name)?))).collect()
     }
 
-    /// Builds them; a default kernel whose source cannot be reached is passed over, and named.
-    fn build(&self, ctx: &Ctx) -> Result<(Vec<kernel::KernelBinary>, Vec<String>)> {
+    /// Fetches their sources and prints where they are.
+    fn fetch(&self, ctx: &Ctx) -> Result<()> {
         if self.names.is_empty() {
+            println!("{}", kernel::fetch_default(ctx)?.path.display());
+        }
+        for (name, kernel) in self.named(ctx)? {
+            println!("{}", fetch::source(ctx, name, kernel)?.path.display());
+        }
+        Ok(())
+    }
+}
+
+/// Kernels, and what they are built from.
+#[derive(Debug, Args)]
+struct Sources {
+    #[command(flatten)]
+    kernels: Kernels,
+    /// Build the kernel out of this archive instead of its configured source
+    #[arg(long, value_name = "PATH", conflicts_with = "tree")]
+    tarball: Option<PathBuf>,
+    /// Build the kernel out of this tree, which is not written into
+    #[arg(long, value_name = "PATH")]
+    tree: Option<PathBuf>,
+}
+
+impl Sources {
+    /// Builds the kernels; a default one whose source cannot be reached is passed over, and named.
+    fn build(&self, ctx: &Ctx) -> Result<(Vec<KernelBinary>, Vec<String>)> {
+        let own = self.tree.as_ref().or(self.tarball.as_ref());
+        if let Some(own) = own {
+            let name = match self.kernels.names.as_slice() {
+                [] => &ctx.config.kernel[0],
+                [name] => name,
+                _ => bail!("{} can be only one kernel: give `--kernel` once", own.display()),
+            };
+            let kernel = ctx.config.kernel_named(name)?;
+            let built = match &self.tree {
+                Some(tree) => kernel::build_tree(ctx, name, kernel, tree)?,
+                None => kernel::build_archive(ctx, name, kernel, own)?,
+            };
+            return Ok((vec![built], Vec::new()));
+        }
+        if self.kernels.names.is_empty() {
             let (kernel, passed_over) = kernel::build_default(ctx)?;
             return Ok((vec![kernel], passed_over));
         }
-        let chosen = self.chosen(ctx)?.into_iter();
+        let named = self.kernels.named(ctx)?.into_iter();
         let built: Result<_> =
-            chosen.map(|(name, kernel)| kernel::build(ctx, name, kernel)).collect();
+            named.map(|(name, kernel)| kernel::build(ctx, name, kernel)).collect();
         Ok((built?, Vec::new()))
     }
 }
@@ -146,13 +187,9 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             let consent = if yes.given() { Consent::Given } else { Consent::Ask };
             xtask::doctor::setup(&ctx, consent)?;
         }
-        Command::Fetch { kernels } => {
-            for (name, kernel) in kernels.chosen(&ctx)? {
-                println!("{}", fetch::source(&ctx, name, kernel)?.path.display());
-            }
-        }
-        Command::Kernel { kernels } => {
-            for kernel in kernels.build(&ctx)?.0 {
+        Command::Fetch { kernels } => kernels.fetch(&ctx)?,
+        Command::Kernel { sources } => {
+            for kernel in sources.build(&ctx)?.0 {
                 println!("{}", kernel.path.display());
             }
         }

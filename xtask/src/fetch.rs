@@ -2,14 +2,14 @@
 //!
 //! What is fetched once lies in the store, and is found there without asking anybody.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde::Serialize;
 
 use crate::config::Kernel;
 use crate::ctx::Ctx;
-use crate::store::{Entry, Kind, Store};
+use crate::store::{Entry, Kind, Store, sha256_of};
 
 mod apt;
 mod debian;
@@ -28,13 +28,17 @@ pub struct SourceArchive {
     pub sha256: String,
     /// The version of the Debian package, or the name of the archive.
     pub version: String,
-    _entry: Entry,
+    _entry: Option<Entry>,
 }
 
 /// No place that a source may come from gave it, and none gave anything else: another kernel may
 /// do. A wrong hash or signature is never this.
 #[derive(Debug, thiserror::Error)]
-#[error("no source of {what} can be reached:\n  {}", reasons.join("\n  "))]
+#[error(
+    "no source of {what} can be reached:\n  {}\n  `--tarball PATH` or `--tree PATH` takes it from \
+     this machine, and https_proxy is honoured",
+    reasons.join("\n  ")
+)]
 pub struct Unreachable {
     /// What was looked for.
     pub what: String,
@@ -54,6 +58,15 @@ pub fn source(ctx: &Ctx, name: &str, kernel: &Kernel) -> Result<SourceArchive> {
     }
 }
 
+/// An archive of the user's own, used where it is.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn local(path: &Path) -> Result<SourceArchive> {
+    let version = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    Ok(SourceArchive { sha256: sha256_of(path)?, path: path.into(), version, _entry: None })
+}
+
 /// What an entry of the store is known by.
 #[derive(Debug, Serialize)]
 struct Recipe<'a> {
@@ -71,7 +84,7 @@ impl Recipe<'_> {
             path: entry.file(self.file),
             sha256: self.sha256.into(),
             version: version.into(),
-            _entry: entry,
+            _entry: Some(entry),
         }
     }
 }

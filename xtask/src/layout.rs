@@ -94,6 +94,11 @@ impl Layout {
         vec![self.cache.join("apt"), self.facts()]
     }
 
+    /// The note that a source could not be reached.
+    pub fn unreachable(&self, source: &str) -> PathBuf {
+        self.facts().join(format!("unreachable-{source}"))
+    }
+
     /// What is measured once and kept: delay calibration, reachability of sources.
     pub fn facts(&self) -> PathBuf {
         self.cache.join("facts")

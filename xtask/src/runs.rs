@@ -70,6 +70,11 @@ impl RunFolder {
         self.path.join(format!("{}.log", file_name(name)))
     }
 
+    /// The kernel called `name`, if this run built it from a tree of the user's.
+    pub fn kernel(&self, name: &str) -> PathBuf {
+        self.path.join(format!("kernel-{}", file_name(name)))
+    }
+
     /// The console of the guest called `name`.
     pub fn console_log(&self, name: &str) -> PathBuf {
         self.path.join(format!("{}.console", file_name(name)))

@@ -73,6 +73,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Where the entry is.
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
     /// The file called `name` in the entry.
     pub fn file(&self, name: &str) -> PathBuf {
         self.dir.join(name)

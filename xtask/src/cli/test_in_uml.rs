@@ -10,14 +10,14 @@ use xtask::report::Reporter;
 use xtask::stage::{Stage, StageOptions};
 use xtask::suite::{self, AfterFailure, Case, Filter, Ignored, Plan, Tally};
 
-use super::{Kernels, Yes, cancel, code};
+use super::{Sources, Yes, cancel, code};
 
 #[derive(Debug, Args)]
 pub(super) struct TestInUml {
     /// Run only cases whose `BINARY NAME` contains one of these
     filters: Vec<String>,
     #[command(flatten)]
-    kernels: Kernels,
+    sources: Sources,
     #[command(flatten)]
     yes: Yes,
     /// List the cases instead of running them
@@ -52,7 +52,7 @@ impl TestInUml {
 
     fn run_cases(&self, ctx: &Ctx, cases: &[Case]) -> Result<u8> {
         let image = super::image(ctx)?;
-        let (kernels, passed_over) = self.kernels.build(ctx)?;
+        let (kernels, passed_over) = self.sources.build(ctx)?;
         let started = Instant::now();
         // Guest memory and COWs of one guest at a time, with room for what the kernel adds.
         let size = ctx.config.memory.bytes() * 2 + ctx.config.rootfs.size.bytes();

@@ -43,18 +43,17 @@ pub fn fetch(
     let (mut reasons, mut wrong) = (Vec::new(), false);
     for tarball in tarballs {
         let error = match fetch_one(store, ui, client, tarball) {
-            Ok(archive) => return Ok(archive),
+            Ok(archive) => {
+                reasons.iter().for_each(|reason: &String| ui.warn(reason));
+                return Ok(archive);
+            }
             Err(error) => error,
         };
         wrong |= error.is::<WrongHash>();
         if !error.is::<NoAnswer>() && !error.is::<WrongHash>() {
             return Err(error.context(format!("cannot fetch {}", tarball.url)));
         }
-        let reason = format!("{}: {}", tarball.url, error.root_cause());
-        if tarballs.len() > 1 {
-            ui.warn(&reason);
-        }
-        reasons.push(reason);
+        reasons.push(format!("{}: {}", tarball.url, error.root_cause()));
     }
     let what = tarballs.first().map_or("a kernel", |tarball| &tarball.url);
     let what = what.rsplit('/').next().unwrap_or(what).to_owned();

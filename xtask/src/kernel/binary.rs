@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::era::{Era, Version};
 use super::fragment::{Request, Values};
 use crate::guest::Transport;
-use crate::store::Entry;
+use crate::store::{Entry, sha256_of};
 
 /// The transport that guests of this configuration have; the faster one where there are both.
 ///
@@ -26,7 +26,7 @@ pub(super) fn transport(values: &Values) -> Result<Transport> {
     }
 }
 
-/// A built kernel in the store.
+/// A built kernel.
 #[derive(Debug)]
 pub struct KernelBinary {
     /// What the workspace calls it.
@@ -46,8 +46,8 @@ pub struct KernelBinary {
     pub transport: Transport,
     /// What holds for kernels of its age.
     pub era: &'static Era,
-    /// Nobody prunes it while this lives.
-    _entry: Entry,
+    /// Nobody prunes it while this lives; a run's own kernel goes with the run.
+    _entry: Option<Entry>,
 }
 
 const LINUX: &str = "linux";
@@ -84,24 +84,37 @@ impl Results<'_> {
 }
 
 impl KernelBinary {
+    /// The kernel of an entry in the store.
     pub(super) fn of_entry(name: &str, entry: Entry) -> Result<Self> {
-        let path = entry.file(ABOUT);
+        let key = entry.key().as_str().to_owned();
+        let kernel = Self::read(name, entry.path(), key)?;
+        Ok(Self { _entry: Some(entry), ..kernel })
+    }
+
+    /// The kernel of a folder that belongs to a run.
+    pub(super) fn of_folder(name: &str, dir: &Path) -> Result<Self> {
+        Self::read(name, dir, sha256_of(&Results(dir).linux())?)
+    }
+
+    fn read(name: &str, dir: &Path, key: String) -> Result<Self> {
+        let results = Results(dir);
+        let path = dir.join(ABOUT);
         let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let about: About = serde_json::from_slice(&text)
             .with_context(|| format!("{} is not a kernel's", path.display()))?;
-        let config = entry.file(CONFIG);
+        let config = results.config();
         let text = fs::read_to_string(&config)
             .with_context(|| format!("cannot read {}", config.display()))?;
         Ok(Self {
             name: name.into(),
-            path: entry.file(LINUX),
+            path: results.linux(),
             transport: transport(&Values::parse(&text)?)?,
             config,
             release: about.release,
-            key: entry.key().as_str().to_owned(),
+            key,
             requested: about.requested,
             era: about.version.era()?,
-            _entry: entry,
+            _entry: None,
         })
     }
 }

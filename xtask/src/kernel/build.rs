@@ -3,24 +3,26 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 use super::binary::{KernelBinary, Results, transport};
 use super::configure::configure;
 use super::fragment::Request;
 use super::make::Make;
+use super::own_tree;
 use super::patches::Series;
 use super::progress::{self, Progress};
 use super::recipe::{Recipe, Toolchain};
 use super::tree::{self, KernelTree, Origin};
-use super::work::{Work, remove_folder};
+use super::work::{Objects, Work};
 use crate::config::Kernel;
 use crate::ctx::Ctx;
-use crate::fetch::{self, SourceArchive, Unreachable};
+use crate::fetch::{self, SourceArchive};
 use crate::lockfile::{self, LockedKernel};
 use crate::step::{Cmd, Step};
-use crate::store::Kind;
+use crate::store::{Kind, hex};
 
 /// The kernel `name`, built if the store does not have it.
 ///
@@ -31,45 +33,49 @@ pub fn build(ctx: &Ctx, name: &str, kernel: &Kernel) -> Result<KernelBinary> {
     find_or_make(ctx, name, kernel).with_context(|| format!("kernel {name}"))
 }
 
-/// The first of the default kernels whose source can be reached, with a line for each that cannot.
-///
-/// Only a source that nobody could be asked for leads to the next: after a wrong hash, a patch that
-/// does not fit or a build that fails, another kernel would be a downgrade.
+/// The kernel `name` out of an archive of the user's own, whatever source is configured.
 ///
 /// # Errors
-/// As [`build`], or when no source can be reached.
-pub fn build_default(ctx: &Ctx) -> Result<(KernelBinary, Vec<String>)> {
-    let mut passed_over = Vec::new();
-    for name in &ctx.config.kernel {
-        match build(ctx, name, ctx.config.kernel_named(name)?) {
-            Ok(kernel) => return Ok((kernel, passed_over)),
-            Err(error) if error.is::<Unreachable>() => {
-                let line = format!("kernel {name} is passed over: {error:#}");
-                ctx.ui.warn(&line);
-                passed_over.push(line);
-            }
-            Err(error) => return Err(error),
+/// As [`build`].
+pub fn build_archive(ctx: &Ctx, name: &str, kernel: &Kernel, path: &Path) -> Result<KernelBinary> {
+    let make = || {
+        let archive = fetch::local(path)?;
+        if !kernel.tarballs.iter().any(|tarball| tarball.sha256 == archive.sha256) {
+            let (path, hash) = (path.display(), &archive.sha256);
+            ctx.ui.warn(&format!("{path} is none of the pinned archives of {name}: sha256 {hash}"));
         }
-    }
-    bail!("no default kernel can be had:\n  {}", passed_over.join("\n  "))
+        Inputs::read(ctx, name, kernel)?.of_archive(ctx, &archive)
+    };
+    make().with_context(|| format!("kernel {name}"))
+}
+
+/// The kernel `name` out of a tree of the user's own, which stays as it is. Make is always called:
+/// it alone knows what was edited.
+///
+/// # Errors
+/// As [`build`], and when the tree was built in place.
+pub fn build_tree(ctx: &Ctx, name: &str, kernel: &Kernel, path: &Path) -> Result<KernelBinary> {
+    let make = || {
+        let path = path.canonicalize().with_context(|| format!("no tree at {}", path.display()))?;
+        Inputs::read(ctx, name, kernel)?.of_tree(ctx, &path)
+    };
+    make().with_context(|| format!("kernel {name}"))
+}
+
+/// The kernel `name`, if the store has it.
+///
+/// # Errors
+/// When what it is made from cannot be read.
+pub(super) fn stored(ctx: &Ctx, name: &str, kernel: &Kernel) -> Result<Option<KernelBinary>> {
+    Inputs::read(ctx, name, kernel)?.stored(ctx)
 }
 
 fn find_or_make(ctx: &Ctx, name: &str, kernel: &Kernel) -> Result<KernelBinary> {
-    let request = Request::read(ctx, kernel)?;
-    let series = Series::read(ctx, kernel.patches.as_deref())?;
-    let toolchain = Toolchain::find(ctx)?;
-    if let Some(source) = locked_source(ctx, name, kernel)? {
-        let recipe = Recipe::new(kernel, source, &series, &request, &toolchain);
-        if let Some(entry) = ctx.store.get(Kind::Kernel, &recipe)? {
-            return KernelBinary::of_entry(name, entry);
-        }
+    let inputs = Inputs::read(ctx, name, kernel)?;
+    match inputs.stored(ctx)? {
+        Some(binary) => Ok(binary),
+        None => inputs.of_archive(ctx, &fetch::source(ctx, name, kernel)?),
     }
-    let archive = fetch::source(ctx, name, kernel)?;
-    let inputs = Inputs { name, kernel, archive: &archive, series, request, toolchain };
-    let entry = ctx
-        .store
-        .get_or_build(Kind::Kernel, &inputs.recipe(), |dir| inputs.make(ctx, &Results(dir)))?;
-    KernelBinary::of_entry(name, entry)
 }
 
 /// The hashes that the source may have, where they are known without asking anybody. All archives
@@ -89,11 +95,10 @@ fn listed(kernel: &Kernel) -> Vec<String> {
     hashes
 }
 
-/// All that a kernel is made from.
+/// All that a kernel is made from, but for its source.
 struct Inputs<'a> {
     name: &'a str,
     kernel: &'a Kernel,
-    archive: &'a SourceArchive,
     series: Series,
     request: Request,
     toolchain: Toolchain,
@@ -102,56 +107,88 @@ struct Inputs<'a> {
 /// What the objects in a build folder were made from. Objects of another configuration are fine:
 /// Kbuild knows what a changed symbol concerns.
 #[derive(Serialize)]
-struct Objects<'a> {
-    origin: Origin,
+struct MadeFrom<'a, O> {
+    origin: O,
     toolchain: &'a Toolchain,
 }
 
-impl Inputs<'_> {
-    fn recipe(&self) -> Recipe<'_> {
-        let source = match &self.kernel.debian {
-            Some(_) => vec![self.archive.sha256.clone()],
-            None => listed(self.kernel),
-        };
+impl<'a> Inputs<'a> {
+    fn read(ctx: &Ctx, name: &'a str, kernel: &'a Kernel) -> Result<Self> {
+        let request = Request::read(ctx, kernel)?;
+        let series = Series::read(ctx, kernel.patches.as_deref())?;
+        Ok(Self { name, kernel, series, request, toolchain: Toolchain::find(ctx)? })
+    }
+
+    fn recipe(&self, source: Vec<String>) -> Recipe<'_> {
         Recipe::new(self.kernel, source, &self.series, &self.request, &self.toolchain)
     }
 
-    fn make(&self, ctx: &Ctx, results: &Results<'_>) -> Result<()> {
-        let name = self.name;
-        let work = Work::open(ctx, name)?;
-        let tree = tree::prepare(ctx, name, &work, self.archive, &self.series)?;
-        let step = Step::begin(ctx, &format!("kernel {name}"))?;
-        let origin = Origin::new(self.archive, &self.series);
-        let objects = Objects { origin, toolchain: &self.toolchain };
-        let stamp = work.build_stamp();
-        let build = work.build();
-        let whole = stamp.says(&objects);
-        if !whole {
-            // A compiler that was killed may have left half an object that make would trust.
-            remove_folder(&build)?;
-        }
-        stamp.remove()?;
-        fs::create_dir_all(&build).with_context(|| format!("cannot make {}", build.display()))?;
+    fn stored(&self, ctx: &Ctx) -> Result<Option<KernelBinary>> {
+        let Some(source) = locked_source(ctx, self.name, self.kernel)? else { return Ok(None) };
+        let entry = ctx.store.get(Kind::Kernel, &self.recipe(source))?;
+        entry.map(|entry| KernelBinary::of_entry(self.name, entry)).transpose()
+    }
 
-        let make = Make::new(&step, &tree, &build);
-        let config = configure(&make, &tree, &work, self.kernel.base, &self.request)?;
+    fn of_archive(&self, ctx: &Ctx, archive: &SourceArchive) -> Result<KernelBinary> {
+        let pinned = listed(self.kernel);
+        let known = pinned.contains(&archive.sha256);
+        let recipe = self.recipe(if known { pinned } else { vec![archive.sha256.clone()] });
+        let entry = ctx.store.get_or_build(Kind::Kernel, &recipe, |dir| {
+            let work = Work::open(ctx, self.name)?;
+            let tree = tree::prepare(ctx, self.name, &work, archive, &self.series)?;
+            let step = Step::begin(ctx, &format!("kernel {}", self.name))?;
+            let origin = Origin::new(archive, &self.series);
+            self.make(ctx, step, &work, &tree, origin, &Results(dir))
+        })?;
+        KernelBinary::of_entry(self.name, entry)
+    }
+
+    fn of_tree(&self, ctx: &Ctx, path: &Path) -> Result<KernelBinary> {
+        let of_path = hex(&Sha256::digest(path.as_os_str().as_encoded_bytes())[..6]);
+        let work = Work::open(ctx, &format!("{}-{of_path}", self.name))?;
+        let step = Step::begin(ctx, &format!("kernel {}", self.name))?;
+        let tree = own_tree::prepare(&step, &work, path, &self.series)?;
+        // Another run may build the tree while guests of this one still run.
+        let results = ctx.run()?.kernel(self.name);
+        fs::create_dir(&results).with_context(|| format!("cannot make {}", results.display()))?;
+        let origin = (path.to_string_lossy(), tree.dir().to_string_lossy());
+        self.make(ctx, step, &work, &tree, origin, &Results(&results))?;
+        KernelBinary::of_folder(self.name, &results)
+    }
+
+    fn make(
+        &self,
+        ctx: &Ctx,
+        step: Step<'_>,
+        work: &Work,
+        tree: &KernelTree,
+        origin: impl Serialize,
+        results: &Results<'_>,
+    ) -> Result<()> {
+        let name = self.name;
+        let from = MadeFrom { origin, toolchain: &self.toolchain };
+        let objects = work.begin_build(&from)?;
+        let build = work.build();
+        bring_compiler_header(tree, &build, &self.toolchain)?;
+        let make = Make::new(&step, tree, &build);
+        let config = configure(&make, tree, work, self.kernel.base, &self.request)?;
         transport(config.values())?;
         let modules = (config.values().get("MODULES") == "y").then_some("modules");
         let targets: Vec<&str> = ["linux"].into_iter().chain(modules).collect();
         let expected = progress::counted(ctx, name).unwrap_or(tree.era().objects);
         let mut progress = Progress::towards(expected);
         make.run_counted(&targets, &mut progress)?;
-        stamp.write(&objects)?;
-        if !whole {
+        work.end_build(&from)?;
+        if objects == Objects::None {
             progress::keep_count(ctx, name, progress.done());
         }
-        let release = self.store(&step, &tree, &build, config.path(), results)?;
+        let release = self.keep(&step, tree, &build, config.path(), results)?;
         step.done(&format!("{release}, {} objects", progress.done()));
         Ok(())
     }
 
-    /// Puts into the new entry what the store keeps; says the kernel's release.
-    fn store(
+    /// Puts what guests need where it is kept; says the kernel's release.
+    fn keep(
         &self,
         step: &Step<'_>,
         tree: &KernelTree,
@@ -171,4 +208,19 @@ impl Inputs<'_> {
         results.describe(release, tree.version(), &self.request)?;
         Ok(release.to_owned())
     }
+}
+
+/// Writes the header that an old kernel wants of each major version of the compiler, if its tree
+/// does not have it.
+fn bring_compiler_header(tree: &KernelTree, build: &Path, toolchain: &Toolchain) -> Result<()> {
+    let Some(text) = tree.era().compiler_header else { return Ok(()) };
+    let header = format!("include/linux/compiler-gcc{}.h", toolchain.compiler_major());
+    let path = build.join(&header);
+    if tree.dir().join(header).exists() || fs::read_to_string(&path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    let parent = path.parent().context("the header is in a folder")?;
+    fs::create_dir_all(parent)
+        .and_then(|()| fs::write(&path, text))
+        .with_context(|| format!("cannot write {}", path.display()))
 }

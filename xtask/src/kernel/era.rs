@@ -62,6 +62,9 @@ pub struct Era {
     pub refresh: &'static str,
     /// The file that Kconfig begins with.
     pub kconfig: &'static str,
+    /// What `linux/compiler-gccN.h` says for a compiler whose major version N the tree has no such
+    /// header for.
+    pub compiler_header: Option<&'static str>,
     /// Arguments that every guest is booted with.
     pub boot: &'static [&'static str],
     /// How many objects a build has when none was counted yet.
@@ -81,6 +84,8 @@ pub static ERAS: [Era; 2] = [
         // `olddefconfig` came with 3.7.
         refresh: "oldnoconfig",
         kconfig: "arch/um/Kconfig.x86",
+        // One header holds for all compilers since 4.2.
+        compiler_header: Some(include_str!("era/compiler-gcc.h")),
         boot: &[],
         objects: 900,
     },
@@ -92,6 +97,7 @@ pub static ERAS: [Era; 2] = [
         kcflags: &[],
         refresh: "olddefconfig",
         kconfig: "Kconfig",
+        compiler_header: None,
         // Without it a guest that reboots begins again for ever. Before 6.0 it is not known, and
         // passed on to init.
         boot: &["noreboot"],

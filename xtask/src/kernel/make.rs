@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::complaints::Complaints;
 use super::progress::Progress;
-use super::recipe::program;
+use super::recipe::{compiler_name, program};
 use super::tree::KernelTree;
 use crate::step::{Cmd, Step};
 
@@ -112,7 +112,9 @@ pub fn assignment(name: &str, path: &Path) -> OsString {
 
 fn compiler(flags: &[&str]) -> String {
     let ccache = program("ccache").map(|_| "ccache");
-    let words: Vec<&str> = ccache.into_iter().chain(["gcc"]).chain(flags.iter().copied()).collect();
+    let name = compiler_name();
+    let words: Vec<&str> =
+        ccache.into_iter().chain([&*name]).chain(flags.iter().copied()).collect();
     words.join(" ")
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use sha2::{Digest as _, Sha256};
 
 use crate::cancel;
@@ -23,6 +23,7 @@ pub struct Series {
 struct Patch {
     path: PathBuf,
     sha256: String,
+    files: Vec<PathBuf>,
 }
 
 impl Series {
@@ -46,9 +47,11 @@ impl Series {
         ensure!(!paths.is_empty(), "no .patch files in {}", dir.display());
         paths.sort();
         let patches = paths.into_iter().map(|path| {
-            let text =
-                fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            Ok(Patch { path, sha256: hex(&Sha256::digest(text)) })
+            let text = fs::read_to_string(&path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            let files = touched(&text);
+            ensure!(!files.is_empty(), "{} changes no file", path.display());
+            Ok(Patch { sha256: hex(&Sha256::digest(text)), files, path })
         });
         Ok(Self { patches: patches.collect::<Result<_>>()? })
     }
@@ -58,23 +61,27 @@ impl Series {
         self.patches.iter().map(|patch| patch.sha256.clone()).collect()
     }
 
-    /// Applies to the tree what is not in it yet.
+    /// The files that the patches touch, relative to a tree.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.patches.iter().flat_map(|patch| &patch.files).map(PathBuf::as_path)
+    }
+
+    /// Brings a tree to where all patches are in, however many of them were in before.
     ///
     /// # Errors
     /// When a patch neither is in nor fits: with its name, the file and the hunk.
     pub fn apply(&self, step: &Step<'_>, tree: &Path) -> Result<()> {
-        for patch in &self.patches {
+        // A patch can be told to be in only while no later one lies upon it.
+        for patch in self.patches.iter().rev() {
             if patch.fits(step, tree, &["--dry-run", "--reverse"])?.is_ok() {
                 step.note(&format!("{} is in already", patch.path.display()))?;
-                continue;
-            }
-            for options in [&["--dry-run"][..], &[]] {
-                if let Err(misfit) = patch.fits(step, tree, options)? {
-                    bail!(misfit);
-                }
+                patch.change(step, tree, &["--reverse"])?;
             }
         }
-        Ok(())
+        self.patches.iter().try_for_each(|patch| {
+            patch.change(step, tree, &["--dry-run"])?;
+            patch.change(step, tree, &[])
+        })
     }
 }
 
@@ -90,6 +97,11 @@ impl fmt::Display for Series {
 }
 
 impl Patch {
+    /// Runs patch(1), which has to succeed.
+    fn change(&self, step: &Step<'_>, tree: &Path, options: &[&str]) -> Result<()> {
+        self.fits(step, tree, options)?.map_err(anyhow::Error::msg)
+    }
+
     /// Runs patch(1); the inner error is that the patch does not fit.
     fn fits(&self, step: &Step<'_>, tree: &Path, options: &[&str]) -> Result<Result<(), String>> {
         let mut lines = Vec::new();
@@ -113,6 +125,18 @@ impl Patch {
             ))),
         }
     }
+}
+
+/// The files that a patch changes, makes or removes.
+fn touched(text: &str) -> Vec<PathBuf> {
+    let named = |line: &str| {
+        let name = line.strip_prefix("+++ b/").or_else(|| line.strip_prefix("--- a/"))?;
+        Some(PathBuf::from(name.split('\t').next().unwrap_or(name)))
+    };
+    let mut files: Vec<PathBuf> = text.lines().filter_map(named).collect();
+    files.sort();
+    files.dedup();
+    files
 }
 
 /// The files and hunks that patch(1) could not place.

@@ -82,7 +82,7 @@ impl Toolchain {
     /// When there is no compiler or linker.
     pub fn find(ctx: &Ctx) -> Result<Self> {
         let libc = libc_version();
-        let files = [tool_file("gcc")?, tool_file("ld")?, tool_file("as")?];
+        let files = [tool_file(&compiler_name())?, tool_file("ld")?, tool_file("as")?];
         let path = ctx.layout.facts().join("toolchain.json");
         let known = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
         if let Some(Known { files: seen, toolchain }) = known
@@ -91,10 +91,12 @@ impl Toolchain {
         {
             return Ok(toolchain);
         }
-        let about = output("gcc", "-v")?;
+        let name = compiler_name();
+        let about = output(&name, "-v")?;
         let told = |prefix: &str| {
             let line = about.lines().find_map(|line| line.strip_prefix(prefix));
-            line.map(str::to_owned).with_context(|| format!("`gcc -v` says no `{prefix}`"))
+            let missing = || format!("`{name} -v` says no `{prefix}`: only gcc is known here");
+            line.map(str::to_owned).with_context(missing)
         };
         let linker = output("ld", "--version")?;
         let linker = linker.lines().next().unwrap_or_default().to_owned();
@@ -107,6 +109,16 @@ impl Toolchain {
             .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(known.toolchain)
     }
+
+    /// The major version of the compiler.
+    pub fn compiler_major(&self) -> &str {
+        self.compiler.split('.').next().unwrap_or(&self.compiler)
+    }
+}
+
+/// The compiler that the user asks for with `CC`, as make and cargo know it.
+pub fn compiler_name() -> String {
+    std::env::var("CC").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "gcc".into())
 }
 
 /// Where a program is that `PATH` finds.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
+use walkdir::WalkDir;
 
 use crate::cancel;
 use crate::ctx::Ctx;
@@ -62,6 +63,11 @@ impl Work {
         self.dir.join("src.partial")
     }
 
+    /// Where patches change what they touch of a tree that is not ours to change.
+    pub fn patched(&self) -> PathBuf {
+        self.dir.join("patched")
+    }
+
     /// Says what the source tree is; there only when it is whole.
     pub fn source_stamp(&self) -> Stamp {
         Stamp(self.dir.join("src.stamp"))
@@ -77,10 +83,60 @@ impl Work {
         Stamp(self.dir.join("build.stamp"))
     }
 
+    /// Says what is being built; its time of change is when that began.
+    pub fn begun_stamp(&self) -> Stamp {
+        Stamp(self.dir.join("build.begun"))
+    }
+
+    /// Prepares the build folder for objects made from `what`; says whether those of earlier builds
+    /// are all there.
+    ///
+    /// # Errors
+    /// When what must not stay cannot be removed.
+    pub fn begin_build(&self, what: &impl Serialize) -> Result<Objects> {
+        let (whole, begun, build) = (self.build_stamp(), self.begun_stamp(), self.build());
+        let objects = match (whole.says(what), begun.says(what)) {
+            (true, _) => Objects::Whole,
+            (false, true) => {
+                // A compiler that was killed may have left half an object that make would trust.
+                begun.remove_younger(&build)?;
+                Objects::Some
+            }
+            (false, false) => {
+                remove_folder(&build)?;
+                Objects::None
+            }
+        };
+        whole.remove()?;
+        begun.write(what)?;
+        fs::create_dir_all(&build).with_context(|| format!("cannot make {}", build.display()))?;
+        Ok(objects)
+    }
+
+    /// Ends what [`Work::begin_build`] began: the build folder is whole.
+    ///
+    /// # Errors
+    /// When that cannot be written down.
+    pub fn end_build(&self, what: &impl Serialize) -> Result<()> {
+        self.build_stamp().write(what)?;
+        self.begun_stamp().remove()
+    }
+
     /// All that the fragments ask for, as one.
     pub fn requested(&self) -> PathBuf {
         self.dir.join("requested.config")
     }
+}
+
+/// What a build folder holds of earlier builds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Objects {
+    /// All that make left there.
+    Whole,
+    /// What a build had finished before it was cut short.
+    Some,
+    /// Nothing.
+    None,
 }
 
 /// A file that says that something is whole, and what it was made from.
@@ -105,6 +161,22 @@ impl Stamp {
             .and_then(|()| File::open(&partial)?.sync_all())
             .and_then(|()| fs::rename(&partial, &self.0))
             .with_context(|| format!("cannot write {}", self.0.display()))
+    }
+
+    /// Removes the files in `dir` that were changed since it was written.
+    fn remove_younger(&self, dir: &Path) -> Result<()> {
+        let time = |path: &Path| fs::symlink_metadata(path).and_then(|meta| meta.modified());
+        let begun =
+            time(&self.0).with_context(|| format!("cannot look at {}", self.0.display()))?;
+        for entry in WalkDir::new(dir) {
+            let entry = entry.with_context(|| format!("cannot walk {}", dir.display()))?;
+            let path = entry.path();
+            if !entry.file_type().is_dir() && time(path).is_ok_and(|time| time >= begun) {
+                fs::remove_file(path)
+                    .with_context(|| format!("cannot remove {}", path.display()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes it, if it is there: what it spoke of is about to change.

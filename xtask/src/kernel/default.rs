@@ -1,0 +1,104 @@
+//! The default kernel: the first of the configured ones whose source can be reached.
+//!
+//! Only a source that nobody could be asked for leads to the next: after a wrong hash, a patch that
+//! does not fit or a build that fails, another kernel would be a downgrade.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use sha2::{Digest as _, Sha256};
+
+use super::binary::KernelBinary;
+use super::build::{build, stored};
+use crate::config::Kernel;
+use crate::ctx::Ctx;
+use crate::fetch::{self, SourceArchive, Unreachable};
+use crate::store::hex;
+
+/// Builds it. Also gives a line for each kernel that was passed over.
+///
+/// A source that could not be reached once is not asked for again until [`fetch_default`]: the wait
+/// would be the same at each run.
+///
+/// # Errors
+/// As [`build`], or when no source can be reached.
+pub fn build_default(ctx: &Ctx) -> Result<(KernelBinary, Vec<String>)> {
+    first_reachable(ctx, |name, kernel| match Note::of(ctx, kernel)?.read() {
+        None => build(ctx, name, kernel),
+        // It may have come by another way since.
+        Some(why) => stored(ctx, name, kernel)?.ok_or_else(|| Remembered(why).into()),
+    })
+}
+
+/// Fetches its source, and asks every place again.
+///
+/// # Errors
+/// As [`fetch::source`], or when no source can be reached.
+pub fn fetch_default(ctx: &Ctx) -> Result<SourceArchive> {
+    Ok(first_reachable(ctx, |name, kernel| fetch::source(ctx, name, kernel))?.0)
+}
+
+/// An earlier run could not reach a source, for this reason.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Remembered(String);
+
+fn first_reachable<T>(
+    ctx: &Ctx,
+    mut get: impl FnMut(&str, &Kernel) -> Result<T>,
+) -> Result<(T, Vec<String>)> {
+    let mut passed_over = Vec::new();
+    for name in &ctx.config.kernel {
+        let kernel = ctx.config.kernel_named(name)?;
+        let error = match get(name, kernel) {
+            Ok(got) => {
+                Note::of(ctx, kernel)?.forget();
+                return Ok((got, passed_over));
+            }
+            Err(error) => error,
+        };
+        let why = match (error.downcast_ref(), error.downcast_ref()) {
+            (Some(Unreachable { reasons, .. }), _) => {
+                let tried = reasons.len();
+                let last = reasons.last().map_or("", String::as_str);
+                let why = format!("none of {tried} places gave its source; the last: {last}");
+                Note::of(ctx, kernel)?.keep(&why);
+                why
+            }
+            (_, Some(Remembered(why))) => format!("{why} (remembered until `cargo xtask fetch`)"),
+            _ => return Err(error),
+        };
+        let line = format!("kernel {name} is passed over: {why}");
+        ctx.ui.warn(&line);
+        passed_over.push(line);
+    }
+    bail!("no default kernel can be had:\n  {}", passed_over.join("\n  "))
+}
+
+/// What is remembered of a source that could not be reached.
+struct Note(PathBuf);
+
+impl Note {
+    fn of(ctx: &Ctx, kernel: &Kernel) -> Result<Self> {
+        let source = serde_json::to_vec(&(&kernel.debian, &kernel.tarballs))
+            .context("cannot write a source")?;
+        Ok(Self(ctx.layout.unreachable(&hex(&Sha256::digest(source)[..8]))))
+    }
+
+    fn read(&self) -> Option<String> {
+        fs::read_to_string(&self.0).ok().filter(|why| !why.is_empty())
+    }
+
+    /// What cannot be kept is asked for again, and nothing else comes of it.
+    fn keep(&self, why: &str) {
+        if let Some(dir) = self.0.parent() {
+            let _ = fs::create_dir_all(dir);
+        }
+        let _ = fs::write(&self.0, why);
+    }
+
+    fn forget(&self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
