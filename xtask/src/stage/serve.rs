@@ -1,6 +1,8 @@
 //! S0 and S1: the two processes that a stage consists of. They have no threads and no logic.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::ops::BitOr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
@@ -13,6 +15,7 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{ForkResult, Pid, getpid, setsid};
 
 use super::channel::{Reply, Request, receive, send};
@@ -117,13 +120,41 @@ fn bind(from: &Path, to: &Path) -> Result<()> {
         .with_context(|| format!("cannot mount {} on {}", from.display(), to.display()))
 }
 
+/// Shows a file that nobody on the stage may change.
+fn show(file: &Path, place: &Path) -> Result<()> {
+    bind(file, place)?;
+    let has =
+        statvfs(place).with_context(|| format!("cannot look at {}", place.display()))?.flags();
+    // A user namespace may add to the flags of a mount and take nothing away
+    // (mount_namespaces(7)).
+    let kept = [
+        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
+        (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
+        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
+    ];
+    let kept = kept.iter().filter(|(flag, _)| has.contains(*flag)).map(|(_, flag)| *flag);
+    let flags =
+        kept.fold(MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY, BitOr::bitor);
+    mount(None::<&str>, place, None::<&str>, flags, None::<&str>)
+        .with_context(|| format!("cannot make {} read-only", place.display()))
+}
+
 fn answer(request: Request, fds: Vec<OwnedFd>, was_root: bool) -> Result<(i32, Option<OwnedFd>)> {
     match request {
         Request::AddLink { index } => add_link(&Link::numbered(index)?, was_root)?,
         Request::Expose { path, name } => {
             let place = Path::new(DIR).join(name);
-            fs::write(&place, "").with_context(|| format!("cannot make {}", place.display()))?;
-            bind(&path, &place)?;
+            // What is shown already must not be opened again: it is the file itself by now.
+            match fs::File::create_new(&place) {
+                Ok(_) => show(&path, &place)?,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot make {}", place.display()));
+                }
+            }
         }
         Request::Spawn { argv, cpu, index } => {
             let dir = Link::numbered(index)?.dir();
