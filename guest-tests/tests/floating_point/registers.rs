@@ -109,18 +109,22 @@ impl Registers {
 
     fn differences(&self, found: &Self) -> Vec<String> {
         let mut lost = Vec::new();
-        for (index, (was, is)) in self.vectors.iter().zip(&found.vectors).enumerate() {
-            for (part, name) in [(0..16, "xmm"), (16..32, "ymm"), (32..64, "zmm")] {
-                if was[part.clone()] != is[part.clone()] {
-                    let zero = is[part].iter().all(|&byte| byte == 0);
-                    lost.push(format!("{name}{index}{}", if zero { " (zero)" } else { "" }));
-                }
-            }
+        for (part, name) in [(0..16, "xmm"), (16..32, "ymm"), (32..64, "zmm")] {
+            let pairs = self.vectors.iter().zip(&found.vectors).enumerate();
+            let differ = pairs.filter(|(_, (was, is))| was[part.clone()] != is[part.clone()]);
+            let (zero, other) = differ
+                .map(|(index, (_, is))| (index, is[part.clone()].iter().all(|&byte| byte == 0)))
+                .partition::<Vec<_>, _>(|&(_, zero)| zero);
+            lost.extend(names(
+                &format!("zero in {name}"),
+                zero.into_iter().map(|(index, _)| index),
+            ));
+            lost.extend(names(name, other.into_iter().map(|(index, _)| index)));
         }
-        let masks = self.masks.iter().zip(&found.masks).enumerate();
-        lost.extend(masks.filter(|(_, (was, is))| was != is).map(|(index, _)| format!("k{index}")));
-        let x87 = self.x87.iter().zip(&found.x87).enumerate();
-        lost.extend(x87.filter(|(_, (was, is))| was != is).map(|(index, _)| format!("st{index}")));
+        let indices =
+            |differ: &dyn Fn(usize) -> bool| (0..8).filter(|&i| differ(i)).collect::<Vec<_>>();
+        lost.extend(names("k", indices(&|i| self.masks[i] != found.masks[i])));
+        lost.extend(names("st", indices(&|i| self.x87[i] != found.x87[i])));
         if self.mxcsr != found.mxcsr {
             lost.push(format!("mxcsr {:#x} for {:#x}", found.mxcsr, self.mxcsr));
         }
@@ -129,6 +133,12 @@ impl Registers {
         }
         lost
     }
+}
+
+/// `xmm 0 1 2` for three registers; nothing for none.
+fn names(kind: &str, indices: impl IntoIterator<Item = usize>) -> Option<String> {
+    let list: String = indices.into_iter().map(|index| format!(" {index}")).collect();
+    (!list.is_empty()).then(|| format!("{kind}{list}"))
 }
 
 /// A sequence that is the same each time: what failed once can be tried again.
