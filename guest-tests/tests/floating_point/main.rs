@@ -14,6 +14,7 @@ mod hold;
 mod registers;
 mod unix;
 
+mod dumps;
 mod exec;
 mod faults;
 mod frames;

@@ -1,7 +1,6 @@
 //! A debugger sees and changes the registers of the process that it traces, not its own.
 
 use std::ffi::c_void;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use guest_tests::TestResult;
@@ -13,7 +12,7 @@ use crate::hold::{Meanwhile, hold};
 use crate::is_before_regsets;
 use crate::registers::{Registers, Width};
 use crate::signals::clobber;
-use crate::unix::{Baton, Child};
+use crate::unix::{Baton, Child, wait_until_asleep};
 
 /// From <linux/ptrace.h> and <linux/elf.h>.
 const PTRACE_GETREGSET: libc::c_uint = 0x4204;
@@ -167,10 +166,7 @@ fn attach(seed: u64) -> Result<()> {
         set.expect(&hold(&set, &mut baton.taking(&mut byte)))
     })?;
     // The child sleeps nowhere else than where it holds its registers.
-    let stat = format!("/proc/{}/stat", child.pid());
-    while !std::fs::read_to_string(&stat)?.contains(") S ") {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    wait_until_asleep(child.pid())?;
     let traced = Traced(child);
     traced.request(libc::PTRACE_ATTACH, 0, std::ptr::null_mut()).context("cannot attach")?;
     traced.wait_for_stop()?;

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::errno::Errno;
@@ -141,6 +142,15 @@ impl Drop for Child {
             libc::waitpid(self.0, std::ptr::null_mut(), libc::__WALL);
         }
     }
+}
+
+/// Waits until a thread sleeps, whoever's it is.
+pub fn wait_until_asleep(thread: libc::pid_t) -> Result<()> {
+    let stat = format!("/proc/{thread}/stat");
+    while !std::fs::read_to_string(&stat).context(stat.clone())?.contains(") S ") {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 fn leave(work: impl FnOnce() -> Result<()>) -> ! {
