@@ -135,18 +135,18 @@ impl<'a> Area<'a> {
         }
     }
 
-    /// Whether the frame says, as x86_64 does, that more than FXSAVE is there: a magic number and
-    /// sizes in the bytes left to software, and another magic number behind the whole.
+    /// How many bytes the kernel says that it wrote, when it says so as x86_64 does: a magic number
+    /// and sizes in the bytes left to software, and another magic number behind the whole.
     ///
     /// # Safety
     /// The area is of a frame, as `of_frame` wants it.
-    pub unsafe fn is_announced(&self) -> bool {
+    pub unsafe fn announced(&self) -> Option<usize> {
         let (extended, size) = (self.u32(SOFTWARE + 4) as usize, self.u32(SOFTWARE + 16) as usize);
         if self.u32(SOFTWARE) != MAGIC1 || extended != size + 4 || size < HEADER_END {
-            return false;
+            return None;
         }
         // SAFETY: the first magic number says that the kernel wrote this many bytes and four more.
         let magic2 = unsafe { self.bytes.as_ptr().add(size).cast::<u32>().read_unaligned() };
-        magic2 == MAGIC2 && size >= Self::size(self.width)
+        (magic2 == MAGIC2 && size >= Self::size(self.width)).then_some(extended)
     }
 }

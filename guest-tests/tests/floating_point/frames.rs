@@ -14,6 +14,9 @@ use crate::signals::{alternate_stack, clobber, handled};
 use crate::unix::Pages;
 use crate::{is_after_ours, is_before_regsets};
 
+/// From <asm/ucontext.h>: the state of this frame is what XSAVE writes.
+const UC_FP_XSTATE: libc::c_ulong = 1;
+
 /// Looks at the registers in a frame, changes them there, and sees the changes take.
 pub fn look_and_change(seed: u64, flags: SaFlags) -> Result<()> {
     let set = Registers::pattern(Width::widest(), seed);
@@ -45,6 +48,35 @@ fn so_does_a_frame_on_an_alternate_stack() -> TestResult {
 }
 
 #[test]
+fn a_handler_may_put_another_state_in_place_of_the_frames() -> TestResult {
+    #[repr(C, align(64))]
+    struct Elsewhere([u8; 16384]);
+    let mut elsewhere = Box::new(Elsewhere([0; 16384]));
+    for seed in 0..50 {
+        let set = Registers::pattern(Width::widest(), seed);
+        let changed = Registers::pattern(Width::widest(), !seed);
+        let mut handler = |context: *mut libc::c_void| {
+            // SAFETY: this is a handler, and what it interrupted is called by more than one
+            // function; as many bytes are there as the kernel says.
+            unsafe {
+                let announced = Area::of_frame(context, set.width).announced();
+                let size = announced.unwrap_or_else(|| Area::size(set.width));
+                let frame = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.fpregs;
+                let from = std::slice::from_raw_parts(frame.cast::<u8>(), size);
+                elsewhere.0[..size].copy_from_slice(from);
+                *frame = elsewhere.0.as_mut_ptr().cast();
+            }
+            Area::new(&mut elsewhere.0, set.width).set(&changed);
+            Ok(())
+        };
+        let mut raise = Meanwhile::raise(libc::SIGUSR1);
+        let found = handled(Signal::SIGUSR1, SaFlags::empty(), &set, &mut raise, &mut handler)?;
+        changed.expect(&found)?;
+    }
+    Ok(())
+}
+
+#[test]
 fn a_frame_says_how_much_it_carries() -> TestResult {
     let width = Width::widest();
     if width == Width::Sse {
@@ -55,7 +87,11 @@ fn a_frame_says_how_much_it_carries() -> TestResult {
     let mut announced = false;
     let mut handler = |context: *mut libc::c_void| {
         // SAFETY: this is a handler, and what it interrupted is called by more than one function.
-        announced = unsafe { Area::of_frame(context, width).is_announced() };
+        let size = unsafe { Area::of_frame(context, width).announced() };
+        // SAFETY: this is a handler's context.
+        let context = unsafe { &*context.cast::<libc::ucontext_t>() };
+        let aligned = context.uc_mcontext.fpregs.addr().is_multiple_of(64);
+        announced = size.is_some() && aligned && context.uc_flags & UC_FP_XSTATE != 0;
         Ok(())
     };
     let mut raise = Meanwhile::raise(libc::SIGUSR1);
