@@ -155,7 +155,7 @@ fn a_thread_starts_with_the_registers_of_its_maker() -> TestResult {
 
 #[test]
 fn scalar_floating_point_gives_the_same_in_every_thread() {
-    let sum = || (1..200_000_u32).map(|n| (f64::from(n)).sqrt().sin()).sum::<f64>();
+    let sum = || (1..4_000_000_u32).map(|n| (f64::from(n)).sqrt().sin()).sum::<f64>();
     let expected = sum();
     let results: Vec<f64> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(sum)).collect();
