@@ -1,7 +1,7 @@
 //! Running cases in guests of one kernel.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use guest_agent::env;
@@ -163,11 +163,12 @@ fn run_case(
         args.push("--ignored".into());
     }
     let program = case.binary.program();
+    let began = Instant::now();
     let timeout = ctx.config.case_timeout;
     let record = guest
         .run_case(&program, args, environment.to_vec(), timeout.max(Duration::from_secs(1)))
         .with_context(|| format!("cannot run {}", case.full_name()))?;
-    Ok(Verdict::of(record, guest.end()))
+    Ok(Verdict::of(record, began.elapsed(), guest.end()))
 }
 
 /// How many outcomes of each kind there are; their sum is the number of cases.

@@ -67,7 +67,7 @@ impl fmt::Display for Outcome {
 pub struct Verdict {
     /// The outcome.
     pub outcome: Outcome,
-    /// How long its process took, by the guest's clock.
+    /// How long its process took, by the guest's clock; by ours if the guest did not live to tell.
     pub duration: Duration,
     /// What it wrote.
     pub output: Vec<u8>,
@@ -89,11 +89,12 @@ impl Verdict {
         }
     }
 
-    /// Judges a case by its record and by the end of its guest, if it ended.
-    pub fn of(record: CaseRecord, guest: Option<&End>) -> Self {
+    /// Judges a case, which took this long by our clock, by its record and by the end of its guest,
+    /// if it ended.
+    pub fn of(record: CaseRecord, took: Duration, guest: Option<&End>) -> Self {
         let outcome = outcome(&record, guest);
         let (duration, leftovers) =
-            record.exit.map_or_else(Default::default, |exit| (exit.duration, exit.leftovers));
+            record.exit.map_or((took, Vec::new()), |exit| (exit.duration, exit.leftovers));
         let output = record.output.into_iter().flat_map(|(_, bytes)| bytes).collect();
         Self { outcome, duration, output, log: record.log, leftovers }
     }
@@ -202,5 +203,14 @@ mod tests {
         let mut record = record(ProcessEnd::Code(0), None, PASSED);
         record.disorder = Some("a marker is missing".into());
         assert!(outcome(&record, None).is_failure());
+    }
+
+    #[test]
+    fn a_case_that_killed_its_guest_took_its_time_too() {
+        let took = Duration::from_secs(3);
+        let end = End::Panicked("BUG".into());
+        assert_eq!(Verdict::of(CaseRecord::default(), took, Some(&end)).duration, took);
+        let told = record(ProcessEnd::Code(0), None, PASSED);
+        assert_eq!(Verdict::of(told, took, None).duration, Duration::ZERO);
     }
 }
