@@ -4,5 +4,6 @@
 mod archive;
 mod cli;
 mod contained;
+mod kernel;
 mod stage;
 mod support;
