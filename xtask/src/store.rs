@@ -183,9 +183,19 @@ impl Store {
                 return Ok(entry);
             }
             let lock = self.lock_file(kind, &key)?;
-            wait_for(|| lock.try_lock())?;
+            let dir = self.entry_dir(kind, &key);
+            let (was_there, mut is_ours) = (dir.exists(), false);
+            wait_for(|| match lock.try_lock() {
+                Ok(()) => {
+                    is_ours = true;
+                    Ok(())
+                }
+                // Another run has made it meanwhile, and holds it for as long as it uses it.
+                Err(TryLockError::WouldBlock) if !was_there && dir.exists() => Ok(()),
+                Err(error) => Err(error),
+            })?;
             // Another run may have built it while we waited.
-            if !self.is_intact(kind, &key)? {
+            if is_ours && !self.is_intact(kind, &key)? {
                 self.build(kind, &key, recipe, &mut build)
                     .with_context(|| format!("no {} was made", kind.name()))?;
             }

@@ -1,4 +1,5 @@
 use std::cell::Cell;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
@@ -92,18 +93,22 @@ fn what_a_killed_run_left_is_swept_but_not_what_is_being_built() {
 }
 
 #[test]
-fn many_at_once_build_once() {
+fn many_at_once_build_once_and_use_it_together() {
     let (_dir, store) = store();
     let builds = AtomicUsize::new(0);
+    let all = Barrier::new(8);
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                store
+                let entry = store
                     .get_or_build(Kind::Image, &"one", |dir| {
                         builds.fetch_add(1, Ordering::SeqCst);
                         Ok(fs::write(dir.join("data"), "x")?)
                     })
                     .unwrap();
+                // Nobody gives its entry back before all have theirs.
+                all.wait();
+                drop(entry);
             });
         }
     });
