@@ -12,6 +12,9 @@ pub const PORT: u16 = 7878;
 /// Kernel parameter with the nonce of the run, which markers carry.
 pub const NONCE_PARAMETER: &str = "uml_agent.nonce";
 
+/// Kernel parameter that tells the image's own init to start the agent.
+pub const SERVICE_PARAMETER: &str = "uml_agent.service";
+
 /// What the environment of a case is made of; nothing of the host's is in it.
 pub mod env {
     /// `1` in every case.

@@ -13,6 +13,7 @@ use xtask::{cancel, clean, config, fetch, kernel, rootfs, suite};
 
 mod ci;
 mod doctor;
+mod shell;
 mod test_in_uml;
 
 /// Builds User Mode Linux kernels and images, boots guests and runs Rust tests in them.
@@ -61,6 +62,8 @@ enum Command {
     Image,
     /// Build everything, boot guests, and run the tests in them
     TestInUml(test_in_uml::TestInUml),
+    /// Boot a guest with the image's own init, its console on this terminal
+    Shell(shell::Shell),
     /// Remove what can be built again
     Clean {
         /// Also what checkouts share: downloads, kernels, images
@@ -195,6 +198,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         }
         Command::Image => println!("{}", image(&ctx)?.path().display()),
         Command::TestInUml(args) => return Ok(ExitCode::from(args.run(&ctx)?)),
+        Command::Shell(args) => return args.run(&ctx),
         Command::Clean { store } => {
             clean::clean(&ctx, if *store { clean::What::Store } else { clean::What::Checkout })?;
         }

@@ -13,5 +13,6 @@ pub mod peer;
 
 pub use boot::{BootFailed, Spec, boot};
 pub use calibration::Calibration;
-pub use command_line::{CommandLine, Transport};
+pub(crate) use command_line::ByHand;
+pub use command_line::{CommandLine, Init, Transport};
 pub use driver::{Guest, Program};

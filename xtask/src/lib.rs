@@ -17,6 +17,7 @@ pub mod lockfile;
 pub mod report;
 pub mod rootfs;
 pub mod runs;
+pub mod shell;
 pub mod stage;
 pub mod step;
 pub mod store;

@@ -17,7 +17,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
@@ -66,7 +66,7 @@ pub struct GuestCommand {
     pub argv: Vec<OsString>,
     /// The host CPU that the guest is pinned to: its several host threads run one at a time.
     pub cpu: Option<u16>,
-    /// Where standard output and standard error go.
+    /// Where standard output and standard error go. A terminal is standard input too.
     pub console: OwnedFd,
 }
 
@@ -126,6 +126,18 @@ impl Stage {
         let request = Request::Expose { path: path.to_owned(), name: name.into() };
         self.ask(&request, &[])
             .with_context(|| format!("cannot show {} to guests", path.display()))?;
+        Ok(Path::new(DIR).join(name))
+    }
+
+    /// Like [`Stage::expose`], for a file that a guest may write to. Where they run as an
+    /// unprivileged user, the file becomes that user's.
+    ///
+    /// # Errors
+    /// When it cannot be mounted, or given away.
+    pub fn lend(&self, path: &Path, name: &str) -> Result<PathBuf> {
+        let request = Request::Lend { path: path.to_owned(), name: name.into() };
+        self.ask(&request, &[])
+            .with_context(|| format!("cannot lend {} to a guest", path.display()))?;
         Ok(Path::new(DIR).join(name))
     }
 
@@ -190,11 +202,7 @@ impl Stage {
         fds.into_iter().next().context("the stage sent no socket")
     }
 
-    fn ask(
-        &self,
-        request: &Request,
-        fds: &[std::os::fd::BorrowedFd<'_>],
-    ) -> Result<(i32, Vec<OwnedFd>)> {
+    fn ask(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(i32, Vec<OwnedFd>)> {
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         let socket = socket.as_ref().context("the stage is gone")?;
         channel::send(socket.as_fd(), request, fds).context("the stage does not listen")?;
@@ -253,6 +261,13 @@ impl Drop for GuestProcess<'_> {
 /// The pipe that a keeper writes the guest's end to.
 #[derive(Debug)]
 pub struct GuestStatus(File);
+
+impl AsFd for GuestStatus {
+    /// Readable once the guest has ended.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl GuestStatus {
     /// Waits for the guest's end: its status, or nothing if its keeper was killed.

@@ -45,6 +45,10 @@ pub(super) fn run(ctx: &Ctx) -> Result<ExitCode> {
     if code != 0 {
         return Ok(ExitCode::from(code));
     }
+    step(
+        "the console of the full guest",
+        cmd!(shell, "{cargo} test --package xtask --test it -- --ignored full_guest"),
+    )?;
     ctx.ui.line(&format!("{:>12} guests that die, each of which has to fail", "ci"));
     for case in ["by_a_panic", "by_a_frozen_disk", "by_switching_it_off"] {
         let code = tests(&["--run-ignored", "only", case])?.run(ctx)?;

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use xtask::ctx::Ctx;
 use xtask::doctor::{self, Consent};
+use xtask::guest::Init;
 use xtask::report::Reporter;
 use xtask::stage::{Stage, StageOptions};
 use xtask::suite::{self, AfterFailure, Case, Filter, Ignored, Plan, Tally};
@@ -62,7 +63,8 @@ impl TestInUml {
         for kernel in &kernels {
             let after_failure =
                 if self.no_fail_fast { AfterFailure::GoOn } else { AfterFailure::Stop };
-            let plan = Plan { kernel, image: &image, cases, after_failure };
+            let init = Init::Agent;
+            let plan = Plan { kernel, image: &image, init, cases, after_failure };
             let finished = suite::run(ctx, &stage, &plan, &reporter)?;
             verdicts.extend(finished.verdicts);
             guests.push((kernel.name.clone(), finished.guest));

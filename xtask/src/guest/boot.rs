@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::calibration::Calibration;
-use super::command_line::{ByHand, CommandLine};
+use super::command_line::{ByHand, CommandLine, Init};
 use super::driver::Guest;
 use super::machine::{Event, Limits};
 use crate::config::Memory;
@@ -35,8 +35,8 @@ pub struct Spec<'a> {
     pub memory: Memory,
     /// How it reaches its link.
     pub transport: Transport,
-    /// The program that becomes PID 1.
-    pub init: &'a str,
+    /// What it runs.
+    pub init: Init,
     /// Arguments that this kernel's era has.
     pub era: &'a [&'a str],
     /// The nonce of the run.
@@ -74,8 +74,10 @@ pub fn boot<'a>(
     calibration: &mut Calibration,
 ) -> Result<Guest<'a>> {
     let link = stage.add_link()?;
+    let cow = Path::new(&link.dir()).join("cow");
     let line = CommandLine {
         kernel: spec.kernel.1,
+        cow: &cow,
         image: spec.image.1,
         memory: spec.memory,
         link: &link,
@@ -113,7 +115,9 @@ pub fn boot<'a>(
 }
 
 fn failed(spec: &Spec<'_>, line: &CommandLine<'_>, argv: &[String], end: String) -> BootFailed {
-    let by_hand = ByHand { kernel: spec.kernel.0, image: spec.image.0, line }.to_string();
+    let by_hand =
+        ByHand { kernel: spec.kernel.0, image: spec.image.0, cow: Path::new("/tmp/uml.cow"), line }
+            .to_string();
     let text = fs::read(&spec.console_log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();

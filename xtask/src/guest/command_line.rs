@@ -2,9 +2,10 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::config::Memory;
+use crate::rootfs::AGENT;
 use crate::stage::Link;
 
 /// How a guest's control link reaches the tap; which one, the kernel's configuration decides.
@@ -37,6 +38,35 @@ impl Transport {
     }
 }
 
+/// What a guest runs, and where its console is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Init {
+    /// Our agent is PID 1.
+    #[default]
+    Agent,
+    /// The image's own init, which starts the agent as a service.
+    Sysv,
+    /// The image's own init, and a terminal to log in on.
+    Terminal,
+}
+
+impl Init {
+    fn program(self) -> &'static str {
+        match self {
+            Init::Agent => AGENT,
+            Init::Sysv | Init::Terminal => "/sbin/init",
+        }
+    }
+
+    /// The channels of tty0: input, output.
+    fn console(self) -> &'static str {
+        match self {
+            Init::Agent | Init::Sysv => "con0=null,fd:1",
+            Init::Terminal => "con0=fd:0,fd:1",
+        }
+    }
+}
+
 /// What a guest's command line is made of.
 #[derive(Debug, Clone)]
 pub struct CommandLine<'a> {
@@ -50,8 +80,10 @@ pub struct CommandLine<'a> {
     pub link: &'a Link,
     /// How the guest reaches it.
     pub transport: Transport,
-    /// The program that becomes PID 1.
-    pub init: &'a str,
+    /// The COW, as the stage shows it.
+    pub cow: &'a Path,
+    /// What it runs.
+    pub init: Init,
     /// The nonce that markers carry.
     pub nonce: &'a str,
     /// Loops per jiffy, as this kernel calibrated them on this machine before.
@@ -68,12 +100,11 @@ impl CommandLine<'_> {
         let mut argv: Vec<OsString> = vec![self.kernel.into()];
         let mut add = |argument: String| argv.push(argument.into());
         add(format!("mem={}", self.memory));
-        add(format!("ubd0={dir}/cow,{}", self.image.display()));
+        add(format!("ubd0={},{}", self.cow.display(), self.image.display()));
         add("root=/dev/ubda".into());
         add("rw".into());
-        add(format!("init={}", self.init));
-        // The console goes to standard output; nothing comes in.
-        for argument in ["con=null", "con0=null,fd:1", "ssl=null"] {
+        add(format!("init={}", self.init.program()));
+        for argument in ["con=null", self.init.console(), "ssl=null"] {
             add(argument.into());
         }
         add("umid=guest".into());
@@ -98,6 +129,9 @@ impl CommandLine<'_> {
             add((*argument).into());
         }
         add(format!("{}={}", guest_agent::NONCE_PARAMETER, self.nonce));
+        if self.init == Init::Sysv {
+            add(guest_agent::SERVICE_PARAMETER.into());
+        }
         argv
     }
 }
@@ -105,9 +139,10 @@ impl CommandLine<'_> {
 /// A command line that a person can paste into a shell: it boots the same kernel on the same
 /// image without a link, from any folder with room for a COW.
 #[derive(Debug)]
-pub(super) struct ByHand<'a> {
-    pub kernel: &'a PathBuf,
-    pub image: &'a PathBuf,
+pub(crate) struct ByHand<'a> {
+    pub kernel: &'a Path,
+    pub image: &'a Path,
+    pub cow: &'a Path,
     pub line: &'a CommandLine<'a>,
 }
 
@@ -119,12 +154,13 @@ impl fmt::Display for ByHand<'_> {
         };
         write!(
             f,
-            "setarch -R {} mem={} ubd0=/tmp/uml.cow,{} root=/dev/ubda rw init={} con=null \
+            "setarch -R {} mem={} ubd0={},{} root=/dev/ubda rw init={} con=null \
              con0=fd:0,fd:1 ssl=null {} printk.devkmsg=on ignore_loglevel",
             quoted(self.kernel),
             self.line.memory,
+            quoted(self.cow),
             quoted(self.image),
-            self.line.init,
+            self.line.init.program(),
             self.line.era.join(" "),
         )
     }

@@ -21,6 +21,8 @@ pub(super) enum Request {
     AddLink { index: u16 },
     /// Mount a file of the host into the stage's folder.
     Expose { path: PathBuf, name: String },
+    /// The same for a file that guests may write to.
+    Lend { path: PathBuf, name: String },
     /// Start a guest; comes with its console and its status pipe.
     Spawn { argv: Vec<OsString>, cpu: Option<u16>, index: u16 },
     /// Make a TCP socket and send it back.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -96,7 +96,12 @@ fn become_guest(guest: &Guest, console: &OwnedFd) -> anyhow::Error {
     }
     // UML starts helpers such as port-helper by name.
     command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    command.stdin(Stdio::null()).stdout(out).stderr(err);
+    // A pipe carries output only; on a terminal sits a person, or whoever drives it.
+    match (console.is_terminal(), console.try_clone()) {
+        (true, Ok(input)) => command.stdin(input),
+        _ => command.stdin(Stdio::null()),
+    };
+    command.stdout(out).stderr(err);
     close_others();
     let error = command.exec();
     let kernel = String::from_utf8_lossy(&kernel.clone().into_vec()).into_owned();

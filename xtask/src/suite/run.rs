@@ -11,10 +11,10 @@ use super::verdict::{Outcome, Verdict};
 use crate::cancel::Interrupted;
 use crate::ctx::Ctx;
 use crate::guest::machine::End;
-use crate::guest::{Calibration, Guest, Spec, boot, peer};
+use crate::guest::{Calibration, Guest, Init, Spec, boot, peer};
 use crate::kernel::KernelBinary;
 use crate::report::Reporter;
-use crate::rootfs::{AGENT, Image};
+use crate::rootfs::Image;
 use crate::stage::Stage;
 
 /// What is to be run.
@@ -24,6 +24,8 @@ pub struct Plan<'a> {
     pub kernel: &'a KernelBinary,
     /// The image that its guests boot from.
     pub image: &'a Image,
+    /// What its guests run.
+    pub init: Init,
     /// The cases, in their order.
     pub cases: &'a [Case],
     /// Whether the run goes on after a failure.
@@ -126,7 +128,7 @@ fn start<'a>(ctx: &Ctx, stage: &'a Stage, plan: &Plan<'_>) -> Result<Guest<'a>> 
         image: (&image_path, &shown_image),
         memory: ctx.config.memory,
         transport: kernel.transport,
-        init: AGENT,
+        init: plan.init,
         era: kernel.era.boot,
         nonce: &nonce.as_str()[..12],
         cpu: first_cpu(),
@@ -138,7 +140,7 @@ fn start<'a>(ctx: &Ctx, stage: &'a Stage, plan: &Plan<'_>) -> Result<Guest<'a>> 
 }
 
 /// The first CPU that we may run on: it need not be number 0.
-fn first_cpu() -> Option<u16> {
+pub(crate) fn first_cpu() -> Option<u16> {
     let allowed = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).ok()?;
     let first = (0..nix::sched::CpuSet::count()).find(|&cpu| allowed.is_set(cpu) == Ok(true))?;
     u16::try_from(first).ok()

@@ -5,5 +5,6 @@ mod archive;
 mod cli;
 mod contained;
 mod kernel;
+mod full_guest;
 mod stage;
 mod support;

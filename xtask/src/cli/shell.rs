@@ -1,0 +1,46 @@
+//! `cargo xtask shell`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use xtask::ctx::Ctx;
+use xtask::doctor;
+use xtask::shell::{self, Cow, End, Plan};
+use xtask::stage::{Stage, StageOptions};
+
+use super::Sources;
+
+#[derive(Debug, Args)]
+pub(super) struct Shell {
+    #[command(flatten)]
+    sources: Sources,
+    /// Keep the guest's disk, a COW of the image, in this file, or go on with the one that is there
+    #[arg(long, value_name = "PATH")]
+    keep: Option<PathBuf>,
+}
+
+impl Shell {
+    pub fn run(&self, ctx: &Ctx) -> Result<ExitCode> {
+        doctor::ensure(ctx, None)?;
+        let image = super::image(ctx)?;
+        let (kernels, passed_over) = self.sources.build(ctx)?;
+        let [kernel] = kernels.as_slice() else {
+            bail!("a terminal has room for one guest: give `--kernel` once");
+        };
+        let keep = self.keep.as_ref().map(|path| Cow::at(path, &image)).transpose()?;
+        let size = ctx.config.memory.bytes() * 2 + ctx.config.rootfs.size.bytes();
+        let stage = Stage::start(ctx.isolation()?, &StageOptions { size })?;
+        for line in passed_over {
+            ctx.ui.warn(&line);
+        }
+        let end = shell::run(ctx, &stage, &Plan { kernel, image: &image, keep: keep.as_ref() })?;
+        stage.shutdown()?;
+        ctx.ui.say(match end {
+            End::Off => "the guest switched itself off",
+            End::Left => "the guest was cut off",
+        });
+        Ok(ExitCode::SUCCESS)
+    }
+}
