@@ -31,7 +31,7 @@ impl Before {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let fresh: Vec<(i32, String)> = pids()
-                .filter(|pid| !self.processes.contains(pid))
+                .filter(|&pid| !self.processes.contains(&pid) && is_ours(pid))
                 .filter_map(|pid| Some((pid, command_of(pid)?)))
                 .collect();
             if fresh.is_empty() || Instant::now() >= deadline {
@@ -74,6 +74,27 @@ impl Before {
 fn pids() -> impl Iterator<Item = i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Whether a process descends from us. Orphans do too: they come to us and not to a guest's init,
+/// whose own children, a getty that it starts again, are nobody's leftovers.
+fn is_ours(pid: i32) -> bool {
+    let own = std::process::id().cast_signed();
+    let mut at = pid;
+    while at > 1 && at != own {
+        match parent_of(at) {
+            Some(parent) => at = parent,
+            // It has gone since it was listed.
+            None => return false,
+        }
+    }
+    at == own
+}
+
+/// The fourth field of /proc/PID/stat; the second is in parentheses, and may hold any character.
+fn parent_of(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// The command of a process of user space: kernel threads and the dead have none.

@@ -67,8 +67,9 @@ fn main() {
 }
 
 fn run(role: Role) -> Result<()> {
-    if role == Role::Init {
-        init::set_up()?;
+    match role {
+        Role::Init => init::set_up()?,
+        Role::Service => init::set_up_service()?,
     }
     let mut log = Log::open()?;
     let listener = std::net::TcpListener::bind(("0.0.0.0", PORT))

@@ -10,7 +10,7 @@ use guest_agent::wire::Hash;
 use sha2::{Digest as _, Sha256};
 
 /// In memory: a test that fills the disk does not stop the next program from arriving.
-const DIR: &str = "/run/uml-agent";
+pub const DIR: &str = "/run/uml-agent";
 
 /// A program that is still arriving.
 pub struct Arriving {

@@ -49,6 +49,11 @@ pub(super) fn run(ctx: &Ctx) -> Result<ExitCode> {
         "the console of the full guest",
         cmd!(shell, "{cargo} test --package xtask --test it -- --ignored full_guest"),
     )?;
+    ctx.ui.line(&format!("{:>12} tests after a full boot", "ci"));
+    let code = tests(&["--no-fail-fast", "--init", "sysv"])?.run(ctx)?;
+    if code != 0 {
+        return Ok(ExitCode::from(code));
+    }
     ctx.ui.line(&format!("{:>12} guests that die, each of which has to fail", "ci"));
     for case in ["by_a_panic", "by_a_frozen_disk", "by_switching_it_off"] {
         let code = tests(&["--run-ignored", "only", case])?.run(ctx)?;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use xtask::ctx::Ctx;
 use xtask::doctor::{self, Consent};
 use xtask::guest::Init;
@@ -27,9 +27,28 @@ pub(super) struct TestInUml {
     /// Go on after a failure
     #[arg(long)]
     no_fail_fast: bool,
+    /// What boots the guests: our agent alone, or the image's own init, which starts the agent
+    #[arg(long, value_enum, default_value_t, value_name = "INIT")]
+    init: InitName,
     /// Which ignored cases to run
     #[arg(long, value_enum, default_value_t, value_name = "WHICH")]
     run_ignored: Ignored,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum InitName {
+    #[default]
+    Agent,
+    Sysv,
+}
+
+impl From<InitName> for Init {
+    fn from(name: InitName) -> Self {
+        match name {
+            InitName::Agent => Init::Agent,
+            InitName::Sysv => Init::Sysv,
+        }
+    }
 }
 
 impl TestInUml {
@@ -63,7 +82,7 @@ impl TestInUml {
         for kernel in &kernels {
             let after_failure =
                 if self.no_fail_fast { AfterFailure::GoOn } else { AfterFailure::Stop };
-            let init = Init::Agent;
+            let init = self.init.into();
             let plan = Plan { kernel, image: &image, init, cases, after_failure };
             let finished = suite::run(ctx, &stage, &plan, &reporter)?;
             verdicts.extend(finished.verdicts);

@@ -99,10 +99,15 @@ pub fn boot<'a>(
     let (events, inbox) = sync_channel(EVENTS);
     watch_console(console, log, events.clone());
     watch_status(process.status()?, events.clone());
+    let (boot_timeout, power_off) = match spec.init {
+        Init::Agent => (spec.boot_timeout, Duration::from_secs(15)),
+        // Init scripts take many times as long, both ways.
+        Init::Sysv | Init::Terminal => (spec.boot_timeout * 4, Duration::from_secs(120)),
+    };
     let limits = Limits {
-        boot: spec.boot_timeout,
+        boot: boot_timeout,
         connect: Duration::from_secs(15),
-        power_off: Duration::from_secs(15),
+        power_off,
         grace: Duration::from_secs(2),
         marker: Duration::from_secs(10),
     };
