@@ -4,7 +4,7 @@
 mod archive;
 mod cli;
 mod contained;
-mod kernel;
 mod full_guest;
+mod kernel;
 mod stage;
 mod support;
