@@ -93,6 +93,8 @@ impl<'a> Make<'a> {
             .arg(assignment("O", self.build))
             .arg("ARCH=um")
             .arg(format!("CC={}", compiler(era.compiler_flags)))
+            // A host whose only compiler is another has none for its own programs either.
+            .arg(format!("HOSTCC={}", compiler_name()))
             .args(era.variables.iter().map(|(name, value)| format!("{name}={value}")))
             .args(kcflags)
             .args(variables)
