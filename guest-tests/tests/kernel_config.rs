@@ -27,6 +27,16 @@ fn the_hosts_files_are_out_of_reach() -> TestResult {
 }
 
 #[test]
+fn tools_that_the_host_happens_to_have_leave_no_trace() -> TestResult {
+    for tool in ["CONFIG_RUSTC_VERSION", "CONFIG_PAHOLE_VERSION"] {
+        // Kernels that know nothing of the tool have no such line.
+        let version = config(tool)?.unwrap_or_else(|| "0".into());
+        assert_eq!(version, "0", "{tool}: another host would build another kernel");
+    }
+    Ok(())
+}
+
+#[test]
 fn hung_tasks_are_looked_for() -> TestResult {
     if config("CONFIG_DETECT_HUNG_TASK")?.is_none() {
         skip("this kernel was built without the detector of hung tasks");

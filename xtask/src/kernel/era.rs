@@ -92,7 +92,8 @@ pub static ERAS: [Era; 2] = [
     Era {
         // arch/um lost its own beginning of Kconfig in 5.0.
         from: Version { major: 5, minor: 0 },
-        variables: &[],
+        // Tools that no fragment asks for: which of them a host has would be in the configuration.
+        variables: &[("RUSTC", "none"), ("PAHOLE", "none")],
         compiler_flags: &[],
         kcflags: &[],
         refresh: "olddefconfig",
