@@ -19,8 +19,8 @@ const UC_FP_XSTATE: libc::c_ulong = 1;
 
 /// Looks at the registers in a frame, changes them there, and sees the changes take.
 pub fn look_and_change(seed: u64, flags: SaFlags) -> Result<()> {
-    let set = Registers::pattern(Width::widest(), seed);
-    let changed = Registers::pattern(Width::widest(), !seed);
+    let set = Registers::pattern(Width::in_frames()?, seed);
+    let changed = Registers::pattern(Width::in_frames()?, !seed);
     let mut handler = |context: *mut libc::c_void| {
         // SAFETY: this is a handler, and what it interrupted is called by more than one function.
         let mut area = unsafe { Area::of_frame(context, set.width) };
@@ -53,8 +53,8 @@ fn a_handler_may_put_another_state_in_place_of_the_frames() -> TestResult {
     struct Elsewhere([u8; 16384]);
     let mut elsewhere = Box::new(Elsewhere([0; 16384]));
     for seed in 0..50 {
-        let set = Registers::pattern(Width::widest(), seed);
-        let changed = Registers::pattern(Width::widest(), !seed);
+        let set = Registers::pattern(Width::in_frames()?, seed);
+        let changed = Registers::pattern(Width::in_frames()?, !seed);
         let mut handler = |context: *mut libc::c_void| {
             // SAFETY: this is a handler, and what it interrupted is called by more than one
             // function; as many bytes are there as the kernel says.
@@ -78,7 +78,7 @@ fn a_handler_may_put_another_state_in_place_of_the_frames() -> TestResult {
 
 #[test]
 fn a_frame_says_how_much_it_carries() -> TestResult {
-    let width = Width::widest();
+    let width = Width::in_frames()?;
     if width == Width::Sse {
         guest_tests::skip("this CPU has nothing that FXSAVE does not save");
         return Ok(());

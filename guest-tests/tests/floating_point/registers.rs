@@ -28,6 +28,15 @@ impl Width {
         }
     }
 
+    /// The widest that signal frames of this kernel carry.
+    ///
+    /// # Errors
+    /// When the kernel's release cannot be told.
+    pub fn in_frames() -> Result<Self> {
+        let most = if crate::is_before_regsets()? { Self::Avx } else { Self::Avx512 };
+        Ok(Self::widest().min(most))
+    }
+
     pub fn bytes(self) -> usize {
         match self {
             Self::Sse => 16,
