@@ -23,6 +23,11 @@ pub mod env {
     pub const CASE_DIR: &str = "UML_CASE_DIR";
     /// A case that cannot do its work here writes the reason to this file, and is "skipped".
     pub const SKIP_FILE: &str = "UML_SKIP_FILE";
+    /// Number of the descriptor by which a case declares what its kernel will do: it sends an
+    /// [`Expectation`](crate::marker::Expectation) as text, and gets a byte once that is noted.
+    pub const DECLARATIONS: &str = "UML_DECLARATIONS_FD";
+    /// The modules that were built for this kernel, one `NAME PATH` a line.
+    pub const MODULES: &str = "UML_MODULES";
     /// IPv4 address of the host end of the control link.
     pub const HOST_ADDR: &str = "UML_HOST_ADDR";
     /// TCP port of the peer on the host end.

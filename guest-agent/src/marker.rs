@@ -4,6 +4,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// What a marker says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -15,8 +17,40 @@ pub enum Event {
     End(u32),
     /// The agent is about to switch the guest off.
     Farewell,
+    /// The case that runs declares what its kernel will do.
+    Expect(Expectation),
     /// The agent cannot go on.
     Fatal(String),
+}
+
+/// What a case declares of its kernel before it happens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Expectation {
+    /// A line of the kernel log will hold this text, and is no failure.
+    Message(String),
+    /// The guest will not outlive the case, and a line of its last words will hold this text.
+    Death(String),
+}
+
+impl fmt::Display for Expectation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Expectation::Message(text) => write!(f, "message {text}"),
+            Expectation::Death(text) => write!(f, "death {text}"),
+        }
+    }
+}
+
+impl FromStr for Expectation {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text.split_once(' ') {
+            Some(("message", text)) => Ok(Self::Message(text.into())),
+            Some(("death", text)) => Ok(Self::Death(text.into())),
+            _ => Err(()),
+        }
+    }
 }
 
 /// A marker of the run that has this nonce.
@@ -38,6 +72,7 @@ impl fmt::Display for Marker {
             Event::Begin(sequence) => write!(f, "begin {sequence}"),
             Event::End(sequence) => write!(f, "end {sequence}"),
             Event::Farewell => write!(f, "farewell"),
+            Event::Expect(what) => write!(f, "expect {what}"),
             Event::Fatal(why) => write!(f, "fatal {}", why.replace('\n', " ")),
         }
     }
@@ -65,6 +100,7 @@ impl FromStr for Event {
             "begin" => rest.parse().map(Event::Begin).map_err(drop),
             "end" => rest.parse().map(Event::End).map_err(drop),
             "farewell" if rest.is_empty() => Ok(Event::Farewell),
+            "expect" => rest.parse().map(Event::Expect),
             "fatal" => Ok(Event::Fatal(rest.into())),
             _ => Err(()),
         }

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Version of the protocol; both sides must speak the same.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// The first bytes that each side sends.
 const MAGIC: [u8; 8] = *b"uml-wire";
@@ -135,6 +135,8 @@ pub struct Exit {
     pub skip: Option<String>,
     /// What the case left behind; the agent has ended it.
     pub leftovers: Vec<Leftover>,
+    /// The kernel's taint flags that were added meanwhile, as bits of /proc/sys/kernel/tainted.
+    pub tainted: u64,
 }
 
 /// How a process ended.
@@ -153,6 +155,8 @@ pub enum End {
 pub enum Leftover {
     /// A process, by its command.
     Process(String),
+    /// A process that SIGKILL does not end, by its command: it is stuck in the kernel.
+    Stuck(String),
     /// A mount, by its place.
     Mount(String),
     /// A kernel module, which is named but not unloaded.

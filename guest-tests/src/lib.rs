@@ -11,14 +11,18 @@ pub use guest_agent::env;
 
 mod block;
 mod command;
+mod expect;
 mod guard;
 mod kernel;
+mod module;
 mod mounts;
 mod peer;
 
 pub use block::LoopDevice;
 pub use command::run;
+pub use expect::{expect_death, expect_kernel};
 pub use kernel::{Release, config, kernel_log, parameter, release};
+pub use module::Module;
 pub use mounts::{Mount, MountEntry, mounts};
 pub use peer::HostPeer;
 

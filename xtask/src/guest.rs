@@ -6,6 +6,7 @@
 mod boot;
 mod calibration;
 mod command_line;
+mod complaint;
 mod console;
 mod driver;
 pub mod machine;
@@ -15,4 +16,5 @@ pub use boot::{BootFailed, Spec, boot};
 pub use calibration::Calibration;
 pub(crate) use command_line::ByHand;
 pub use command_line::{CommandLine, Init, Transport};
-pub use driver::{Guest, Program};
+pub use complaint::Complaint;
+pub use driver::{CaseEnd, Guest, Program};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use guest_agent::wire::Leftover;
 
 use crate::guest::machine::End;
-use crate::suite::{Case, Outcome, Tally, Verdict};
+use crate::suite::{Case, Life, Outcome, Tally, Verdict};
 use crate::ui::{Ui, human_duration};
 
 /// Tells of a run as it goes.
@@ -50,12 +50,33 @@ impl<'a> Reporter<'a> {
     }
 
     /// The last lines of a run.
-    pub fn summary(&self, tally: &Tally, took: Duration, guests: &[(String, End)]) {
-        for (name, end) in guests.iter().filter(|(_, end)| *end != End::Clean { aborted: false }) {
-            self.ui.line(&format!("{:>12} {name}: {}", "guest", plain(&end.to_string())));
+    pub fn summary(&self, tally: &Tally, took: Duration, guests: &[Life]) {
+        for life in guests {
+            for line in life_lines(life) {
+                self.ui.line(&line);
+            }
         }
         self.ui.line(&summary_line(tally, took));
     }
+}
+
+/// What is to be said of a guest beside its cases.
+fn life_lines(life: &Life) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut say =
+        |text: String| lines.push(format!("{:>12} {}: {}", "guest", life.name, plain(&text)));
+    for complaint in &life.strays {
+        say(format!("while no case ran, its kernel said {complaint}"));
+    }
+    let last = life.last.as_deref().unwrap_or("none");
+    match &life.end {
+        End::Clean { aborted: true } => say(life.end.to_string()),
+        // The case that is charged with it says how it ended.
+        _ if life.charged => {}
+        End::Clean { .. } => {}
+        end => say(format!("{end}; no case ran, and the last one was: {last}")),
+    }
+    lines
 }
 
 fn case_line(kernel: &str, name: &str, verdict: &Verdict) -> String {
@@ -98,6 +119,7 @@ fn summary_line(tally: &Tally, took: Duration) -> String {
 fn describe(leftover: &Leftover) -> String {
     plain(&match leftover {
         Leftover::Process(command) => format!("process `{command}` (killed)"),
+        Leftover::Stuck(command) => format!("process `{command}` (SIGKILL does not end it)"),
         Leftover::Mount(place) => format!("mount {place} (unmounted)"),
         Leftover::Module(name) => format!("module {name} (still loaded)"),
     })
@@ -128,7 +150,7 @@ mod tests {
         let lines: Vec<String> = [
             verdict(Outcome::Passed),
             verdict(Outcome::Skipped("no loop".into())),
-            verdict(Outcome::Died(panic)),
+            verdict(Outcome::Died { end: panic, complaint: None }),
         ]
         .iter()
         .map(|verdict| case_line("6.12", "ext4 acls", verdict))

@@ -117,6 +117,16 @@ impl Stage {
         Ok(link)
     }
 
+    /// Removes the link of a guest that is gone, with its COW and all else in its folder.
+    ///
+    /// # Errors
+    /// When the tap cannot be removed.
+    pub fn remove_link(&self, link: &Link) -> Result<()> {
+        self.ask(&Request::RemoveLink { index: link.index() }, &[])
+            .context("cannot remove the link of a guest")?;
+        Ok(())
+    }
+
     /// Makes a file of the host visible to guests under a short name, whoever may read the folders
     /// above it. Returns its path on the stage.
     ///

@@ -8,5 +8,5 @@ mod verdict;
 pub use build::{TestBinary, TestBuildFailed, agent, test_binaries};
 pub use cases::{Case, Filter, Ignored, list};
 pub(crate) use run::first_cpu;
-pub use run::{AfterFailure, Finished, Plan, Tally, run};
+pub use run::{AfterFailure, Finished, Life, Plan, Tally, run};
 pub use verdict::{Outcome, Verdict};

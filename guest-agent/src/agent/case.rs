@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _};
 use std::net::TcpStream;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -17,6 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use crate::declarations::Declarations;
 use crate::leftovers::Before;
 use crate::{Log, programs};
 
@@ -30,16 +31,27 @@ pub fn run(run: &Run, host: &mut TcpStream, log: &mut Log) -> Result<Exit> {
     log.mark(Event::Begin(run.sequence))?;
     let started = Instant::now();
     let mut case = Case::start(run, &dir, host)?;
-    let end = case.wait(started + run.timeout)?;
+    let end = case.wait(started + run.timeout, log)?;
     let duration = started.elapsed();
+    if end == End::TimedOut {
+        say_where_tasks_wait();
+    }
     let mut leftovers = before.end_processes();
-    case.drain()?;
+    case.drain(log)?;
     leftovers.extend(before.end_mounts()?);
     leftovers.extend(before.modules()?);
+    let tainted = before.tainted();
     let skip = fs::read_to_string(dir.skip_file()).ok().map(|why| why.trim().to_owned());
     drop(dir);
     log.mark(Event::End(run.sequence))?;
-    Ok(Exit { sequence: run.sequence, end, duration, skip, leftovers })
+    Ok(Exit { sequence: run.sequence, end, duration, skip, leftovers, tainted })
+}
+
+/// Has the kernel log show each task that waits in it, with a trace (sysrq.rst, `w`): they are what
+/// a case that does not end may wait for.
+fn say_where_tasks_wait() {
+    // A guest without SysRq shows nothing.
+    let _ = fs::write("/proc/sysrq-trigger", "w");
 }
 
 /// The fresh folder of a case, on the root file system; removed when the case is over.
@@ -75,6 +87,8 @@ struct Case<'a> {
     host: &'a mut TcpStream,
     pipes: Vec<(Stream, File)>,
     ended: SignalFd,
+    /// Nothing once the case cannot declare anything any more.
+    declarations: Option<Declarations>,
 }
 
 impl<'a> Case<'a> {
@@ -84,10 +98,16 @@ impl<'a> Case<'a> {
         mask.thread_block().context("cannot block SIGCHLD")?;
         let ended = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
             .context("cannot wait for SIGCHLD")?;
+        let (declarations, theirs) = Declarations::open()?;
+        let their_number = theirs.as_raw_fd();
         let mut command = command(run, dir);
-        // SAFETY: both calls are async-signal-safe.
+        command.env(env::DECLARATIONS, their_number.to_string());
+        // SAFETY: all calls are async-signal-safe.
         unsafe {
-            command.pre_exec(|| {
+            command.pre_exec(move || {
+                if nix::libc::fcntl(their_number, nix::libc::F_SETFD, 0) < 0 {
+                    return Err(std::io::Error::last_os_error());
+                }
                 nix::unistd::setsid()?;
                 Ok(SigSet::all().thread_unblock()?)
             })
@@ -101,17 +121,18 @@ impl<'a> Case<'a> {
             pipes.push((Stream::Stderr, File::from(OwnedFd::from(err))));
         }
         // The process is reaped by its number, with all others: PID 1 gets orphans too.
-        Ok(Self { pid: child.id().cast_signed(), host, pipes, ended })
+        let pid = child.id().cast_signed();
+        Ok(Self { pid, host, pipes, ended, declarations: Some(declarations) })
     }
 
     /// Passes the output on until the process ends or its time is over.
-    fn wait(&mut self, deadline: Instant) -> Result<End> {
+    fn wait(&mut self, deadline: Instant, log: &mut Log) -> Result<End> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(End::TimedOut);
             }
-            self.turn(left)?;
+            self.turn(left, log)?;
             if let Some(status) = self.reap() {
                 return Ok(match (status.code(), status.signal()) {
                     (Some(code), _) => End::Code(code),
@@ -122,23 +143,25 @@ impl<'a> Case<'a> {
     }
 
     /// Passes on what is left in the pipes. Whatever held them is dead, so they end.
-    fn drain(&mut self) -> Result<()> {
+    fn drain(&mut self, log: &mut Log) -> Result<()> {
         let deadline = Instant::now() + DRAIN;
         while !self.pipes.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            self.turn(left)?;
+            self.turn(left, log)?;
             self.reap();
         }
         Ok(())
     }
 
     /// Waits until something happens, and passes on what there is to read.
-    fn turn(&mut self, left: Duration) -> Result<()> {
+    fn turn(&mut self, left: Duration, log: &mut Log) -> Result<()> {
         let mut fds = vec![PollFd::new(self.ended.as_fd(), PollFlags::POLLIN)];
         fds.extend(self.pipes.iter().map(|(_, pipe)| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
+        let declared = self.declarations.iter();
+        fds.extend(declared.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
         // A millisecond more, so that the last turn does not spin.
         let limit = PollTimeout::try_from(left + Duration::from_millis(1));
         let _ = poll(&mut fds, limit.unwrap_or(PollTimeout::MAX));
@@ -147,6 +170,17 @@ impl<'a> Case<'a> {
             .map(|fd| fd.revents().is_some_and(|events| !events.is_empty()))
             .collect();
         let _ = self.ended.read_signal();
+        if let Some(socket) = &self.declarations
+            && readable[self.pipes.len()]
+            && !socket.take(log)?
+        {
+            self.declarations = None;
+        }
+        self.pass_on(&readable)
+    }
+
+    /// Passes on what the pipes that are readable hold.
+    fn pass_on(&mut self, readable: &[bool]) -> Result<()> {
         let mut index = 0;
         let (host, mut failed) = (&mut *self.host, None);
         self.pipes.retain_mut(|(stream, pipe)| {

@@ -18,11 +18,13 @@ pub struct Before {
     processes: BTreeSet<i32>,
     mounts: Vec<String>,
     modules: BTreeSet<String>,
+    taint: u64,
 }
 
 impl Before {
     pub fn now() -> Result<Self> {
-        Ok(Self { processes: pids().collect(), mounts: mounts()?, modules: modules()? })
+        let (mounts, modules) = (mounts()?, modules()?);
+        Ok(Self { processes: pids().collect(), mounts, modules, taint: taint() })
     }
 
     /// Kills every process that was not there before, and those that they start meanwhile.
@@ -35,7 +37,11 @@ impl Before {
                 .filter_map(|pid| Some((pid, command_of(pid)?)))
                 .collect();
             if fresh.is_empty() || Instant::now() >= deadline {
-                return found.into_iter().map(|(_, name)| Leftover::Process(name)).collect();
+                let named = found.into_iter().map(|process| match fresh.contains(&process) {
+                    true => Leftover::Stuck(process.1),
+                    false => Leftover::Process(process.1),
+                });
+                return named.collect();
             }
             for process in fresh {
                 let _ = kill(Pid::from_raw(process.0), Signal::SIGKILL);
@@ -61,6 +67,11 @@ impl Before {
             let _ = umount2(place.as_str(), MntFlags::MNT_DETACH);
         }
         Ok(fresh.into_iter().map(Leftover::Mount).collect())
+    }
+
+    /// The taint flags that were added since.
+    pub fn tainted(&self) -> u64 {
+        taint() & !self.taint
     }
 
     /// Names the modules that were not loaded before. They stay: unloading can hang.
@@ -121,4 +132,10 @@ fn modules() -> Result<BTreeSet<String>> {
     // A kernel without modules has no such file.
     let text = fs::read_to_string("/proc/modules").unwrap_or_default();
     Ok(text.lines().filter_map(|line| Some(line.split(' ').next()?.to_owned())).collect())
+}
+
+/// The kernel's taint flags (tainted-kernels.rst).
+fn taint() -> u64 {
+    let text = fs::read_to_string("/proc/sys/kernel/tainted").unwrap_or_default();
+    text.trim().parse().unwrap_or(0)
 }

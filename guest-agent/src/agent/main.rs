@@ -8,6 +8,7 @@ use guest_agent::marker::{Event, Marker};
 use guest_agent::{NONCE_PARAMETER, PORT};
 
 mod case;
+mod declarations;
 mod init;
 mod leftovers;
 mod power;

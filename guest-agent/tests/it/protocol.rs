@@ -36,6 +36,7 @@ fn to_host() -> impl Strategy<Value = ToHost> {
             duration: Duration::from_nanos(sequence.into()),
             skip,
             leftovers: vec![Leftover::Process(name.clone()), Leftover::Mount(name)],
+            tainted: u64::from(sequence),
         })),
         any::<String>().prop_map(ToHost::Failed),
     ]

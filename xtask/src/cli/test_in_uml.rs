@@ -9,7 +9,7 @@ use xtask::doctor::{self, Consent};
 use xtask::guest::Init;
 use xtask::report::Reporter;
 use xtask::stage::{Stage, StageOptions};
-use xtask::suite::{self, AfterFailure, Case, Filter, Ignored, Plan, Tally};
+use xtask::suite::{self, AfterFailure, Case, Filter, Ignored, Life, Plan, Tally};
 
 use super::{Sources, Yes, cancel, code};
 
@@ -78,7 +78,8 @@ impl TestInUml {
         let size = ctx.config.memory.bytes() * 2 + ctx.config.rootfs.size.bytes();
         let stage = Stage::start(ctx.isolation()?, &StageOptions { size })?;
         let reporter = Reporter::new(&ctx.ui);
-        let (mut verdicts, mut guests, mut interrupted) = (Vec::new(), Vec::new(), false);
+        let (mut verdicts, mut guests) = (Vec::new(), Vec::new());
+        let (mut interrupted, mut broken) = (false, None);
         for kernel in &kernels {
             let after_failure =
                 if self.no_fail_fast { AfterFailure::GoOn } else { AfterFailure::Stop };
@@ -86,8 +87,9 @@ impl TestInUml {
             let plan = Plan { kernel, image: &image, init, cases, after_failure };
             let finished = suite::run(ctx, &stage, &plan, &reporter)?;
             verdicts.extend(finished.verdicts);
-            guests.push((kernel.name.clone(), finished.guest));
+            guests.extend(finished.guests);
             interrupted |= finished.interrupted;
+            broken = broken.or(finished.broken);
         }
         stage.shutdown()?;
         let tally = Tally::of(&verdicts);
@@ -95,9 +97,14 @@ impl TestInUml {
             ctx.ui.warn(&line);
         }
         reporter.summary(&tally, started.elapsed(), &guests);
+        if let Some(error) = broken {
+            return Err(error.context("no guest came up in place of one that had ended"));
+        }
+        let died = guests.iter().any(Life::is_failure);
         Ok(match (interrupted, tally) {
             (true, _) => cancel::EXIT_CODE,
             (_, Tally { failed: 1.., .. } | Tally { not_run: 1.., .. }) => code::TEST_FAILED,
+            _ if died => code::TEST_FAILED,
             _ => 0,
         })
     }

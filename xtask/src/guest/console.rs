@@ -1,16 +1,11 @@
 //! What a line of the console says about the kernel.
 
-/// The lines that mean that the kernel is lost, whatever comes after.
-const FATAL: [&str; 3] = [
-    "Kernel panic - not syncing",
-    "Kernel mode fault at addr",
-    "Kernel tried to access user memory",
-];
+use super::complaint::{Pattern, Severity};
 
 /// Whether a console line says that the kernel is lost.
 pub(super) fn is_fatal(line: &str) -> bool {
-    let line = without_stamp(line);
-    FATAL.iter().any(|start| line.starts_with(start))
+    let pattern = Pattern::of_line(without_stamp(line));
+    pattern.is_some_and(|pattern| pattern.severity == Severity::Fatal)
 }
 
 /// The line without the time stamp that the kernel puts before it.

@@ -13,6 +13,7 @@ use guest_agent::wire::{CHUNK, Hash, Run, ToGuest, ToHost, send};
 
 use super::boot::{Spec, connect};
 use super::calibration::Calibration;
+use super::complaint::Complaint;
 use super::machine::{Action, CaseRecord, End, Event, Limits, Machine, State};
 use crate::cancel;
 use crate::stage::{GuestProcess, Link, Stage};
@@ -50,6 +51,15 @@ pub struct Program<'a> {
     pub path: &'a Path,
     /// Its hash.
     pub hash: Hash,
+}
+
+/// What became of a case that a guest was asked to run.
+#[derive(Debug)]
+pub enum CaseEnd {
+    /// It ran, to its end or to that of its guest.
+    Ran(Box<CaseRecord>),
+    /// The guest ended before the agent began it.
+    NotBegun,
 }
 
 impl<'a> Guest<'a> {
@@ -137,7 +147,7 @@ impl<'a> Guest<'a> {
         args: Vec<String>,
         env: Vec<(String, String)>,
         timeout: Duration,
-    ) -> Result<CaseRecord> {
+    ) -> Result<CaseEnd> {
         self.cases += 1;
         let sequence = self.cases;
         self.offer(program)?;
@@ -146,18 +156,21 @@ impl<'a> Guest<'a> {
         self.say(&ToGuest::Run(run));
         loop {
             if let Some(case) = self.machine.take_case_if_settled() {
-                return Ok(case);
+                let died_before = !case.begin_seen && self.end().is_some();
+                return Ok(if died_before { CaseEnd::NotBegun } else { CaseEnd::Ran(case.into()) });
             }
             if self.end().is_some() {
-                // The guest ended before the case began.
-                return Ok(CaseRecord { sequence, ..CaseRecord::default() });
+                return Ok(CaseEnd::NotBegun);
             }
             self.pump()?;
         }
     }
 
-    /// Sends a program, unless the guest has it.
-    fn offer(&mut self, program: &Program<'_>) -> Result<()> {
+    /// Sends a program or another file, unless the guest has it.
+    ///
+    /// # Errors
+    /// When the user asks us to stop, or the file cannot be read.
+    pub fn offer(&mut self, program: &Program<'_>) -> Result<()> {
         if self.programs.contains(&program.hash) {
             return Ok(());
         }
@@ -204,19 +217,23 @@ impl<'a> Guest<'a> {
         }
     }
 
-    /// Asks the guest to switch itself off, and waits until it is gone.
+    /// Asks the guest to switch itself off, waits until it is gone, and clears its place on the
+    /// stage. Says how it ended, and what its kernel complained of while no case ran.
     ///
     /// # Errors
     /// When the user asks us to stop.
-    pub fn shutdown(mut self) -> Result<End> {
+    pub fn shutdown(mut self) -> Result<(End, Vec<Complaint>)> {
         self.feed(Event::PowerOff);
         self.say(&ToGuest::PowerOff);
-        loop {
+        let end = loop {
             if let Some(end) = self.end() {
-                return Ok(end.clone());
+                break end.clone();
             }
             self.pump()?;
-        }
+        };
+        self.process.kill();
+        self.stage.remove_link(&self.link)?;
+        Ok((end, self.machine.take_strays()))
     }
 
     fn say(&mut self, message: &ToGuest) {

@@ -4,9 +4,10 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use guest_agent::marker::{self, Event as Mark};
+use guest_agent::marker::{self, Event as Mark, Expectation};
 use guest_agent::wire::{Exit, Stream, ToHost};
 
+use super::complaint::Complaint;
 use super::console;
 
 #[cfg(test)]
@@ -106,12 +107,15 @@ pub struct CaseRecord {
     pub exit: Option<Exit>,
     /// Whether the end marker was seen.
     pub end_seen: bool,
-    pub(crate) begin_seen: bool,
+    /// Whether the agent began it.
+    pub begin_seen: bool,
     /// What the case wrote, as it came.
     pub output: Vec<(Stream, Vec<u8>)>,
     pub(crate) output_size: usize,
     /// What the kernel said between the case's markers.
     pub log: Vec<String>,
+    /// What the case declared of its kernel.
+    pub expectations: Vec<Expectation>,
     /// Why the record cannot be trusted.
     pub disorder: Option<String>,
 }
@@ -121,6 +125,9 @@ const MOST_OUTPUT: usize = 4 << 20;
 
 /// More lines of kernel log of a case than this are dropped.
 const MOST_LINES: usize = 10_000;
+
+/// More complaints than this outside of cases are dropped.
+const MOST_STRAYS: usize = 20;
 
 impl CaseRecord {
     fn closed(&self) -> bool {
@@ -138,10 +145,13 @@ impl CaseRecord {
         }
     }
 
-    fn line(&mut self, line: String) {
-        if self.begin_seen && !self.end_seen && self.log.len() < MOST_LINES {
-            self.log.push(line);
+    /// Takes a line of the log if it belongs to the case.
+    fn line(&mut self, line: &str) -> bool {
+        let belongs = self.begin_seen && !self.end_seen;
+        if belongs && self.log.len() < MOST_LINES {
+            self.log.push(line.to_owned());
         }
+        belongs
     }
 }
 
@@ -176,6 +186,8 @@ pub struct Machine {
     status: Option<Option<ExitStatus>>,
     console_closed: bool,
     farewell: bool,
+    /// What the kernel complained of while no case ran.
+    strays: Vec<Complaint>,
 }
 
 impl Machine {
@@ -190,6 +202,7 @@ impl Machine {
             status: None,
             console_closed: false,
             farewell: false,
+            strays: Vec::new(),
         };
         (machine, vec![Action::Grant(limits.boot)])
     }
@@ -206,6 +219,11 @@ impl Machine {
             State::Ending(_) => None,
             _ => self.finished.take(),
         }
+    }
+
+    /// Takes what the kernel complained of while no case ran.
+    pub fn take_strays(&mut self) -> Vec<Complaint> {
+        std::mem::take(&mut self.strays)
     }
 
     /// What `event` means.
@@ -237,13 +255,14 @@ impl Machine {
             return self.mark(mark);
         }
         let fatal = console::is_fatal(&line);
-        if let State::Running(case) = &mut self.state {
-            case.line(line.clone());
-        } else if let Some(case) = &mut self.finished
-            && matches!(self.state, State::Ending(_))
-        {
+        let belongs = match (&mut self.state, &mut self.finished) {
+            (State::Running(case), _) => case.line(&line),
             // What the kernel says while it dies belongs to the case that ran.
-            case.line(line.clone());
+            (State::Ending(_), Some(case)) => case.line(&line),
+            _ => false,
+        };
+        if !belongs && self.strays.len() < MOST_STRAYS {
+            self.strays.extend(Complaint::of_line(&line));
         }
         if fatal && self.panic.is_none() {
             let text = console::without_stamp(&line).to_owned();
@@ -262,6 +281,7 @@ impl Machine {
             (Mark::Begin(sequence), State::Running(case)) if sequence == case.sequence => {
                 case.begin_seen = true;
             }
+            (Mark::Expect(what), State::Running(case)) => case.expectations.push(what),
             (Mark::End(sequence), State::Running(case)) if sequence == case.sequence => {
                 if !case.begin_seen {
                     case.disorder = Some("its begin marker is missing on the console".into());

@@ -19,6 +19,8 @@ const LONGEST: usize = 64 << 10;
 pub(super) enum Request {
     /// Make the tap of a link.
     AddLink { index: u16 },
+    /// Remove it, and what its guest left in its folder.
+    RemoveLink { index: u16 },
     /// Mount a file of the host into the stage's folder.
     Expose { path: PathBuf, name: String },
     /// The same for a file that guests may write to.

@@ -1,5 +1,6 @@
 //! S0 and S1: the two processes that a stage consists of. They have no threads and no logic.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::ops::BitOr;
@@ -66,6 +67,7 @@ fn run(outside: Pid, was_root: bool) -> Result<()> {
     let ended = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
         .context("cannot wait for SIGCHLD")?;
     let stdin = std::io::stdin();
+    let mut keepers = BTreeSet::new();
     send(stdin.as_fd(), &Reply::Done { id: 0 }, &[])?;
     loop {
         let mut fds = [
@@ -75,10 +77,12 @@ fn run(outside: Pid, was_root: bool) -> Result<()> {
         let _ = poll(&mut fds, PollTimeout::NONE);
         let asked = fds[0].revents().is_some_and(|events| !events.is_empty());
         let _ = ended.read_signal();
-        while reap().is_some() {}
+        while let Some((pid, _)) = reap() {
+            keepers.remove(&pid.as_raw());
+        }
         if asked {
             let Some((request, fds)) = receive(stdin.as_fd())? else { return Ok(()) };
-            let (reply, fd) = match answer(request, fds, was_root) {
+            let (reply, fd) = match answer(request, fds, was_root, &mut keepers) {
                 Ok((id, fd)) => (Reply::Done { id }, fd),
                 Err(error) => (Reply::Failed { why: format!("{error:#}") }, None),
             };
@@ -142,9 +146,15 @@ fn show(file: &Path, place: &Path) -> Result<()> {
         .with_context(|| format!("cannot make {} read-only", place.display()))
 }
 
-fn answer(request: Request, fds: Vec<OwnedFd>, was_root: bool) -> Result<(i32, Option<OwnedFd>)> {
+fn answer(
+    request: Request,
+    fds: Vec<OwnedFd>,
+    was_root: bool,
+    keepers: &mut BTreeSet<i32>,
+) -> Result<(i32, Option<OwnedFd>)> {
     match request {
         Request::AddLink { index } => add_link(&Link::numbered(index)?, was_root)?,
+        Request::RemoveLink { index } => remove_link(&Link::numbered(index)?)?,
         Request::Expose { path, name } => {
             let place = Path::new(DIR).join(name);
             // What is shown already must not be opened again: it is the file itself by now.
@@ -170,7 +180,9 @@ fn answer(request: Request, fds: Vec<OwnedFd>, was_root: bool) -> Result<(i32, O
             let dir = Link::numbered(index)?.dir();
             let guest =
                 keeper::Guest { argv, cpu, dir, drop_to: was_root.then_some(keeper::NOBODY) };
-            return Ok((keeper::start(&guest, fds)?.as_raw(), None));
+            let id = keeper::start(&guest, fds)?.as_raw();
+            keepers.insert(id);
+            return Ok((id, None));
         }
         Request::Socket => {
             let flags = SockFlag::SOCK_CLOEXEC;
@@ -178,11 +190,11 @@ fn answer(request: Request, fds: Vec<OwnedFd>, was_root: bool) -> Result<(i32, O
                 .context("cannot make a TCP socket")?;
             return Ok((0, Some(socket)));
         }
-        // A keeper that is gone already is no error.
-        Request::Kill { id } if id > 1 => {
+        // A keeper that is gone already is no error, but its number may be another's by now.
+        Request::Kill { id } if keepers.contains(&id) => {
             let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
         }
-        Request::Kill { id } => bail!("{id} is not a keeper"),
+        Request::Kill { .. } => {}
     }
     Ok((0, None))
 }
@@ -203,6 +215,12 @@ fn add_link(link: &Link, was_root: bool) -> Result<()> {
         .and_then(|()| fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)))
         .and_then(|()| chown(&dir, Some(owner), Some(owner)))
         .with_context(|| format!("cannot make {dir}"))
+}
+
+fn remove_link(link: &Link) -> Result<()> {
+    ip(&["link", "delete", "dev", &link.tap()])?;
+    let dir = link.dir();
+    fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {dir}"))
 }
 
 fn ip(args: &[&str]) -> Result<()> {

@@ -10,8 +10,8 @@ use super::cases::Case;
 use super::verdict::{Outcome, Verdict};
 use crate::cancel::Interrupted;
 use crate::ctx::Ctx;
-use crate::guest::machine::End;
-use crate::guest::{Calibration, Guest, Init, Spec, boot, peer};
+use crate::guest::machine::{CaseRecord, End};
+use crate::guest::{Calibration, CaseEnd, Complaint, Guest, Init, Spec, boot, peer};
 use crate::kernel::KernelBinary;
 use crate::report::Reporter;
 use crate::rootfs::Image;
@@ -46,81 +46,169 @@ pub enum AfterFailure {
 pub struct Finished {
     /// A verdict for each case of the plan, in its order.
     pub verdicts: Vec<Verdict>,
-    /// How the guest ended.
-    pub guest: End,
+    /// The guests that were booted, in their order.
+    pub guests: Vec<Life>,
     /// Whether the user asked us to stop.
     pub interrupted: bool,
+    /// Why there was no guest for the rest of the cases.
+    pub broken: Option<anyhow::Error>,
+}
+
+/// What became of a guest.
+#[derive(Debug, Clone)]
+pub struct Life {
+    /// Its name in the run's folder.
+    pub name: String,
+    /// How it ended.
+    pub end: End,
+    /// Whether a case is charged with that end.
+    pub charged: bool,
+    /// The case that it ran last.
+    pub last: Option<String>,
+    /// What its kernel complained of while no case ran.
+    pub strays: Vec<Complaint>,
+}
+
+impl Life {
+    /// Whether the run is red because of what happened while no case ran.
+    pub fn is_failure(&self) -> bool {
+        let ended = matches!(self.end, End::Clean { .. }) || self.charged;
+        !ended || !self.strays.is_empty()
+    }
 }
 
 /// The port of the peer on the host end.
 const PEER_PORT: u16 = 7879;
 
-/// Boots a guest and runs the plan's cases in it.
+/// Boots guests and runs the plan's cases in them, one after the other. A guest that ends, or whose
+/// kernel complains, is replaced by a fresh one.
 ///
 /// # Errors
-/// [`crate::guest::BootFailed`] when the guest does not come up; others when it cannot be started.
+/// [`crate::guest::BootFailed`] when the first guest does not come up; others when it cannot be
+/// started.
 pub fn run(ctx: &Ctx, stage: &Stage, plan: &Plan<'_>, reporter: &Reporter<'_>) -> Result<Finished> {
-    let mut guest = start(ctx, stage, plan)?;
-    reporter.came_up(guest.name(), guest.ready_after());
-    let peer = stage.listen(guest.link().host(), PEER_PORT)?;
-    peer::start(peer);
-    let environment = environment(guest.link().host(), plan.kernel);
-    let mut verdicts = Vec::with_capacity(plan.cases.len());
-    let mut interrupted = false;
+    let mut guests = Guests::new(ctx, stage, plan, reporter);
+    guests.current()?;
+    let mut finished =
+        Finished { verdicts: Vec::new(), guests: Vec::new(), interrupted: false, broken: None };
     let mut stop: Option<String> = None;
     for case in plan.cases {
         let verdict = match &stop {
             Some(why) => Verdict::not_run(why),
             None => {
                 reporter.begins(&plan.kernel.name, case);
-                match run_case(ctx, &mut guest, case, &environment) {
-                    Ok(verdict) => verdict,
-                    Err(error) if error.is::<Interrupted>() => {
-                        interrupted = true;
-                        Verdict::not_run("interrupted")
-                    }
-                    Err(error) => return Err(error),
-                }
+                guests.run(case).unwrap_or_else(|error| {
+                    let interrupted = error.is::<Interrupted>();
+                    let why = if interrupted { "interrupted" } else { "there was no guest for it" };
+                    finished.interrupted |= interrupted;
+                    finished.broken = (!interrupted).then_some(error);
+                    stop = Some(why.into());
+                    Verdict::not_run(why)
+                })
             }
         };
-        if stop.is_none() {
-            stop = reason_to_stop(plan, &guest, &verdict, interrupted);
+        if verdict.outcome.is_failure() && plan.after_failure == AfterFailure::Stop {
+            stop.get_or_insert_with(|| "a case before it failed (--no-fail-fast goes on)".into());
         }
         reporter.ended(&plan.kernel.name, case, &verdict);
-        verdicts.push(verdict);
+        finished.verdicts.push(verdict);
     }
-    ensure!(verdicts.len() == plan.cases.len(), "a case was lost: this is a bug of ours");
-    let guest = match guest.end() {
-        Some(end) => end.clone(),
-        None if interrupted => End::Lost("interrupted".into()),
-        None => guest.shutdown()?,
-    };
-    Ok(Finished { verdicts, guest, interrupted })
+    ensure!(finished.verdicts.len() == plan.cases.len(), "a case was lost: this is a bug of ours");
+    guests.retire(if finished.interrupted { Retire::Drop } else { Retire::SwitchOff })?;
+    finished.guests = guests.lives;
+    Ok(finished)
 }
 
-fn reason_to_stop(
-    plan: &Plan<'_>,
-    guest: &Guest<'_>,
-    verdict: &Verdict,
-    interrupted: bool,
-) -> Option<String> {
-    if interrupted {
-        return Some("interrupted".into());
-    }
-    if let Some(end) = guest.end() {
-        return Some(format!("its guest ended before: {end}"));
-    }
-    let failed = verdict.outcome.is_failure() && plan.after_failure == AfterFailure::Stop;
-    failed.then(|| "a case before it failed (--no-fail-fast goes on)".into())
+/// The guests of a plan, one at a time.
+struct Guests<'a> {
+    ctx: &'a Ctx,
+    stage: &'a Stage,
+    plan: &'a Plan<'a>,
+    reporter: &'a Reporter<'a>,
+    guest: Option<Guest<'a>>,
+    /// Whether a case is charged with the end of the guest that there is.
+    charged: bool,
+    last: Option<String>,
+    lives: Vec<Life>,
 }
 
-fn start<'a>(ctx: &Ctx, stage: &'a Stage, plan: &Plan<'_>) -> Result<Guest<'a>> {
+/// How a guest is parted with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Retire {
+    /// It is asked to switch itself off.
+    SwitchOff,
+    /// Its processes are ended: nobody wants to wait any more.
+    Drop,
+}
+
+impl<'a> Guests<'a> {
+    fn new(ctx: &'a Ctx, stage: &'a Stage, plan: &'a Plan<'a>, reporter: &'a Reporter<'a>) -> Self {
+        let (guest, last, lives) = (None, None, Vec::new());
+        Self { ctx, stage, plan, reporter, guest, charged: false, last, lives }
+    }
+
+    /// The guest that there is, or a fresh one.
+    fn current(&mut self) -> Result<&mut Guest<'a>> {
+        if self.guest.is_none() {
+            let guest = start(self.ctx, self.stage, self.plan, self.lives.len() + 1)?;
+            self.reporter.came_up(guest.name(), guest.ready_after());
+            (self.charged, self.last) = (false, None);
+            self.guest = Some(guest);
+        }
+        self.guest.as_mut().context("a guest that was booted is there")
+    }
+
+    /// Runs a case in a guest that lives.
+    fn run(&mut self, case: &Case) -> Result<Verdict> {
+        // A guest that dies before a case begins is no fault of this case. A second one that does
+        // the same is.
+        for _ in 0..2 {
+            let (ctx, kernel) = (self.ctx, self.plan.kernel);
+            let guest = self.current()?;
+            let began = Instant::now();
+            let record = match run_case(ctx, guest, case, kernel)? {
+                CaseEnd::Ran(record) => *record,
+                CaseEnd::NotBegun => {
+                    self.retire(Retire::SwitchOff)?;
+                    continue;
+                }
+            };
+            let verdict = Verdict::of(record, began.elapsed(), guest.end());
+            let ended = guest.end().is_some();
+            self.last = Some(case.full_name());
+            if ended || verdict.spoils_guest() {
+                self.charged = ended;
+                self.retire(Retire::SwitchOff)?;
+            }
+            return Ok(verdict);
+        }
+        let end = self.lives.last().map_or(End::Lost("twice".into()), |life| life.end.clone());
+        let record = CaseRecord::default();
+        Ok(Verdict::of(record, Duration::ZERO, Some(&end)))
+    }
+
+    /// Parts with the guest that there is, if any.
+    fn retire(&mut self, how: Retire) -> Result<()> {
+        let Some(guest) = self.guest.take() else { return Ok(()) };
+        let name = guest.name().to_owned();
+        let (end, strays) = match how {
+            Retire::SwitchOff => guest.shutdown()?,
+            Retire::Drop => (End::Lost("interrupted".into()), Vec::new()),
+        };
+        let last = self.last.take();
+        let charged = self.charged || how == Retire::Drop;
+        self.lives.push(Life { name, end, charged, last, strays });
+        Ok(())
+    }
+}
+
+fn start<'a>(ctx: &Ctx, stage: &'a Stage, plan: &Plan<'_>, number: usize) -> Result<Guest<'a>> {
     let kernel = plan.kernel;
     let image_path = plan.image.path();
     let shown_kernel = stage.expose(&kernel.path, &format!("kernel-{}", kernel.key))?;
     let shown_image = stage.expose(&image_path, &format!("image-{}", plan.image.key().as_str()))?;
     let run = ctx.run()?;
-    let name = format!("guest-{}-1", kernel.name);
+    let name = format!("guest-{}-{number}", kernel.name);
     let nonce = crate::store::Key::of(&(run.id(), &name))?;
     let spec = Spec {
         name: &name,
@@ -136,7 +224,9 @@ fn start<'a>(ctx: &Ctx, stage: &'a Stage, plan: &Plan<'_>) -> Result<Guest<'a>> 
         console_log: run.console_log(&name),
     };
     let mut calibration = Calibration::of(&ctx.layout, &kernel.key);
-    boot(stage, &spec, &mut calibration)
+    let guest = boot(stage, &spec, &mut calibration)?;
+    peer::start(stage.listen(guest.link().host(), PEER_PORT)?);
+    Ok(guest)
 }
 
 /// The first CPU that we may run on: it need not be number 0.
@@ -158,19 +248,17 @@ fn run_case(
     ctx: &Ctx,
     guest: &mut Guest<'_>,
     case: &Case,
-    environment: &[(String, String)],
-) -> Result<Verdict> {
+    kernel: &KernelBinary,
+) -> Result<CaseEnd> {
     let mut args = vec![case.name.clone(), "--exact".into(), "--nocapture".into()];
     if case.ignored {
         args.push("--ignored".into());
     }
-    let program = case.binary.program();
-    let began = Instant::now();
-    let timeout = ctx.config.case_timeout;
-    let record = guest
-        .run_case(&program, args, environment.to_vec(), timeout.max(Duration::from_secs(1)))
-        .with_context(|| format!("cannot run {}", case.full_name()))?;
-    Ok(Verdict::of(record, began.elapsed(), guest.end()))
+    let environment = environment(guest.link().host(), kernel);
+    let timeout = ctx.config.case_timeout.max(Duration::from_secs(1));
+    guest
+        .run_case(&case.binary.program(), args, environment, timeout)
+        .with_context(|| format!("cannot run {}", case.full_name()))
 }
 
 /// How many outcomes of each kind there are; their sum is the number of cases.

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use guest_agent::wire::{End as ProcessEnd, Leftover, Stream};
+use guest_agent::marker::Expectation;
+use guest_agent::wire::{End as ProcessEnd, Exit, Leftover, Stream};
 
+use crate::guest::Complaint;
 use crate::guest::machine::{CaseRecord, End};
 
 /// How a case ended.
@@ -14,12 +16,19 @@ pub enum Outcome {
     Passed,
     /// The test failed.
     Failed(String),
+    /// The kernel complained while the test ran, whatever the test says.
+    Kernel(Complaint),
     /// The test took too long, and was ended.
     TimedOut,
     /// The test could not do its work in this guest, and says why.
     Skipped(String),
     /// The guest ended while the test ran.
-    Died(End),
+    Died {
+        /// How.
+        end: End,
+        /// What its kernel complained of first.
+        complaint: Option<Complaint>,
+    },
     /// The case's own record cannot be trusted.
     Untrusted(String),
     /// The case was not begun.
@@ -32,16 +41,27 @@ impl Outcome {
         !matches!(self, Outcome::Passed | Outcome::Skipped(_) | Outcome::NotRun(_))
     }
 
+    /// What the kernel complained of, by the name of its pattern.
+    pub fn complaint(&self) -> Option<&'static str> {
+        match self {
+            Outcome::Kernel(complaint) | Outcome::Died { complaint: Some(complaint), .. } => {
+                Some(complaint.name)
+            }
+            _ => None,
+        }
+    }
+
     /// One word, as nextest has it.
     pub fn word(&self) -> &'static str {
         match self {
             Outcome::Passed => "PASS",
             Outcome::Failed(_) => "FAIL",
+            Outcome::Kernel(_) => "KERNEL",
             Outcome::TimedOut => "TIMEOUT",
             Outcome::Skipped(_) => "SKIP",
-            Outcome::Died(End::Panicked(_)) => "PANIC",
-            Outcome::Died(End::Hung(_)) => "HUNG",
-            Outcome::Died(_) => "LOST",
+            Outcome::Died { end: End::Panicked(_), .. } => "PANIC",
+            Outcome::Died { end: End::Hung(_), .. } => "HUNG",
+            Outcome::Died { .. } => "LOST",
             Outcome::Untrusted(_) => "ERROR",
             Outcome::NotRun(_) => "NOT RUN",
         }
@@ -53,11 +73,18 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Outcome::Passed | Outcome::TimedOut => Ok(()),
+            Outcome::Kernel(complaint) => write!(f, "{complaint}"),
             Outcome::Failed(why)
             | Outcome::Skipped(why)
             | Outcome::Untrusted(why)
             | Outcome::NotRun(why) => write!(f, "{why}"),
-            Outcome::Died(end) => write!(f, "{end}"),
+            Outcome::Died { end: End::Panicked(line), complaint: Some(complaint) } => {
+                write!(f, "{complaint}")?;
+                // The line of the panic says little when another came before it.
+                if *line == complaint.line { Ok(()) } else { write!(f, "; {line}") }
+            }
+            Outcome::Died { end, complaint: Some(complaint) } => write!(f, "{complaint}; {end}"),
+            Outcome::Died { end, complaint: None } => write!(f, "{end}"),
         }
     }
 }
@@ -89,6 +116,16 @@ impl Verdict {
         }
     }
 
+    /// Whether cases after it deserve another guest: this one's kernel is not what it was.
+    pub fn spoils_guest(&self) -> bool {
+        let stays = |leftover: &Leftover| match leftover {
+            Leftover::Stuck(_) | Leftover::Module(_) => true,
+            Leftover::Process(_) | Leftover::Mount(_) => false,
+        };
+        matches!(self.outcome, Outcome::Kernel(_) | Outcome::Untrusted(_))
+            || self.leftovers.iter().any(stays)
+    }
+
     /// Judges a case, which took this long by our clock, by its record and by the end of its guest,
     /// if it ended.
     pub fn of(record: CaseRecord, took: Duration, guest: Option<&End>) -> Self {
@@ -101,17 +138,27 @@ impl Verdict {
 }
 
 fn outcome(record: &CaseRecord, guest: Option<&End>) -> Outcome {
-    let Some(exit) = &record.exit else {
-        let lost = || End::Lost("it ended without a word".into());
-        return Outcome::Died(guest.cloned().unwrap_or_else(lost));
+    let died = |how: &str| {
+        let end = guest.cloned().unwrap_or_else(|| End::Lost(how.into()));
+        let text = record.expectations.iter().find_map(|expected| match expected {
+            Expectation::Death(text) => Some(text),
+            Expectation::Message(_) => None,
+        });
+        match text {
+            Some(text) if says(record, text) => Outcome::Passed,
+            _ => Outcome::Died { end, complaint: complaints(record).next() },
+        }
     };
+    let Some(exit) = &record.exit else { return died("it ended without a word") };
     if let Some(disorder) = &record.disorder {
         return Outcome::Untrusted(disorder.clone());
     }
     // The agent's word came, but the guest ended before the marker that closes the case.
     if !record.end_seen {
-        let lost = || End::Lost("it ended before the case was closed".into());
-        return Outcome::Died(guest.cloned().unwrap_or_else(lost));
+        return died("it ended before the case was closed");
+    }
+    if let Some(complaint) = complaints(record).next().or_else(|| added_taint(record, exit)) {
+        return Outcome::Kernel(complaint);
     }
     match (exit.end, &exit.skip) {
         (ProcessEnd::TimedOut, _) => Outcome::TimedOut,
@@ -120,9 +167,54 @@ fn outcome(record: &CaseRecord, guest: Option<&End>) -> Outcome {
             Outcome::Failed("it exited with 0 before its test was over".into())
         }
         (ProcessEnd::Code(0), Some(why)) => Outcome::Skipped(why.clone()),
-        (ProcessEnd::Code(0), None) => Outcome::Passed,
+        (ProcessEnd::Code(0), None) => absent(record).map_or(Outcome::Passed, Outcome::Failed),
         (ProcessEnd::Code(code), _) => Outcome::Failed(format!("exit code {code}")),
     }
+}
+
+/// Whether a line of the case's kernel log holds this text.
+fn says(record: &CaseRecord, text: &str) -> bool {
+    record.log.iter().any(|line| line.contains(text))
+}
+
+/// What the kernel complained of and the case did not declare.
+fn complaints(record: &CaseRecord) -> impl Iterator<Item = Complaint> {
+    let declared = |complaint: &Complaint| {
+        record.expectations.iter().any(|expected| match expected {
+            Expectation::Message(text) | Expectation::Death(text) => complaint.line.contains(text),
+        })
+    };
+    record
+        .log
+        .iter()
+        .filter_map(|line| Complaint::of_line(line))
+        .filter(move |complaint| !declared(complaint))
+}
+
+/// What the case declared and the kernel did not do.
+fn absent(record: &CaseRecord) -> Option<String> {
+    record.expectations.iter().find_map(|expected| match expected {
+        Expectation::Message(text) if says(record, text) => None,
+        Expectation::Message(text) => Some(format!("the kernel did not say `{text}`, as declared")),
+        Expectation::Death(text) => {
+            Some(format!("the guest lives, and was declared to die with `{text}`"))
+        }
+    })
+}
+
+/// Taint flags that mean that the kernel found a fault (tainted-kernels.rst): a machine check, a
+/// bad page, an oops, a warning, a soft lockup.
+const FAULTS: [(u64, char); 5] = [(4, 'M'), (5, 'B'), (7, 'D'), (9, 'W'), (14, 'L')];
+
+/// A fault of which the log does not tell, unless the case declared one.
+fn added_taint(record: &CaseRecord, exit: &Exit) -> Option<Complaint> {
+    let flags: String = FAULTS
+        .iter()
+        .filter(|(bit, _)| exit.tainted & 1 << bit != 0)
+        .map(|(_, letter)| letter)
+        .collect();
+    let silent = !flags.is_empty() && record.expectations.is_empty();
+    silent.then(|| Complaint { name: "taint", line: format!("the kernel is tainted now: {flags}") })
 }
 
 /// libtest's own word. Exit code 0 alone would call a test green that called `exit(0)`, or whose
@@ -140,8 +232,6 @@ fn says_passed(record: &CaseRecord) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use guest_agent::wire::Exit;
-
     use super::*;
 
     const PASSED: &str = "\nrunning 1 test\ntest a ... ok\n\ntest result: ok. 1 passed; 0 failed\n";
@@ -154,6 +244,7 @@ mod tests {
                 duration: Duration::ZERO,
                 skip: skip.map(str::to_owned),
                 leftovers: Vec::new(),
+                tainted: 0,
             }),
             end_seen: true,
             output: vec![(Stream::Stdout, stdout.into())],
@@ -191,11 +282,12 @@ mod tests {
     fn a_guest_that_died_fails_the_case_that_ran() {
         let panic = End::Panicked("Kernel panic - not syncing: x".into());
         let died = outcome(&CaseRecord::default(), Some(&panic));
-        assert_eq!(died, Outcome::Died(panic.clone()));
+        assert_eq!(died, Outcome::Died { end: panic.clone(), complaint: None });
         assert!(died.is_failure());
         let mut unclosed = record(ProcessEnd::Code(0), None, PASSED);
         unclosed.end_seen = false;
-        assert_eq!(outcome(&unclosed, Some(&panic)), Outcome::Died(panic));
+        let died = Outcome::Died { end: panic.clone(), complaint: None };
+        assert_eq!(outcome(&unclosed, Some(&panic)), died);
     }
 
     #[test]
@@ -212,5 +304,51 @@ mod tests {
         assert_eq!(Verdict::of(CaseRecord::default(), took, Some(&end)).duration, took);
         let told = record(ProcessEnd::Code(0), None, PASSED);
         assert_eq!(Verdict::of(told, took, None).duration, Duration::ZERO);
+    }
+
+    fn log(record: CaseRecord, lines: &[&str]) -> CaseRecord {
+        let log = lines.iter().map(|line| format!("[    1.000000] {line}")).collect();
+        CaseRecord { log, ..record }
+    }
+
+    const WARNING: &str = "WARNING: CPU: 0 PID: 9 at lib/x.c:3 f+0x1/0x2 [x]";
+
+    #[test]
+    fn the_kernels_word_outranks_the_tests() {
+        for end in [ProcessEnd::Code(0), ProcessEnd::Code(101), ProcessEnd::TimedOut] {
+            let complained = log(record(end, None, PASSED), &["hello", WARNING, "BUG: more"]);
+            assert_eq!(outcome(&complained, None).complaint(), Some("warning"));
+        }
+        let mut silent = record(ProcessEnd::Code(0), None, PASSED);
+        silent.exit.as_mut().unwrap().tainted = 1 << 9 | 1 << 12;
+        assert_eq!(outcome(&silent, None).complaint(), Some("taint"));
+        silent.exit.as_mut().unwrap().tainted = 1 << 12;
+        assert_eq!(outcome(&silent, None), Outcome::Passed, "a module of ours is no fault");
+    }
+
+    #[test]
+    fn what_is_declared_is_no_failure_and_its_absence_is_one() {
+        let declare = |mut record: CaseRecord, what: Expectation| {
+            record.expectations.push(what);
+            outcome(&record, None)
+        };
+        let passed = || record(ProcessEnd::Code(0), None, PASSED);
+        let message = |text: &str| Expectation::Message(text.into());
+        assert_eq!(declare(log(passed(), &[WARNING]), message("lib/x.c:3")), Outcome::Passed);
+        assert!(declare(log(passed(), &["hello"]), message("lib/x.c:3")).is_failure());
+        let other = declare(log(passed(), &["lib/x.c:3", "BUG: other"]), message("lib/x.c:3"));
+        assert_eq!(other.complaint(), Some("other-bug"), "one declared fault hides no other");
+        assert!(declare(passed(), Expectation::Death("panic".into())).is_failure());
+    }
+
+    #[test]
+    fn a_declared_death_has_to_be_the_one() {
+        let line = "Kernel panic - not syncing: sysrq triggered crash";
+        let end = End::Panicked(line.into());
+        let mut died = log(CaseRecord::default(), &[line]);
+        died.expectations.push(Expectation::Death("sysrq triggered".into()));
+        assert_eq!(outcome(&died, Some(&end)), Outcome::Passed);
+        died.expectations = vec![Expectation::Death("soft lockup".into())];
+        assert_eq!(outcome(&died, Some(&end)).complaint(), Some("panic"));
     }
 }

@@ -27,6 +27,7 @@ fn exit(sequence: u32, code: i32) -> Event {
         duration: Duration::ZERO,
         skip: None,
         leftovers: Vec::new(),
+        tainted: 0,
     }))
 }
 
@@ -210,4 +211,31 @@ fn a_flood_of_output_is_bounded() {
     let case = machine.take_case_if_settled().unwrap();
     assert!(case.output.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() < 6 << 20);
     assert_eq!(case.log.len(), MOST_LINES);
+}
+
+#[test]
+fn declarations_belong_to_the_case_that_runs() {
+    let declared = || mark("expect message at x.c:3");
+    let mut machine =
+        ready([declared(), run(1), mark("begin 1"), declared(), mark("end 1"), exit(1, 0)]);
+    let case = machine.take_case_if_settled().unwrap();
+    assert_eq!(case.expectations, [Expectation::Message("at x.c:3".into())]);
+    assert_eq!(case.disorder, None);
+}
+
+#[test]
+fn a_complaint_while_no_case_runs_belongs_to_none_and_is_kept() {
+    let warn = || line("WARNING: at x.c:3");
+    let mut machine =
+        ready([warn(), run(1), warn(), mark("begin 1"), mark("end 1"), warn(), exit(1, 0)]);
+    assert!(machine.take_case_if_settled().unwrap().log.is_empty());
+    assert_eq!(machine.take_strays().len(), 3);
+}
+
+#[test]
+fn a_guest_that_dies_before_a_case_begins_leaves_a_record_without_a_beginning() {
+    let mut machine = ready([run(1), line("Kernel panic - not syncing: x"), exited(ABORT)]);
+    machine.step(Event::ConsoleClosed);
+    assert!(!machine.take_case_if_settled().unwrap().begin_seen);
+    assert_eq!(*end(&machine), End::Panicked("Kernel panic - not syncing: x".into()));
 }
