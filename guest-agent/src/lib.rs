@@ -1,6 +1,8 @@
 //! What the host and the agent in a guest agree upon: messages on the control link, and markers in
 //! the kernel log.
 
+use std::path::{Path, PathBuf};
+
 pub mod bulk;
 pub mod interface;
 pub mod marker;
@@ -14,6 +16,16 @@ pub const NONCE_PARAMETER: &str = "uml_agent.nonce";
 
 /// Kernel parameter that tells the image's own init to start the agent.
 pub const SERVICE_PARAMETER: &str = "uml_agent.service";
+
+/// Where the agent keeps what it is sent: in memory, so that a test that fills the disk does not
+/// stop the next program from arriving.
+pub const PROGRAMS: &str = "/run/uml-agent";
+
+/// Where the agent keeps the program, or other file, with this hash.
+pub fn path_of(hash: &wire::Hash) -> PathBuf {
+    let name: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    Path::new(PROGRAMS).join(name)
+}
 
 /// What the environment of a case is made of; nothing of the host's is in it.
 pub mod env {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -30,6 +31,10 @@ pub struct Config {
     /// Which cargo package holds the guest tests.
     #[serde(default)]
     pub tests: Tests,
+    /// Folders of out-of-tree kernel modules, relative to the workspace's root: they are built for
+    /// each kernel under test, and cases load them.
+    #[serde(default)]
+    pub modules: Vec<PathBuf>,
     /// The kernels that `--kernel` can name.
     pub kernels: BTreeMap<String, Kernel>,
 }
@@ -77,9 +82,13 @@ pub struct Kernel {
     /// The source as archives, any of which will do, in order of preference.
     #[serde(default)]
     pub tarballs: Vec<Tarball>,
+    /// The kernel that this one is a variant of: it has the same source, patches and start, and its
+    /// own fragments come after those of the other.
+    #[serde(default)]
+    pub base: Option<String>,
     /// The configuration that the fragments are laid upon.
     #[serde(default)]
-    pub base: Base,
+    pub start: Start,
     /// Names of fragments in `kconfig/`, merged in this order.
     pub fragments: Vec<String>,
     /// Name of a patch series in `kernel-patches/`.
@@ -113,7 +122,7 @@ pub struct Tarball {
 /// The configuration that fragments are laid upon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Base {
+pub enum Start {
     /// Everything off that can be off: the quickest build.
     #[default]
     Allnoconfig,
@@ -121,12 +130,12 @@ pub enum Base {
     Defconfig,
 }
 
-impl Base {
+impl Start {
     /// The make target of that name.
     pub fn target(self) -> &'static str {
         match self {
-            Base::Allnoconfig => "allnoconfig",
-            Base::Defconfig => "defconfig",
+            Start::Allnoconfig => "allnoconfig",
+            Start::Defconfig => "defconfig",
         }
     }
 }
@@ -224,7 +233,7 @@ impl Config {
         let mut unknown = Vec::new();
         let mut note = |path: serde_ignored::Path<'_>| unknown.push(segments(&path));
         let reader = serde_ignored::Deserializer::new(table.clone(), &mut note);
-        let config: Self = serde_path_to_error::deserialize(reader).map_err(|error| {
+        let mut config: Self = serde_path_to_error::deserialize(reader).map_err(|error| {
             let path = error.path().to_string();
             let path = if path == "." { TABLE.into() } else { format!("{TABLE}.{path}") };
             anyhow::anyhow!("{path}: {}", error.into_inner())
@@ -232,6 +241,7 @@ impl Config {
         if let Some(path) = unknown.first() {
             bail!(config.unknown_key(path)?);
         }
+        config.complete_variants()?;
         config.check()?;
         Ok(config)
     }
@@ -247,6 +257,28 @@ impl Config {
                 hint(name, self.kernels.keys().map(String::as_str))
             )
         })
+    }
+
+    /// Gives each variant what it has of its base.
+    fn complete_variants(&mut self) -> Result<()> {
+        let mut complete = self.kernels.clone();
+        for (name, kernel) in &mut complete {
+            let Some(base) = &kernel.base else { continue };
+            let of =
+                self.kernel_named(base).with_context(|| format!("{TABLE}.kernels.{name}.base"))?;
+            let at = || format!("{TABLE}.kernels.{name}");
+            ensure!(of.base.is_none(), "{}: its base `{base}` is a variant itself", at());
+            ensure!(
+                kernel.debian.is_none() && kernel.tarballs.is_empty() && kernel.patches.is_none(),
+                "{}: a variant has the source and the patches of its base, `{base}`",
+                at()
+            );
+            let own = std::mem::take(&mut kernel.fragments);
+            *kernel = Kernel { base: kernel.base.take(), ..of.clone() };
+            kernel.fragments.extend(own);
+        }
+        self.kernels = complete;
+        Ok(())
     }
 
     /// The names that were valid where `path` was not are those that the parsed value has there.
@@ -277,6 +309,11 @@ impl Config {
 }
 
 impl Kernel {
+    /// The name that the source of the kernel `name` is locked under: that of its base for a variant.
+    pub fn source_name<'a>(&'a self, name: &'a str) -> &'a str {
+        self.base.as_deref().unwrap_or(name)
+    }
+
     fn check(&self) -> Result<()> {
         match (&self.debian, self.tarballs.as_slice()) {
             (Some(_), []) | (None, [_, ..]) => {}

@@ -53,7 +53,7 @@ pub struct Unreachable {
 /// source is not what it should be, or cannot be kept.
 pub fn source(ctx: &Ctx, name: &str, kernel: &Kernel) -> Result<SourceArchive> {
     match &kernel.debian {
-        Some(source) => debian::fetch(ctx, name, source),
+        Some(source) => debian::fetch(ctx, kernel.source_name(name), source),
         None => tarball(&ctx.store, &ctx.ui, &Client::new(Patience::default()), &kernel.tarballs),
     }
 }

@@ -28,6 +28,8 @@ pub enum Kind {
     Image,
     /// A built kernel.
     Kernel,
+    /// Modules of one folder, built for a kernel.
+    Module,
 }
 
 impl Kind {
@@ -37,6 +39,7 @@ impl Kind {
             Kind::Rootfs => "rootfs",
             Kind::Image => "image",
             Kind::Kernel => "kernel",
+            Kind::Module => "module",
         }
     }
 }

@@ -17,9 +17,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use crate::Log;
 use crate::declarations::Declarations;
 use crate::leftovers::Before;
-use crate::{Log, programs};
 
 /// How long the pipes of a case may stay open once everything that held them was killed.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -221,7 +221,7 @@ impl<'a> Case<'a> {
 
 fn command(run: &Run, dir: &CaseDir) -> Command {
     let work = dir.work();
-    let mut command = Command::new(programs::path_of(&run.program));
+    let mut command = Command::new(guest_agent::path_of(&run.program));
     command
         .args(&run.args)
         .current_dir(&work)

@@ -10,8 +10,6 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
-use crate::programs;
-
 /// The nodes that the image's manifest declares; devtmpfs covers those in the image.
 const NODES: &str = "/etc/uml/nodes";
 
@@ -63,10 +61,10 @@ pub fn set_up() -> Result<()> {
 /// What is left to do where the guest has an init of its own.
 pub fn set_up_service() -> Result<()> {
     // That init lets nothing be run from /run, and leaves little room there.
-    make_dir(programs::DIR)?;
+    make_dir(guest_agent::PROGRAMS)?;
     let (flags, options) = (MsFlags::MS_NOSUID, Some("mode=0755"));
-    mount(Some("tmpfs"), programs::DIR, Some("tmpfs"), flags, options)
-        .with_context(|| format!("cannot mount {}", programs::DIR))?;
+    mount(Some("tmpfs"), guest_agent::PROGRAMS, Some("tmpfs"), flags, options)
+        .with_context(|| format!("cannot mount {}", guest_agent::PROGRAMS))?;
     // What a case leaves behind becomes our child, as it would be PID 1's. Kernels before 3.4 cannot
     // do that, and give it to init.
     match nix::sys::prctl::set_child_subreaper(true) {

@@ -9,6 +9,7 @@ use guest_agent::{NONCE_PARAMETER, PORT};
 
 mod case;
 mod declarations;
+mod detectors;
 mod init;
 mod leftovers;
 mod power;
@@ -72,6 +73,7 @@ fn run(role: Role) -> Result<()> {
         Role::Init => init::set_up()?,
         Role::Service => init::set_up_service()?,
     }
+    detectors::switch_on();
     let mut log = Log::open()?;
     let listener = std::net::TcpListener::bind(("0.0.0.0", PORT))
         .with_context(|| format!("cannot listen on port {PORT}"))?;

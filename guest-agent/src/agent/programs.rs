@@ -3,14 +3,11 @@
 use std::fs::{self, File, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use guest_agent::wire::Hash;
+use guest_agent::{PROGRAMS, path_of};
 use sha2::{Digest as _, Sha256};
-
-/// In memory: a test that fills the disk does not stop the next program from arriving.
-pub const DIR: &str = "/run/uml-agent";
 
 /// A program that is still arriving.
 pub struct Arriving {
@@ -20,15 +17,9 @@ pub struct Arriving {
     file: File,
 }
 
-/// Where the program with this hash is, or would be.
-pub fn path_of(hash: &Hash) -> PathBuf {
-    let name: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    Path::new(DIR).join(name)
-}
-
 /// Begins to receive a program.
 pub fn begin(hash: Hash, size: u64) -> Result<Arriving> {
-    fs::create_dir_all(DIR).with_context(|| format!("cannot make {DIR}"))?;
+    fs::create_dir_all(PROGRAMS).with_context(|| format!("cannot make {PROGRAMS}"))?;
     let path = path_of(&hash).with_extension("part");
     let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
     Ok(Arriving { hash, left: size, hasher: Sha256::new(), file })

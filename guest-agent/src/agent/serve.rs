@@ -34,7 +34,7 @@ pub fn serve(mut stream: TcpStream, log: &mut Log) -> Result<Over> {
         match receive(&mut stream).context("cannot understand the host")? {
             None | Some(ToGuest::PowerOff) => return Ok(Over(stream)),
             Some(ToGuest::Offer { hash, size }) => {
-                let known = programs::path_of(&hash).exists();
+                let known = guest_agent::path_of(&hash).exists();
                 arriving = if known { None } else { Some(programs::begin(hash, size)?) };
                 send(&mut stream, if known { &ToHost::Have } else { &ToHost::Need })?;
             }

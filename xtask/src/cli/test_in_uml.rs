@@ -1,12 +1,14 @@
 //! `cargo xtask test-in-uml`.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use xtask::ctx::Ctx;
 use xtask::doctor::{self, Consent};
 use xtask::guest::Init;
+use xtask::kernel;
 use xtask::report::Reporter;
 use xtask::stage::{Stage, StageOptions};
 use xtask::suite::{self, AfterFailure, Case, Filter, Ignored, Life, Plan, Tally};
@@ -21,6 +23,9 @@ pub(super) struct TestInUml {
     sources: Sources,
     #[command(flatten)]
     yes: Yes,
+    /// Build this folder of an out-of-tree kernel module too, for cases to load; may be repeated
+    #[arg(long = "module", value_name = "PATH")]
+    modules: Vec<PathBuf>,
     /// List the cases instead of running them
     #[arg(long)]
     list: bool,
@@ -80,11 +85,14 @@ impl TestInUml {
         let reporter = Reporter::new(&ctx.ui);
         let (mut verdicts, mut guests) = (Vec::new(), Vec::new());
         let (mut interrupted, mut broken) = (false, None);
+        let folders = self.module_folders(ctx)?;
         for kernel in &kernels {
+            let modules = kernel::build_modules(ctx, kernel, &folders)?;
             let after_failure =
                 if self.no_fail_fast { AfterFailure::GoOn } else { AfterFailure::Stop };
             let init = self.init.into();
-            let plan = Plan { kernel, image: &image, init, cases, after_failure };
+            let plan =
+                Plan { kernel, image: &image, modules: &modules, init, cases, after_failure };
             let finished = suite::run(ctx, &stage, &plan, &reporter)?;
             verdicts.extend(finished.verdicts);
             guests.extend(finished.guests);
@@ -107,5 +115,17 @@ impl TestInUml {
             _ if died => code::TEST_FAILED,
             _ => 0,
         })
+    }
+
+    /// The folders that the configuration names, and those of the command line.
+    fn module_folders(&self, ctx: &Ctx) -> Result<Vec<PathBuf>> {
+        let configured = ctx.config.modules.iter().map(|folder| ctx.layout.root().join(folder));
+        let mut folders: Vec<PathBuf> = configured.collect();
+        for folder in &self.modules {
+            let path = folder.canonicalize();
+            folders.push(path.with_context(|| format!("--module {}", folder.display()))?);
+        }
+        folders.dedup();
+        Ok(folders)
     }
 }

@@ -27,7 +27,7 @@ fn a_valid_table_is_read() {
     let config = Config::from_metadata(&valid()).unwrap();
     assert_eq!(config.memory.bytes(), 256 << 20);
     assert_eq!(config.case_timeout, Duration::from_secs(60));
-    assert_eq!(config.kernel_named("6.12").unwrap().base, Base::Allnoconfig);
+    assert_eq!(config.kernel_named("6.12").unwrap().start, Start::Allnoconfig);
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_wrong_value_names_its_path() {
         ("/uml/case-timeout", json!("soon"), "workspace.metadata.uml.case-timeout"),
         ("/uml/kernel", json!([]), "name at least one kernel"),
         ("/uml/kernel", json!(["6.13"]), "did you mean `6.12`?"),
-        ("/uml/kernels/6.12/base", json!("tinyconfig"), "kernels.6.12.base: unknown variant"),
+        ("/uml/kernels/6.12/start", json!("tinyconfig"), "kernels.6.12.start: unknown variant"),
         ("/uml/kernels/6.12/tarballs", json!([{"url": "u", "sha256": "0"}]), "two sources"),
         ("/uml/kernels/6.12/debian", json!(null), "no source"),
         ("/uml/kernels/6.12/fragments", json!([]), "fragments: name at least one"),
@@ -87,4 +87,25 @@ fn memory_is_written_as_it_is_read() {
 fn a_missing_table_is_said() {
     let error = Config::from_metadata(&json!({})).unwrap_err().to_string();
     assert!(error.contains("[workspace.metadata.uml]"), "{error}");
+}
+
+#[test]
+fn a_variant_has_all_of_its_base_and_more_fragments() {
+    let variant = json!({ "base": "6.12", "fragments": ["debug"] });
+    let mut metadata = valid();
+    metadata["uml"]["kernels"]["6.12-debug"] = variant.clone();
+    let config = Config::from_metadata(&metadata).unwrap();
+    let debug = config.kernel_named("6.12-debug").unwrap();
+    assert_eq!(debug.fragments, ["uml", "debug"]);
+    assert_eq!(debug.debian, config.kernel_named("6.12").unwrap().debian);
+    assert_eq!(debug.source_name("6.12-debug"), "6.12");
+
+    metadata["uml"]["kernels"]["twice"] = json!({ "base": "6.12-debug", "fragments": ["x"] });
+    let error = format!("{:#}", Config::from_metadata(&metadata).unwrap_err());
+    assert!(error.contains("kernels.twice") && error.contains("variant itself"), "{error}");
+    let unknown = error_with("/uml/kernels/v", json!({ "base": "6.13", "fragments": ["x"] }));
+    assert!(unknown.contains("did you mean `6.12`?"), "{unknown}");
+    let own = json!({ "base": "6.12", "fragments": ["x"], "patches": "y" });
+    let error = error_with("/uml/kernels/v", own);
+    assert!(error.contains("kernels.v: a variant has the source"), "{error}");
 }

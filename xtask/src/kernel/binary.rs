@@ -44,6 +44,8 @@ pub struct KernelBinary {
     pub requested: Vec<String>,
     /// How its guests are reached.
     pub transport: Transport,
+    /// What modules for it are built with, and its hash; nothing if it loads none.
+    pub kit: Option<(PathBuf, String)>,
     /// What holds for kernels of its age.
     pub era: &'static Era,
     /// Nobody prunes it while this lives; a run's own kernel goes with the run.
@@ -52,6 +54,7 @@ pub struct KernelBinary {
 
 const LINUX: &str = "linux";
 const CONFIG: &str = "config";
+const KIT: &str = "kit.tar.gz";
 const ABOUT: &str = "kernel.json";
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -59,6 +62,7 @@ struct About {
     release: String,
     version: Version,
     requested: Vec<String>,
+    kit: Option<String>,
 }
 
 /// Where a build puts its results in the folder of a new entry.
@@ -74,9 +78,15 @@ impl Results<'_> {
         self.0.join(CONFIG)
     }
 
+    pub fn kit(&self) -> PathBuf {
+        self.0.join(KIT)
+    }
+
     pub fn describe(&self, release: &str, version: Version, request: &Request) -> Result<()> {
         let requested = request.settings().map(ToString::to_string).collect();
-        let about = About { release: release.into(), version, requested };
+        let kit = self.kit();
+        let kit = kit.exists().then(|| sha256_of(&kit)).transpose()?;
+        let about = About { release: release.into(), version, requested, kit };
         let path = self.0.join(ABOUT);
         fs::write(&path, serde_json::to_vec_pretty(&about)?)
             .with_context(|| format!("cannot write {}", path.display()))
@@ -113,6 +123,7 @@ impl KernelBinary {
             release: about.release,
             key,
             requested: about.requested,
+            kit: about.kit.map(|hash| (results.kit(), hash)),
             era: about.version.era()?,
             _entry: None,
         })

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::binary::{KernelBinary, Results, transport};
 use super::configure::configure;
 use super::fragment::Request;
+use super::kit;
 use super::make::Make;
 use super::own_tree;
 use super::patches::Series;
@@ -84,7 +85,7 @@ fn locked_source(ctx: &Ctx, name: &str, kernel: &Kernel) -> Result<Option<Vec<St
     let Some(debian) = &kernel.debian else { return Ok(Some(listed(kernel))) };
     let lock = lockfile::read(ctx)?;
     let same = |lock: &&LockedKernel| lock.suite == debian.suite && lock.package == debian.package;
-    let locked = lock.kernels.get(name).filter(same);
+    let locked = lock.kernels.get(kernel.source_name(name)).filter(same);
     Ok(locked.map(|locked| vec![locked.sha256.clone()]))
 }
 
@@ -171,7 +172,7 @@ impl<'a> Inputs<'a> {
         let build = work.build();
         bring_compiler_header(tree, &build, &self.toolchain)?;
         let make = Make::new(&step, tree, &build);
-        let config = configure(&make, tree, work, self.kernel.base, &self.request)?;
+        let config = configure(&make, tree, work, self.kernel.start, &self.request)?;
         transport(config.values())?;
         let modules = (config.values().get("MODULES") == "y").then_some("modules");
         let targets: Vec<&str> = ["linux"].into_iter().chain(modules).collect();
@@ -181,6 +182,10 @@ impl<'a> Inputs<'a> {
         work.end_build(&from)?;
         if objects == Objects::None {
             progress::keep_count(ctx, name, progress.done());
+        }
+        if modules.is_some() {
+            step.progress()("keeping what modules are built with");
+            kit::pack(tree, &build, &results.kit())?;
         }
         let release = self.keep(&step, tree, &build, config.path(), results)?;
         step.done(&format!("{release}, {} objects", progress.done()));

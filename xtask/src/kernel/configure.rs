@@ -1,4 +1,4 @@
-//! The configuration: a base, the fragments laid upon it, and the proof that every line took.
+//! The configuration: a start, the fragments laid upon it, and the proof that every line took.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::make::{Make, assignment};
 use super::tree::KernelTree;
 use super::verify;
 use super::work::Work;
-use crate::config::Base;
+use crate::config::Start;
 
 /// A configured build folder.
 #[derive(Debug)]
@@ -40,22 +40,22 @@ pub fn configure(
     make: &Make<'_>,
     tree: &KernelTree,
     work: &Work,
-    base: Base,
+    start: Start,
     request: &Request,
 ) -> Result<KernelConfig> {
     let kconfig = Kconfig::read(tree.dir(), tree.era().kconfig)?;
     verify::symbols(request, &kconfig)?;
     let path = work.build().join(".config");
-    match base {
-        Base::Allnoconfig => {
+    match start {
+        Start::Allnoconfig => {
             // Kconfig takes the file for what the user had chosen before (kconfig.rst).
             let requested = work.requested();
             fs::write(&requested, request.to_string())
                 .with_context(|| format!("cannot write {}", requested.display()))?;
-            make.run(&[base.target()], &[assignment("KCONFIG_ALLCONFIG", &requested)])?;
+            make.run(&[start.target()], &[assignment("KCONFIG_ALLCONFIG", &requested)])?;
         }
-        Base::Defconfig => {
-            make.run(&[base.target()], &[])?;
+        Start::Defconfig => {
+            make.run(&[start.target()], &[])?;
             // Of two lines about a symbol Kconfig takes the later.
             let text = read(&path)? + &request.to_string();
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;

@@ -31,12 +31,20 @@ pub struct Make<'a> {
     step: &'a Step<'a>,
     tree: &'a KernelTree,
     build: &'a Path,
+    /// A folder whose files the binary calls by their names within it.
+    named_within: Option<&'a Path>,
 }
 
 impl<'a> Make<'a> {
     /// Make within `step`, for `tree`, with its output in `build`.
     pub fn new(step: &'a Step<'a>, tree: &'a KernelTree, build: &'a Path) -> Self {
-        Self { step, tree, build }
+        Self { step, tree, build, named_within: None }
+    }
+
+    /// The same, and what is built calls files of `dir` by their names within it, for example where
+    /// a WARN says its place: wherever `dir` is, the binary is the same.
+    pub fn naming(self, dir: &'a Path) -> Self {
+        Self { named_within: Some(dir), ..self }
     }
 
     /// Makes targets. `variables` are for this call alone.
@@ -81,7 +89,10 @@ impl<'a> Make<'a> {
         let era = self.tree.era();
         let jobs = available_parallelism().map_or(1, |count| count.get());
         let source = self.tree.dir().to_string_lossy();
-        let kcflags = era.kcflags.join(" ").replace("{source}", &source);
+        let mut kcflags = era.kcflags.join(" ").replace("{source}", &source);
+        if let Some(dir) = self.named_within {
+            kcflags += &format!(" -fmacro-prefix-map={}/=", dir.display());
+        }
         let kcflags = (!kcflags.is_empty()).then(|| format!("KCFLAGS={kcflags}"));
         Cmd::new("env")
             .arg("-i")

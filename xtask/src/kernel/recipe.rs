@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use super::era::{ERAS, Era};
 use super::fragment::{Request, Setting};
 use super::patches::Series;
-use crate::config::{Base, Kernel};
+use crate::config::{Kernel, Start};
 use crate::ctx::Ctx;
 
 /// Raised whenever what is done with a recipe changes, so that older entries are not found.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What a kernel binary is made from.
 #[derive(Debug, Serialize)]
@@ -24,7 +24,7 @@ pub struct Recipe<'a> {
     version: u32,
     source: Vec<String>,
     patches: Vec<String>,
-    base: Base,
+    start: Start,
     settings: Vec<&'a Setting>,
     toolchain: &'a Toolchain,
     // Which era it is, is known only once the source is unpacked.
@@ -44,7 +44,7 @@ impl<'a> Recipe<'a> {
             version: VERSION,
             source,
             patches: series.hashes(),
-            base: kernel.base,
+            start: kernel.start,
             settings: request.settings().collect(),
             toolchain,
             eras: &ERAS,
@@ -173,11 +173,12 @@ mod tests {
         }
     }
 
-    fn key(fragment: &str, source: &str, base: Base, compiler: &str) -> String {
+    fn key(fragment: &str, source: &str, start: Start, compiler: &str) -> String {
         let kernel = Kernel {
+            base: None,
             debian: None,
             tarballs: Vec::new(),
-            base,
+            start,
             fragments: Vec::new(),
             patches: None,
         };
@@ -190,14 +191,14 @@ mod tests {
 
     #[test]
     fn a_kernel_is_another_when_anything_that_matters_is() {
-        let same = key("CONFIG_A=y\nCONFIG_B=y", "s", Base::Allnoconfig, "12");
-        assert_eq!(same, key("# why\nCONFIG_A=y\n\nCONFIG_B=y", "s", Base::Allnoconfig, "12"));
+        let same = key("CONFIG_A=y\nCONFIG_B=y", "s", Start::Allnoconfig, "12");
+        assert_eq!(same, key("# why\nCONFIG_A=y\n\nCONFIG_B=y", "s", Start::Allnoconfig, "12"));
         for other in [
-            key("CONFIG_A=y\nCONFIG_B=m", "s", Base::Allnoconfig, "12"),
-            key("CONFIG_B=y\nCONFIG_A=y", "s", Base::Allnoconfig, "12"),
-            key("CONFIG_A=y\nCONFIG_B=y", "t", Base::Allnoconfig, "12"),
-            key("CONFIG_A=y\nCONFIG_B=y", "s", Base::Defconfig, "12"),
-            key("CONFIG_A=y\nCONFIG_B=y", "s", Base::Allnoconfig, "13"),
+            key("CONFIG_A=y\nCONFIG_B=m", "s", Start::Allnoconfig, "12"),
+            key("CONFIG_B=y\nCONFIG_A=y", "s", Start::Allnoconfig, "12"),
+            key("CONFIG_A=y\nCONFIG_B=y", "t", Start::Allnoconfig, "12"),
+            key("CONFIG_A=y\nCONFIG_B=y", "s", Start::Defconfig, "12"),
+            key("CONFIG_A=y\nCONFIG_B=y", "s", Start::Allnoconfig, "13"),
         ] {
             assert_ne!(same, other);
         }

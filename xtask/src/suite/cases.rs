@@ -1,8 +1,11 @@
 //! The cases of the test binaries, as the binaries themselves list them.
 
+use std::path::Path;
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result, ensure};
+
+use guest_agent::wire::Hash;
 
 use super::build::TestBinary;
 use crate::guest::Program;
@@ -82,7 +85,7 @@ impl Case {
 pub fn list(binaries: &[TestBinary], filter: &Filter) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for binary in binaries {
-        let hash = decode(&sha256_of(&binary.path)?)?;
+        let hash = wire_hash(&binary.path)?;
         let ignored = names(binary, &["--ignored"])?;
         let binary = Rc::new(HashedBinary { binary: binary.clone(), hash });
         for name in names(&binary.binary, &[])? {
@@ -115,6 +118,11 @@ fn parse(text: &str) -> Result<Vec<String>> {
         }
     }
     Ok(names)
+}
+
+/// The hash of a file, as guests know it.
+pub(super) fn wire_hash(path: &Path) -> Result<Hash> {
+    decode(&sha256_of(path)?)
 }
 
 fn decode(hex: &str) -> Result<[u8; 32]> {

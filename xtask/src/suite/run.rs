@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use guest_agent::env;
 
-use super::cases::Case;
+use super::cases::{Case, wire_hash};
 use super::verdict::{Outcome, Verdict};
 use crate::cancel::Interrupted;
 use crate::ctx::Ctx;
 use crate::guest::machine::{CaseRecord, End};
-use crate::guest::{Calibration, CaseEnd, Complaint, Guest, Init, Spec, boot, peer};
-use crate::kernel::KernelBinary;
+use crate::guest::{Calibration, CaseEnd, Complaint, Guest, Init, Program, Spec, boot, peer};
+use crate::kernel::{KernelBinary, Module};
 use crate::report::Reporter;
 use crate::rootfs::Image;
 use crate::stage::Stage;
@@ -24,6 +24,8 @@ pub struct Plan<'a> {
     pub kernel: &'a KernelBinary,
     /// The image that its guests boot from.
     pub image: &'a Image,
+    /// The modules that were built for it.
+    pub modules: &'a [Module],
     /// What its guests run.
     pub init: Init,
     /// The cases, in their order.
@@ -126,6 +128,8 @@ struct Guests<'a> {
     plan: &'a Plan<'a>,
     reporter: &'a Reporter<'a>,
     guest: Option<Guest<'a>>,
+    /// What is told to each case in the guest that there is.
+    environment: Vec<(String, String)>,
     /// Whether a case is charged with the end of the guest that there is.
     charged: bool,
     last: Option<String>,
@@ -143,19 +147,29 @@ enum Retire {
 
 impl<'a> Guests<'a> {
     fn new(ctx: &'a Ctx, stage: &'a Stage, plan: &'a Plan<'a>, reporter: &'a Reporter<'a>) -> Self {
-        let (guest, last, lives) = (None, None, Vec::new());
-        Self { ctx, stage, plan, reporter, guest, charged: false, last, lives }
+        Self {
+            ctx,
+            stage,
+            plan,
+            reporter,
+            guest: None,
+            environment: Vec::new(),
+            charged: false,
+            last: None,
+            lives: Vec::new(),
+        }
     }
 
-    /// The guest that there is, or a fresh one.
-    fn current(&mut self) -> Result<&mut Guest<'a>> {
+    /// Has a guest there, a fresh one if need be.
+    fn current(&mut self) -> Result<()> {
         if self.guest.is_none() {
             let guest = start(self.ctx, self.stage, self.plan, self.lives.len() + 1)?;
             self.reporter.came_up(guest.name(), guest.ready_after());
+            self.environment = environment(guest.link().host(), self.plan)?;
             (self.charged, self.last) = (false, None);
             self.guest = Some(guest);
         }
-        self.guest.as_mut().context("a guest that was booted is there")
+        Ok(())
     }
 
     /// Runs a case in a guest that lives.
@@ -163,10 +177,10 @@ impl<'a> Guests<'a> {
         // A guest that dies before a case begins is no fault of this case. A second one that does
         // the same is.
         for _ in 0..2 {
-            let (ctx, kernel) = (self.ctx, self.plan.kernel);
-            let guest = self.current()?;
+            self.current()?;
+            let guest = self.guest.as_mut().context("a guest was booted")?;
             let began = Instant::now();
-            let record = match run_case(ctx, guest, case, kernel)? {
+            let record = match run_case(self.ctx, guest, case, &self.environment)? {
                 CaseEnd::Ran(record) => *record,
                 CaseEnd::NotBegun => {
                     self.retire(Retire::SwitchOff)?;
@@ -224,7 +238,10 @@ fn start<'a>(ctx: &Ctx, stage: &'a Stage, plan: &Plan<'_>, number: usize) -> Res
         console_log: run.console_log(&name),
     };
     let mut calibration = Calibration::of(&ctx.layout, &kernel.key);
-    let guest = boot(stage, &spec, &mut calibration)?;
+    let mut guest = boot(stage, &spec, &mut calibration)?;
+    for module in plan.modules {
+        guest.offer(&Program { path: &module.path, hash: wire_hash(&module.path)? })?;
+    }
     peer::start(stage.listen(guest.link().host(), PEER_PORT)?);
     Ok(guest)
 }
@@ -236,28 +253,34 @@ pub(crate) fn first_cpu() -> Option<u16> {
     u16::try_from(first).ok()
 }
 
-fn environment(host: Ipv4Addr, kernel: &KernelBinary) -> Vec<(String, String)> {
-    vec![
+fn environment(host: Ipv4Addr, plan: &Plan<'_>) -> Result<Vec<(String, String)>> {
+    let kernel = plan.kernel;
+    let modules = plan.modules.iter().map(|module| {
+        let place = guest_agent::path_of(&wire_hash(&module.path)?);
+        Ok(format!("{} {}", module.name, place.display()))
+    });
+    let modules: Vec<String> = modules.collect::<Result<_>>()?;
+    Ok(vec![
         (env::HOST_ADDR.into(), host.to_string()),
         (env::HOST_PORT.into(), PEER_PORT.to_string()),
         (env::KERNEL_FRAGMENTS.into(), kernel.requested.join("\n")),
-    ]
+        (env::MODULES.into(), modules.join("\n")),
+    ])
 }
 
 fn run_case(
     ctx: &Ctx,
     guest: &mut Guest<'_>,
     case: &Case,
-    kernel: &KernelBinary,
+    environment: &[(String, String)],
 ) -> Result<CaseEnd> {
     let mut args = vec![case.name.clone(), "--exact".into(), "--nocapture".into()];
     if case.ignored {
         args.push("--ignored".into());
     }
-    let environment = environment(guest.link().host(), kernel);
     let timeout = ctx.config.case_timeout.max(Duration::from_secs(1));
     guest
-        .run_case(&case.binary.program(), args, environment, timeout)
+        .run_case(&case.binary.program(), args, environment.to_vec(), timeout)
         .with_context(|| format!("cannot run {}", case.full_name()))
 }
 
