@@ -1,28 +1,62 @@
 //! What a person sees of a run: nextest's lines, a failure's evidence, a summary.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
-use guest_agent::wire::Leftover;
+use anyhow::Result;
 
+use self::record::{CaseLine, Line, Record, describe};
 use crate::guest::machine::End;
+use crate::kernel::KernelBinary;
+use crate::runs::RunFolder;
 use crate::suite::{Case, Life, Outcome, Tally, Verdict};
 use crate::ui::{Ui, human_duration};
 
-/// Tells of a run as it goes.
+mod junit;
+mod record;
+
+/// Tells of a run as it goes: a person by the terminal, programs by files in the run's folder.
 #[derive(Debug)]
 pub struct Reporter<'a> {
     ui: &'a Ui,
+    run: &'a RunFolder,
+    record: RefCell<Record>,
 }
 
 impl<'a> Reporter<'a> {
-    /// A reporter that tells `ui`.
-    pub fn new(ui: &'a Ui) -> Self {
-        Self { ui }
+    /// A reporter that tells `ui`, and keeps what it is told in the folder of the run.
+    ///
+    /// # Errors
+    /// When the report cannot be written.
+    pub fn new(ui: &'a Ui, run: &'a RunFolder) -> Result<Self> {
+        let reporter = Self { ui, run, record: RefCell::new(Record::create(&run.report_lines())?) };
+        reporter.keep(&Line::run(run.id()))?;
+        Ok(reporter)
+    }
+
+    fn keep(&self, line: &Line<'_>) -> Result<()> {
+        self.record.borrow_mut().write(line)
+    }
+
+    /// The cases of a kernel begin.
+    ///
+    /// # Errors
+    /// When the report cannot be written.
+    pub fn kernel(&self, kernel: &KernelBinary, passed_over: &[String]) -> Result<()> {
+        self.keep(&Line::kernel(kernel, passed_over)?)
     }
 
     /// A guest is ready.
     pub fn came_up(&self, guest: &str, after: Duration) {
         self.ui.say(&format!("{:>12} [{:>8.3}s] {guest} is ready", "BOOT", after.as_secs_f64()));
+    }
+
+    /// A guest is over.
+    ///
+    /// # Errors
+    /// When the report cannot be written.
+    pub fn parted(&self, life: &Life) -> Result<()> {
+        self.keep(&Line::guest(life))
     }
 
     /// A case begins.
@@ -31,7 +65,10 @@ impl<'a> Reporter<'a> {
     }
 
     /// A case is over; a failure is shown with its output and with what the kernel said.
-    pub fn ended(&self, kernel: &str, case: &Case, verdict: &Verdict) {
+    ///
+    /// # Errors
+    /// When the report cannot be written.
+    pub fn ended(&self, kernel: &str, case: &Case, verdict: &Verdict) -> Result<()> {
         let line = case_line(kernel, &case.full_name(), verdict);
         match &verdict.outcome {
             outcome if outcome.is_failure() => {
@@ -47,16 +84,26 @@ impl<'a> Reporter<'a> {
         for leftover in &verdict.leftovers {
             self.ui.say(&format!("{:>12} {}", "left behind", describe(leftover)));
         }
+        self.keep(&Line::Case(CaseLine::new(kernel, case, verdict)))
     }
 
     /// The last lines of a run.
-    pub fn summary(&self, tally: &Tally, took: Duration, guests: &[Life]) {
+    ///
+    /// # Errors
+    /// When the report cannot be written.
+    pub fn summary(&self, tally: &Tally, took: Duration, guests: &[Life]) -> Result<()> {
+        self.keep(&Line::summary(tally, took))?;
+        junit::write(&self.run.junit(), self.run.id(), self.record.borrow().cases())?;
         for life in guests {
             for line in life_lines(life) {
                 self.ui.line(&line);
             }
         }
+        if tally.failed > 0 || guests.iter().any(Life::is_failure) {
+            self.ui.line(&format!("{:>12} {}", "evidence", self.run.path().display()));
+        }
         self.ui.line(&summary_line(tally, took));
+        Ok(())
     }
 }
 
@@ -114,15 +161,6 @@ fn summary_line(tally: &Tally, took: Duration) -> String {
         line += &format!(", {} not run", tally.not_run);
     }
     line
-}
-
-fn describe(leftover: &Leftover) -> String {
-    plain(&match leftover {
-        Leftover::Process(command) => format!("process `{command}` (killed)"),
-        Leftover::Stuck(command) => format!("process `{command}` (SIGKILL does not end it)"),
-        Leftover::Mount(place) => format!("mount {place} (unmounted)"),
-        Leftover::Module(name) => format!("module {name} (still loaded)"),
-    })
 }
 
 /// Text of a guest as data: without anything that a terminal would obey. The bar before each line

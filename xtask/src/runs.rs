@@ -75,6 +75,16 @@ impl RunFolder {
         self.path.join(format!("kernel-{}", file_name(name)))
     }
 
+    /// What became of each case, as JSON lines.
+    pub fn report_lines(&self) -> PathBuf {
+        self.path.join("report.jsonl")
+    }
+
+    /// The same in JUnit's XML.
+    pub fn junit(&self) -> PathBuf {
+        self.path.join("junit.xml")
+    }
+
     /// The console of the guest called `name`.
     pub fn console_log(&self, name: &str) -> PathBuf {
         self.path.join(format!("{}.console", file_name(name)))

@@ -82,11 +82,12 @@ impl TestInUml {
         // Guest memory and COWs of one guest at a time, with room for what the kernel adds.
         let size = ctx.config.memory.bytes() * 2 + ctx.config.rootfs.size.bytes();
         let stage = Stage::start(ctx.isolation()?, &StageOptions { size })?;
-        let reporter = Reporter::new(&ctx.ui);
+        let reporter = Reporter::new(&ctx.ui, ctx.run()?)?;
         let (mut verdicts, mut guests) = (Vec::new(), Vec::new());
         let (mut interrupted, mut broken) = (false, None);
         let folders = self.module_folders(ctx)?;
         for kernel in &kernels {
+            reporter.kernel(kernel, &passed_over)?;
             let modules = kernel::build_modules(ctx, kernel, &folders)?;
             let after_failure =
                 if self.no_fail_fast { AfterFailure::GoOn } else { AfterFailure::Stop };
@@ -104,7 +105,7 @@ impl TestInUml {
         for line in passed_over {
             ctx.ui.warn(&line);
         }
-        reporter.summary(&tally, started.elapsed(), &guests);
+        reporter.summary(&tally, started.elapsed(), &guests)?;
         if let Some(error) = broken {
             return Err(error.context("no guest came up in place of one that had ended"));
         }

@@ -37,6 +37,8 @@ pub struct KernelBinary {
     pub config: PathBuf,
     /// What `uname -r` says in its guests.
     pub release: String,
+    /// The compiler that built it, as it calls itself.
+    pub compiler: String,
     /// What identifies the binary: what was measured of it, such as its delay calibration, is kept
     /// under this.
     pub key: String,
@@ -95,18 +97,18 @@ impl Results<'_> {
 
 impl KernelBinary {
     /// The kernel of an entry in the store.
-    pub(super) fn of_entry(name: &str, entry: Entry) -> Result<Self> {
+    pub(super) fn of_entry(name: &str, entry: Entry, compiler: &str) -> Result<Self> {
         let key = entry.key().as_str().to_owned();
-        let kernel = Self::read(name, entry.path(), key)?;
+        let kernel = Self::read(name, entry.path(), key, compiler)?;
         Ok(Self { _entry: Some(entry), ..kernel })
     }
 
     /// The kernel of a folder that belongs to a run.
-    pub(super) fn of_folder(name: &str, dir: &Path) -> Result<Self> {
-        Self::read(name, dir, sha256_of(&Results(dir).linux())?)
+    pub(super) fn of_folder(name: &str, dir: &Path, compiler: &str) -> Result<Self> {
+        Self::read(name, dir, sha256_of(&Results(dir).linux())?, compiler)
     }
 
-    fn read(name: &str, dir: &Path, key: String) -> Result<Self> {
+    fn read(name: &str, dir: &Path, key: String, compiler: &str) -> Result<Self> {
         let results = Results(dir);
         let path = dir.join(ABOUT);
         let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -121,6 +123,7 @@ impl KernelBinary {
             transport: transport(&Values::parse(&text)?)?,
             config,
             release: about.release,
+            compiler: compiler.into(),
             key,
             requested: about.requested,
             kit: about.kit.map(|hash| (results.kit(), hash)),

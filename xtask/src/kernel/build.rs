@@ -127,7 +127,8 @@ impl<'a> Inputs<'a> {
     fn stored(&self, ctx: &Ctx) -> Result<Option<KernelBinary>> {
         let Some(source) = locked_source(ctx, self.name, self.kernel)? else { return Ok(None) };
         let entry = ctx.store.get(Kind::Kernel, &self.recipe(source))?;
-        entry.map(|entry| KernelBinary::of_entry(self.name, entry)).transpose()
+        let compiler = self.toolchain.compiler();
+        entry.map(|entry| KernelBinary::of_entry(self.name, entry, compiler)).transpose()
     }
 
     fn of_archive(&self, ctx: &Ctx, archive: &SourceArchive) -> Result<KernelBinary> {
@@ -141,7 +142,7 @@ impl<'a> Inputs<'a> {
             let origin = Origin::new(archive, &self.series);
             self.make(ctx, step, &work, &tree, origin, &Results(dir))
         })?;
-        KernelBinary::of_entry(self.name, entry)
+        KernelBinary::of_entry(self.name, entry, self.toolchain.compiler())
     }
 
     fn of_tree(&self, ctx: &Ctx, path: &Path) -> Result<KernelBinary> {
@@ -154,7 +155,7 @@ impl<'a> Inputs<'a> {
         fs::create_dir(&results).with_context(|| format!("cannot make {}", results.display()))?;
         let origin = (path.to_string_lossy(), tree.dir().to_string_lossy());
         self.make(ctx, step, &work, &tree, origin, &Results(&results))?;
-        KernelBinary::of_folder(self.name, &results)
+        KernelBinary::of_folder(self.name, &results, self.toolchain.compiler())
     }
 
     fn make(

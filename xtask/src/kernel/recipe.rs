@@ -110,6 +110,11 @@ impl Toolchain {
         Ok(known.toolchain)
     }
 
+    /// The compiler, by its version.
+    pub fn compiler(&self) -> &str {
+        &self.compiler
+    }
+
     /// The major version of the compiler.
     pub fn compiler_major(&self) -> &str {
         self.compiler.split('.').next().unwrap_or(&self.compiler)

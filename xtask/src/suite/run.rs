@@ -112,7 +112,7 @@ pub fn run(ctx: &Ctx, stage: &Stage, plan: &Plan<'_>, reporter: &Reporter<'_>) -
         if verdict.outcome.is_failure() && plan.after_failure == AfterFailure::Stop {
             stop.get_or_insert_with(|| "a case before it failed (--no-fail-fast goes on)".into());
         }
-        reporter.ended(&plan.kernel.name, case, &verdict);
+        reporter.ended(&plan.kernel.name, case, &verdict)?;
         finished.verdicts.push(verdict);
     }
     ensure!(finished.verdicts.len() == plan.cases.len(), "a case was lost: this is a bug of ours");
@@ -187,7 +187,8 @@ impl<'a> Guests<'a> {
                     continue;
                 }
             };
-            let verdict = Verdict::of(record, began.elapsed(), guest.end());
+            let mut verdict = Verdict::of(record, began.elapsed(), guest.end());
+            verdict.guest = Some(guest.name().to_owned());
             let ended = guest.end().is_some();
             self.last = Some(case.full_name());
             if ended || verdict.spoils_guest() {
@@ -211,7 +212,9 @@ impl<'a> Guests<'a> {
         };
         let last = self.last.take();
         let charged = self.charged || how == Retire::Drop;
-        self.lives.push(Life { name, end, charged, last, strays });
+        let life = Life { name, end, charged, last, strays };
+        self.reporter.parted(&life)?;
+        self.lives.push(life);
         Ok(())
     }
 }

@@ -102,6 +102,8 @@ pub struct Verdict {
     pub log: Vec<String>,
     /// What it left behind.
     pub leftovers: Vec<Leftover>,
+    /// The guest that it ran in.
+    pub guest: Option<String>,
 }
 
 impl Verdict {
@@ -113,6 +115,7 @@ impl Verdict {
             output: Vec::new(),
             log: Vec::new(),
             leftovers: Vec::new(),
+            guest: None,
         }
     }
 
@@ -133,7 +136,7 @@ impl Verdict {
         let (duration, leftovers) =
             record.exit.map_or((took, Vec::new()), |exit| (exit.duration, exit.leftovers));
         let output = record.output.into_iter().flat_map(|(_, bytes)| bytes).collect();
-        Self { outcome, duration, output, log: record.log, leftovers }
+        Self { outcome, duration, output, log: record.log, leftovers, guest: None }
     }
 }
 

@@ -1,0 +1,190 @@
+//! What is kept of a run for programs: JSON lines as it goes, and JUnit at its end.
+//!
+//! `docs/report.md` documents the lines; a field is never given another meaning within a version.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use guest_agent::wire::Leftover;
+use serde::Serialize;
+
+use super::plain;
+use crate::guest::machine::End;
+use crate::kernel::KernelBinary;
+use crate::store::sha256_of;
+use crate::suite::{Case, Life, Outcome, Tally, Verdict};
+
+/// The version of the lines.
+const VERSION: u32 = 1;
+
+/// One line.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub(super) enum Line<'a> {
+    /// The first.
+    Run { version: u32, id: &'a str, host_kernel: String, host_cpu: String },
+    /// A kernel under test, before its cases.
+    Kernel {
+        kernel: &'a str,
+        release: &'a str,
+        compiler: &'a str,
+        config_sha256: String,
+        transport: &'a str,
+        passed_over: &'a [String],
+    },
+    /// A case is over.
+    Case(CaseLine),
+    /// A guest is over.
+    Guest {
+        guest: &'a str,
+        end: &'a str,
+        detail: String,
+        charged: bool,
+        last_case: Option<&'a str>,
+        strays: Vec<String>,
+    },
+    /// The last.
+    Summary { passed: usize, failed: usize, skipped: usize, not_run: usize, seconds: f64 },
+}
+
+/// What is kept of a case.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct CaseLine {
+    pub kernel: String,
+    pub guest: Option<String>,
+    pub binary: String,
+    pub name: String,
+    /// How it ended, in a word.
+    pub end: &'static str,
+    /// What is known beside the word.
+    pub detail: String,
+    /// The pattern of the kernel's complaint.
+    pub complaint: Option<&'static str>,
+    pub seconds: f64,
+    pub output: String,
+    pub kernel_log: Vec<String>,
+    pub left_behind: Vec<String>,
+}
+
+impl CaseLine {
+    pub fn new(kernel: &str, case: &Case, verdict: &Verdict) -> Self {
+        Self {
+            kernel: kernel.into(),
+            guest: verdict.guest.clone(),
+            binary: case.binary.binary.name.clone(),
+            name: case.name.clone(),
+            end: end_of_case(&verdict.outcome),
+            detail: verdict.outcome.to_string(),
+            complaint: verdict.outcome.complaint(),
+            seconds: verdict.duration.as_secs_f64(),
+            output: String::from_utf8_lossy(&verdict.output).into_owned(),
+            kernel_log: verdict.log.clone(),
+            left_behind: verdict.leftovers.iter().map(describe).collect(),
+        }
+    }
+}
+
+impl<'a> Line<'a> {
+    pub fn run(id: &'a str) -> Self {
+        let host_kernel = nix::sys::utsname::uname()
+            .map_or_else(|_| String::new(), |name| name.release().to_string_lossy().into_owned());
+        Line::Run { version: VERSION, id, host_kernel, host_cpu: host_cpu() }
+    }
+
+    pub fn kernel(kernel: &'a KernelBinary, passed_over: &'a [String]) -> Result<Self> {
+        Ok(Line::Kernel {
+            kernel: &kernel.name,
+            release: &kernel.release,
+            compiler: &kernel.compiler,
+            config_sha256: sha256_of(&kernel.config)?,
+            transport: kernel.transport.interface(),
+            passed_over,
+        })
+    }
+
+    pub fn guest(life: &'a Life) -> Self {
+        Line::Guest {
+            guest: &life.name,
+            end: match &life.end {
+                End::Clean { .. } => "clean",
+                End::BootFailed(_) => "boot-failed",
+                End::Panicked(_) => "panicked",
+                End::Hung(_) => "hung",
+                End::Lost(_) => "lost",
+            },
+            detail: life.end.to_string(),
+            charged: life.charged,
+            last_case: life.last.as_deref(),
+            strays: life.strays.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    pub fn summary(tally: &Tally, took: Duration) -> Self {
+        let Tally { passed, failed, skipped, not_run } = *tally;
+        Line::Summary { passed, failed, skipped, not_run, seconds: took.as_secs_f64() }
+    }
+}
+
+fn end_of_case(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Passed => "passed",
+        Outcome::Failed(_) => "failed",
+        Outcome::Kernel(_) => "kernel",
+        Outcome::TimedOut => "timed-out",
+        Outcome::Skipped(_) => "skipped",
+        Outcome::Died { end: End::Panicked(_), .. } => "panicked",
+        Outcome::Died { end: End::Hung(_), .. } => "hung",
+        Outcome::Died { .. } => "lost",
+        Outcome::Untrusted(_) => "error",
+        Outcome::NotRun(_) => "not-run",
+    }
+}
+
+/// What a case left behind, in words.
+pub(super) fn describe(leftover: &Leftover) -> String {
+    plain(&match leftover {
+        Leftover::Process(command) => format!("process `{command}` (killed)"),
+        Leftover::Stuck(command) => format!("process `{command}` (SIGKILL does not end it)"),
+        Leftover::Mount(place) => format!("mount {place} (unmounted)"),
+        Leftover::Module(name) => format!("module {name} (still loaded)"),
+    })
+}
+
+fn host_cpu() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = text.lines().find(|line| line.starts_with("model name"));
+    model.and_then(|line| line.split_once(": ")).map_or_else(String::new, |(_, name)| name.into())
+}
+
+/// The file of JSON lines, and what JUnit will be made of.
+#[derive(Debug)]
+pub(super) struct Record {
+    lines: File,
+    cases: Vec<CaseLine>,
+}
+
+impl Record {
+    pub fn create(path: &Path) -> Result<Self> {
+        let lines =
+            File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self { lines, cases: Vec::new() })
+    }
+
+    /// Writes a line, in one piece: who reads along never sees half of one.
+    pub fn write(&mut self, line: &Line<'_>) -> Result<()> {
+        let mut text = serde_json::to_vec(line).context("cannot write a line of the report")?;
+        text.push(b'\n');
+        self.lines.write_all(&text).context("cannot write the report")?;
+        if let Line::Case(case) = line {
+            self.cases.push(case.clone());
+        }
+        Ok(())
+    }
+
+    pub fn cases(&self) -> &[CaseLine] {
+        &self.cases
+    }
+}
