@@ -53,6 +53,11 @@ impl Layout {
         self.root.join("rootfs-overlay/manifest.toml")
     }
 
+    /// The table of how faults have to end.
+    pub fn fault_matrix(&self) -> PathBuf {
+        self.root.join("guest-tests/fault-matrix.toml")
+    }
+
     /// The lock file with the resolved versions and hashes.
     pub fn lock_file(&self) -> PathBuf {
         self.root.join("uml.lock")

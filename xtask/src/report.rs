@@ -13,7 +13,10 @@ use crate::suite::{Case, Life, Outcome, Tally, Verdict};
 use crate::ui::{Ui, human_duration};
 
 mod junit;
+mod matrix;
 mod record;
+
+pub use matrix::Matrix;
 
 /// Tells of a run as it goes: a person by the terminal, programs by files in the run's folder.
 #[derive(Debug)]

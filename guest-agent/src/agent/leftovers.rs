@@ -37,15 +37,16 @@ impl Before {
                 .filter_map(|pid| Some((pid, command_of(pid)?)))
                 .collect();
             if fresh.is_empty() || Instant::now() >= deadline {
-                let named = found.into_iter().map(|process| match fresh.contains(&process) {
-                    true => Leftover::Stuck(process.1),
-                    false => Leftover::Process(process.1),
+                let stuck = |pid| fresh.iter().any(|process| process.0 == pid);
+                let named = found.into_iter().map(|(pid, name)| match stuck(pid) {
+                    true => Leftover::Stuck(name),
+                    false => Leftover::Process(name),
                 });
                 return named.collect();
             }
             for process in fresh {
                 let _ = kill(Pid::from_raw(process.0), Signal::SIGKILL);
-                if !found.contains(&process) && found.len() < 20 {
+                if found.iter().all(|known| known.0 != process.0) && found.len() < 20 {
                     found.push(process);
                 }
             }
@@ -110,8 +111,13 @@ fn parent_of(pid: i32) -> Option<i32> {
 
 /// The command of a process of user space: kernel threads and the dead have none.
 fn command_of(pid: i32) -> Option<String> {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|line| !line.is_empty())?;
-    let text = String::from_utf8_lossy(&line).replace('\0', " ");
+    let mut line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    if line.is_empty() && fs::read_dir(format!("/proc/{pid}/task")).ok()?.count() > 1 {
+        // Its first thread is dead, and another is not: that one is stuck in the kernel.
+        line = fs::read(format!("/proc/{pid}/comm")).ok()?;
+    }
+    let text = Some(line).filter(|line| !line.is_empty());
+    let text = String::from_utf8_lossy(&text?).replace('\0', " ");
     Some(text.trim_end().chars().take(200).collect())
 }
 

@@ -11,6 +11,7 @@ use xshell::{Shell, cmd};
 use xtask::ctx::Ctx;
 use xtask::doctor::{Consent, setup};
 use xtask::isolation::OWN_EXE;
+use xtask::report::Matrix;
 use xtask::store::sha256_of;
 
 use super::test_in_uml::TestInUml;
@@ -67,6 +68,12 @@ pub(super) fn run(ctx: &Ctx) -> Result<ExitCode> {
         let code = tests(&["--run-ignored", "only", case])?.run(ctx)?;
         ensure!(code == code::TEST_FAILED, "{case} came back as {code}");
     }
+    ctx.ui.line(&format!("{:>12} the fault matrix", "ci"));
+    let matrix = Matrix::read(&ctx.layout.fault_matrix())?;
+    let code = tests(&["--no-fail-fast", "--run-ignored", "only", "faults matrix::"])?.run(ctx)?;
+    ensure!(code == code::TEST_FAILED, "the faults came back as {code}");
+    let right = matrix.hold_against(&ctx.run()?.report_lines())?;
+    ctx.ui.line(&format!("{:>12} {right} faults ended as the table says", "ci"));
     ctx.ui.line(&format!("{:>12} the same image twice", "ci"));
     same_image_twice(ctx, &shell)?;
     Ok(ExitCode::SUCCESS)

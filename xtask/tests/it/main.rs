@@ -4,6 +4,7 @@
 mod archive;
 mod cli;
 mod contained;
+mod faults;
 mod full_guest;
 mod kernel;
 mod stage;
