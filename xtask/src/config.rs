@@ -82,8 +82,8 @@ pub struct Kernel {
     /// The source as archives, any of which will do, in order of preference.
     #[serde(default)]
     pub tarballs: Vec<Tarball>,
-    /// The kernel that this one is a variant of: it has the same source, patches and start, and its
-    /// own fragments come after those of the other.
+    /// The kernel that this one is a variant of: it has the same source, start and patches, or
+    /// patches where the other has none, and its own fragments come after those of the other.
     #[serde(default)]
     pub base: Option<String>,
     /// The configuration that the fragments are laid upon.
@@ -269,12 +269,18 @@ impl Config {
             let at = || format!("{TABLE}.kernels.{name}");
             ensure!(of.base.is_none(), "{}: its base `{base}` is a variant itself", at());
             ensure!(
-                kernel.debian.is_none() && kernel.tarballs.is_empty() && kernel.patches.is_none(),
-                "{}: a variant has the source and the patches of its base, `{base}`",
+                kernel.debian.is_none() && kernel.tarballs.is_empty(),
+                "{}: a variant has the source of its base, `{base}`",
+                at()
+            );
+            ensure!(
+                kernel.patches.is_none() || of.patches.is_none(),
+                "{}: a variant has the patches of its base, `{base}`",
                 at()
             );
             let own = std::mem::take(&mut kernel.fragments);
-            *kernel = Kernel { base: kernel.base.take(), ..of.clone() };
+            let patches = kernel.patches.take().or_else(|| of.patches.clone());
+            *kernel = Kernel { base: kernel.base.take(), patches, ..of.clone() };
             kernel.fragments.extend(own);
         }
         self.kernels = complete;

@@ -105,7 +105,8 @@ fn a_variant_has_all_of_its_base_and_more_fragments() {
     assert!(error.contains("kernels.twice") && error.contains("variant itself"), "{error}");
     let unknown = error_with("/uml/kernels/v", json!({ "base": "6.13", "fragments": ["x"] }));
     assert!(unknown.contains("did you mean `6.12`?"), "{unknown}");
-    let own = json!({ "base": "6.12", "fragments": ["x"], "patches": "y" });
+    let own =
+        json!({ "base": "6.12", "fragments": ["x"], "tarballs": [{ "url": "y", "sha256": "z" }] });
     let error = error_with("/uml/kernels/v", own);
     assert!(error.contains("kernels.v: a variant has the source"), "{error}");
 }
