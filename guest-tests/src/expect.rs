@@ -16,8 +16,8 @@ const LONGEST: usize = 200;
 /// it, the case fails.
 ///
 /// # Errors
-/// When `text` is empty, longer than 200 bytes, or not printable on one line, or the agent does not
-/// answer.
+/// When `text` is empty, longer than 200 bytes, begins or ends with a blank, or is not printable on
+/// one line, or the agent does not answer.
 pub fn expect_kernel(text: &str) -> Result<()> {
     declare(text, Expectation::Message)
 }
@@ -35,7 +35,8 @@ pub fn expect_death(text: &str) -> Result<()> {
 }
 
 fn declare(text: &str, what: fn(String) -> Expectation) -> Result<()> {
-    let plain = !text.trim().is_empty() && !text.chars().any(char::is_control);
+    // The console keeps no blanks at the end of a line.
+    let plain = !text.is_empty() && text == text.trim() && !text.chars().any(char::is_control);
     ensure!(plain && text.len() <= LONGEST, "{text:?} is not a text to look for in a line");
     let number: RawFd = std::env::var(crate::env::DECLARATIONS)
         .context("the agent takes no declarations")?

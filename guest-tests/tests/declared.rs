@@ -36,7 +36,7 @@ fn a_declared_death_is_no_failure() -> TestResult {
 
 #[test]
 fn what_cannot_be_found_in_a_line_is_refused() {
-    for text in ["", " ", "two\nlines", &"x".repeat(201)] {
+    for text in ["", " ", "blank ", "two\nlines", &"x".repeat(201)] {
         assert!(expect_kernel(text).is_err(), "{text:?}");
     }
 }

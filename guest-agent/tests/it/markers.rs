@@ -7,8 +7,8 @@ fn event() -> impl Strategy<Value = Event> {
         any::<u32>().prop_map(Event::Begin),
         any::<u32>().prop_map(Event::End),
         Just(Event::Farewell),
-        "[a-z :]{1,20}".prop_map(|text| Event::Expect(Expectation::Message(text))),
-        "[a-z :]{1,20}".prop_map(|text| Event::Expect(Expectation::Death(text))),
+        "[a-z:]([a-z :]{0,20}[a-z:])?".prop_map(|text| Event::Expect(Expectation::Message(text))),
+        "[a-z:]([a-z :]{0,20}[a-z:])?".prop_map(|text| Event::Expect(Expectation::Death(text))),
         "[a-z :]{0,20}[a-z]".prop_map(|why| Event::Fatal(why.trim_start().into())),
     ]
 }
