@@ -69,7 +69,7 @@ fn a_declared_warning_of_a_module_is_no_failure() -> TestResult {
 
 #[test]
 fn a_declared_death_by_a_module_is_no_failure() -> TestResult {
-    expect_death("BUG: failure at ")?;
+    expect_death("BUG: failure at")?;
     let _module = Module::load("fault")?;
     trigger("bug")?;
     std::thread::sleep(Duration::from_secs(3600));

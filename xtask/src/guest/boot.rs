@@ -1,5 +1,6 @@
 //! Booting a guest, up to the agent's greeting.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, PipeReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -88,8 +89,8 @@ pub fn boot<'a>(
         era: spec.era,
     };
     let argv = line.argv();
-    let pasteable: Vec<String> =
-        argv.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let commands = Commands::new(spec, &line, &argv);
+    commands.keep(&spec.console_log.with_extension("boot"))?;
     let (console, theirs) = std::io::pipe().context("cannot make a console")?;
     let log = File::create(&spec.console_log)
         .with_context(|| format!("cannot make {}", spec.console_log.display()))?;
@@ -115,14 +116,36 @@ pub fn boot<'a>(
         Guest::new(spec, stage, link.clone(), process, (events, inbox), limits, powered_on);
     match guest.come_up(calibration)? {
         None => Ok(guest),
-        Some(end) => Err(failed(spec, &line, &pasteable, end.to_string()).into()),
+        Some(end) => Err(failed(spec, commands, end.to_string()).into()),
     }
 }
 
-fn failed(spec: &Spec<'_>, line: &CommandLine<'_>, argv: &[String], end: String) -> BootFailed {
-    let by_hand =
-        ByHand { kernel: spec.kernel.0, image: spec.image.0, cow: Path::new("/tmp/uml.cow"), line }
-            .to_string();
+/// The command that boots such a guest by hand, and the one that booted this.
+struct Commands {
+    by_hand: String,
+    argv: String,
+}
+
+impl Commands {
+    fn new(spec: &Spec<'_>, line: &CommandLine<'_>, argv: &[OsString]) -> Self {
+        let cow = Path::new("/tmp/uml.cow");
+        let by_hand = ByHand { kernel: spec.kernel.0, image: spec.image.0, cow, line }.to_string();
+        let argv: Vec<String> =
+            argv.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        let argv = shlex::try_join(argv.iter().map(String::as_str)).unwrap_or_default();
+        Self { by_hand, argv }
+    }
+
+    /// Keeps them beside the console.
+    fn keep(&self, path: &Path) -> Result<()> {
+        let Self { by_hand, argv } = self;
+        let text =
+            format!("# To boot such a guest by hand:\n{by_hand}\n# As it was booted:\n# {argv}\n");
+        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+fn failed(spec: &Spec<'_>, commands: Commands, end: String) -> BootFailed {
     let text = fs::read(&spec.console_log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
@@ -130,8 +153,8 @@ fn failed(spec: &Spec<'_>, line: &CommandLine<'_>, argv: &[String], end: String)
     BootFailed {
         name: spec.name.into(),
         end,
-        by_hand,
-        argv: shlex::try_join(argv.iter().map(String::as_str)).unwrap_or_default(),
+        by_hand: commands.by_hand,
+        argv: commands.argv,
         console_log: spec.console_log.clone(),
         tail: tail.iter().map(|line| crate::report::plain(line)).collect(),
     }

@@ -50,6 +50,11 @@ impl Matrix {
         names
     }
 
+    /// How a fault has to end on a kernel, in the table's words.
+    pub fn end(&self, fault: &str, kernel: &str) -> Option<&str> {
+        self.0.get(fault)?.get(kernel).map(String::as_str)
+    }
+
     /// Holds the table against a run's JSON lines; says how many ends were as they should.
     ///
     /// # Errors

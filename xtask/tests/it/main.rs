@@ -7,5 +7,6 @@ mod contained;
 mod faults;
 mod full_guest;
 mod kernel;
+mod kernel_log;
 mod stage;
 mod support;
