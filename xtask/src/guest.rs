@@ -11,10 +11,12 @@ mod console;
 mod driver;
 pub mod machine;
 pub mod peer;
+mod program;
 
 pub use boot::{BootFailed, Spec, boot};
 pub use calibration::Calibration;
 pub(crate) use command_line::ByHand;
 pub use command_line::{CommandLine, Init, Transport};
 pub use complaint::Complaint;
-pub use driver::{CaseEnd, Guest, Program};
+pub use driver::{CaseEnd, Guest};
+pub use program::Program;

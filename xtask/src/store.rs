@@ -4,6 +4,7 @@
 //! made read-only, and carries a stamp that is cheap to check at each use.
 
 use std::fs::{self, File, Permissions, TryLockError};
+use std::io::Read as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -372,14 +373,22 @@ pub fn hex(bytes: &[u8]) -> String {
 /// # Errors
 /// When the file cannot be read.
 pub fn sha256_of(path: &Path) -> Result<String> {
-    let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let hash = sha256(&file).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(hex(&hash))
+}
+
+/// The SHA-256 of what is left to read of a file.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn sha256(mut file: &File) -> std::io::Result<[u8; 32]> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
-        let count = std::io::Read::read(&mut file, &mut buffer)
-            .with_context(|| format!("cannot read {}", path.display()))?;
+        let count = file.read(&mut buffer)?;
         if count == 0 {
-            return Ok(hex(&hasher.finalize()));
+            return Ok(hasher.finalize().into());
         }
         hasher.update(&buffer[..count]);
     }

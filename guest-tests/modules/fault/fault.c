@@ -142,7 +142,8 @@ static void do_list_corruption(void)
 	INIT_LIST_HEAD(&head);
 	list_add(&one, &head);
 	head.next = &head;
-	list_add_tail(&two, &head);
+	/* The entry after the head does not point back at it. */
+	list_add(&two, &head);
 }
 
 static void do_double_free(void)

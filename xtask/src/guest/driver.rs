@@ -1,20 +1,18 @@
 //! The driver: waits for events, asks the machine what they mean, and does what it says.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read as _;
 use std::net::TcpStream;
-use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use guest_agent::wire::{CHUNK, Hash, Run, ToGuest, ToHost, send};
 
 use super::boot::{Spec, connect};
 use super::calibration::Calibration;
 use super::complaint::Complaint;
 use super::machine::{Action, CaseRecord, End, Event, Limits, Machine, State};
+use super::program::Program;
 use crate::cancel;
 use crate::stage::{GuestProcess, Link, Stage};
 
@@ -42,15 +40,6 @@ pub struct Guest<'a> {
     cases: u32,
     powered_on: Instant,
     ready_after: Duration,
-}
-
-/// A program for guests, by its hash.
-#[derive(Debug, Clone)]
-pub struct Program<'a> {
-    /// The executable on the host.
-    pub path: &'a Path,
-    /// Its hash.
-    pub hash: Hash,
 }
 
 /// What became of a case that a guest was asked to run.
@@ -143,7 +132,7 @@ impl<'a> Guest<'a> {
     /// When the user asks us to stop, or the program cannot be read.
     pub fn run_case(
         &mut self,
-        program: &Program<'_>,
+        program: &Program,
         args: Vec<String>,
         env: Vec<(String, String)>,
         timeout: Duration,
@@ -152,7 +141,7 @@ impl<'a> Guest<'a> {
         let sequence = self.cases;
         self.offer(program)?;
         self.feed(Event::Run { sequence, limit: timeout + MARGIN });
-        let run = Run { sequence, program: program.hash, args, env, timeout };
+        let run = Run { sequence, program: program.hash(), args, env, timeout };
         self.say(&ToGuest::Run(run));
         loop {
             if let Some(case) = self.machine.take_case_if_settled() {
@@ -170,27 +159,26 @@ impl<'a> Guest<'a> {
     ///
     /// # Errors
     /// When the user asks us to stop, or the file cannot be read.
-    pub fn offer(&mut self, program: &Program<'_>) -> Result<()> {
-        if self.programs.contains(&program.hash) {
+    pub fn offer(&mut self, program: &Program) -> Result<()> {
+        let hash = program.hash();
+        if self.programs.contains(&hash) {
             return Ok(());
         }
-        let path = program.path;
-        let mut file =
-            File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        let size = file.metadata()?.len();
-        self.say(&ToGuest::Offer { hash: program.hash, size });
+        self.say(&ToGuest::Offer { hash, size: program.size()? });
         if self.reply()? == Some(ToHost::Need) {
             let mut chunk = vec![0; CHUNK];
+            let mut sent = 0;
             loop {
-                let count = file.read(&mut chunk)?;
+                let count = program.read_at(&mut chunk, sent)?;
                 if count == 0 {
                     break;
                 }
                 self.say(&ToGuest::Chunk(chunk[..count].to_vec()));
+                sent += count as u64;
             }
             self.reply()?;
         }
-        self.programs.insert(program.hash);
+        self.programs.insert(hash);
         Ok(())
     }
 

@@ -74,7 +74,7 @@ impl CaseLine {
         Self {
             kernel: kernel.into(),
             guest: verdict.guest.clone(),
-            binary: case.binary.binary.name.clone(),
+            binary: case.binary.name.clone(),
             name: case.name.clone(),
             end: end_of_case(&verdict.outcome),
             detail: verdict.outcome.to_string(),

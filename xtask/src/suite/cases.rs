@@ -1,40 +1,30 @@
 //! The cases of the test binaries, as the binaries themselves list them.
 
-use std::path::Path;
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result, ensure};
 
-use guest_agent::wire::Hash;
-
 use super::build::TestBinary;
 use crate::guest::Program;
-use crate::store::sha256_of;
 
 /// One `#[test]`.
 #[derive(Debug, Clone)]
 pub struct Case {
     /// The binary that it is in.
-    pub binary: Rc<HashedBinary>,
+    pub binary: Rc<OpenBinary>,
     /// Its name within the binary, with its modules.
     pub name: String,
     /// Whether it is `#[ignore]`d.
     pub ignored: bool,
 }
 
-/// A test binary with its hash, by which guests keep it.
+/// A test binary, ready to be sent to guests.
 #[derive(Debug)]
-pub struct HashedBinary {
-    /// The binary.
-    pub binary: TestBinary,
-    hash: [u8; 32],
-}
-
-impl HashedBinary {
-    /// As guests are sent it.
-    pub fn program(&self) -> Program<'_> {
-        Program { path: &self.binary.path, hash: self.hash }
-    }
+pub struct OpenBinary {
+    /// The name of the test target.
+    pub name: String,
+    /// What guests are sent.
+    pub program: Program,
 }
 
 /// Which ignored cases are wanted.
@@ -74,7 +64,7 @@ impl Filter {
 impl Case {
     /// `BINARY NAME`, as it is shown and filtered.
     pub fn full_name(&self) -> String {
-        format!("{} {}", self.binary.binary.name, self.name)
+        format!("{} {}", self.binary.name, self.name)
     }
 }
 
@@ -85,10 +75,11 @@ impl Case {
 pub fn list(binaries: &[TestBinary], filter: &Filter) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for binary in binaries {
-        let hash = wire_hash(&binary.path)?;
+        let program = Program::open(&binary.path)?;
         let ignored = names(binary, &["--ignored"])?;
-        let binary = Rc::new(HashedBinary { binary: binary.clone(), hash });
-        for name in names(&binary.binary, &[])? {
+        let all = names(binary, &[])?;
+        let binary = Rc::new(OpenBinary { name: binary.name.clone(), program });
+        for name in all {
             let ignored = ignored.contains(&name);
             cases.push(Case { binary: Rc::clone(&binary), name, ignored });
         }
@@ -120,22 +111,10 @@ fn parse(text: &str) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The hash of a file, as guests know it.
-pub(super) fn wire_hash(path: &Path) -> Result<Hash> {
-    decode(&sha256_of(path)?)
-}
-
-fn decode(hex: &str) -> Result<[u8; 32]> {
-    let mut hash = [0; 32];
-    for (index, byte) in hash.iter_mut().enumerate() {
-        let digits = hex.get(2 * index..2 * index + 2).context("a hash is too short")?;
-        *byte = u8::from_str_radix(digits, 16).context("a hash is not hexadecimal")?;
-    }
-    Ok(hash)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -147,8 +126,8 @@ mod tests {
 
     #[test]
     fn a_filter_looks_at_the_full_name() {
-        let binary = TestBinary { name: "ext4".into(), path: "/x".into() };
-        let binary = Rc::new(HashedBinary { binary, hash: [0; 32] });
+        let program = Program::open(Path::new("/dev/null")).unwrap();
+        let binary = Rc::new(OpenBinary { name: "ext4".into(), program });
         let case =
             |name: &str, ignored| Case { binary: Rc::clone(&binary), name: name.into(), ignored };
         let words = |words: &[&str], ignored| Filter {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use guest_agent::env;
 
-use super::cases::{Case, wire_hash};
+use super::cases::Case;
 use super::verdict::{Outcome, Verdict};
 use crate::cancel::Interrupted;
 use crate::ctx::Ctx;
@@ -243,7 +243,7 @@ fn start<'a>(ctx: &Ctx, stage: &'a Stage, plan: &Plan<'_>, number: usize) -> Res
     let mut calibration = Calibration::of(&ctx.layout, &kernel.key);
     let mut guest = boot(stage, &spec, &mut calibration)?;
     for module in plan.modules {
-        guest.offer(&Program { path: &module.path, hash: wire_hash(&module.path)? })?;
+        guest.offer(&Program::open(&module.path)?)?;
     }
     peer::start(stage.listen(guest.link().host(), PEER_PORT)?);
     Ok(guest)
@@ -259,7 +259,7 @@ pub(crate) fn first_cpu() -> Option<u16> {
 fn environment(host: Ipv4Addr, plan: &Plan<'_>) -> Result<Vec<(String, String)>> {
     let kernel = plan.kernel;
     let modules = plan.modules.iter().map(|module| {
-        let place = guest_agent::path_of(&wire_hash(&module.path)?);
+        let place = guest_agent::path_of(&Program::open(&module.path)?.hash());
         Ok(format!("{} {}", module.name, place.display()))
     });
     let modules: Vec<String> = modules.collect::<Result<_>>()?;
@@ -283,7 +283,7 @@ fn run_case(
     }
     let timeout = ctx.config.case_timeout.max(Duration::from_secs(1));
     guest
-        .run_case(&case.binary.program(), args, environment.to_vec(), timeout)
+        .run_case(&case.binary.program, args, environment.to_vec(), timeout)
         .with_context(|| format!("cannot run {}", case.full_name()))
 }
 

@@ -22,7 +22,7 @@ fn every_fault_ends_as_the_table_says() {
             .current_dir(root)
             .output()
             .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
+        let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(100), "{text}");
         let report = text.lines().find_map(|line| line.trim().strip_prefix("evidence "));
         let report = Path::new(report.expect("the run names its folder")).join("report.jsonl");
