@@ -62,6 +62,11 @@ impl<'a> Reporter<'a> {
         self.keep(&Line::guest(life))
     }
 
+    /// A guest's disk is kept, and how to boot it.
+    pub fn kept(&self, how_to_boot: &str) {
+        self.ui.line(how_to_boot);
+    }
+
     /// A case begins.
     pub fn begins(&self, kernel: &str, case: &Case) {
         self.ui.status(&format!("{:>12} {kernel} {}", "running", case.full_name()));

@@ -85,6 +85,11 @@ impl RunFolder {
         self.path.join("junit.xml")
     }
 
+    /// The COW of the guest called `name`, if it is kept.
+    pub fn cow(&self, name: &str) -> PathBuf {
+        self.path.join(format!("{}.cow", file_name(name)))
+    }
+
     /// The console of the guest called `name`.
     pub fn console_log(&self, name: &str) -> PathBuf {
         self.path.join(format!("{}.console", file_name(name)))

@@ -11,18 +11,16 @@ use anyhow::{Context as _, Result};
 
 use crate::cancel;
 use crate::ctx::Ctx;
-use crate::guest::{ByHand, Calibration, CommandLine, Init};
+use crate::guest::{ByHand, Calibration, CommandLine, Cow, Init};
 use crate::kernel::KernelBinary;
 use crate::rootfs::Image;
 use crate::stage::{GuestCommand, Stage};
 use crate::suite::first_cpu;
 
-mod cow;
 mod escape;
 mod session;
 mod terminal;
 
-pub use cow::Cow;
 pub use session::End;
 use session::Session;
 use terminal::{Pty, RawMode};

@@ -2,11 +2,13 @@
 
 mod build;
 mod cases;
+mod guests;
 mod run;
 mod verdict;
 
 pub use build::{TestBinary, TestBuildFailed, agent, test_binaries};
 pub use cases::{Case, Filter, Ignored, list};
-pub(crate) use run::first_cpu;
-pub use run::{AfterFailure, Finished, Life, Plan, Tally, run};
+pub use guests::Life;
+pub(crate) use guests::first_cpu;
+pub use run::{AfterFailure, Finished, Plan, Tally, run};
 pub use verdict::{Outcome, Verdict};

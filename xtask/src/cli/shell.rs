@@ -7,7 +7,8 @@ use anyhow::{Result, bail};
 use clap::Args;
 use xtask::ctx::Ctx;
 use xtask::doctor;
-use xtask::shell::{self, Cow, End, Plan};
+use xtask::guest::Cow;
+use xtask::shell::{self, End, Plan};
 use xtask::stage::{Stage, StageOptions};
 
 use super::Sources;

@@ -32,6 +32,9 @@ pub(super) struct TestInUml {
     /// Go on after a failure
     #[arg(long)]
     no_fail_fast: bool,
+    /// Keep the disk of each guest in which a case failed, and say how to boot it
+    #[arg(long)]
+    keep_failed: bool,
     /// What boots the guests: our agent alone, or the image's own init, which starts the agent
     #[arg(long, value_enum, default_value_t, value_name = "INIT")]
     init: InitName,
@@ -92,8 +95,15 @@ impl TestInUml {
             let after_failure =
                 if self.no_fail_fast { AfterFailure::GoOn } else { AfterFailure::Stop };
             let init = self.init.into();
-            let plan =
-                Plan { kernel, image: &image, modules: &modules, init, cases, after_failure };
+            let plan = Plan {
+                kernel,
+                image: &image,
+                modules: &modules,
+                init,
+                cases,
+                after_failure,
+                keep_failed: self.keep_failed,
+            };
             let finished = suite::run(ctx, &stage, &plan, &reporter)?;
             verdicts.extend(finished.verdicts);
             guests.extend(finished.guests);

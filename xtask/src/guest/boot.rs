@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 
 use super::calibration::Calibration;
 use super::command_line::{ByHand, CommandLine, Init};
+use super::cow::Cow;
 use super::driver::Guest;
 use super::machine::{Event, Limits};
 use crate::config::Memory;
@@ -32,6 +33,8 @@ pub struct Spec<'a> {
     pub kernel: (&'a PathBuf, &'a Path),
     /// The image on the host, and as the stage shows it.
     pub image: (&'a PathBuf, &'a Path),
+    /// A COW that may stay; without one, the guest's goes with it.
+    pub cow: Option<&'a Cow>,
     /// Memory of the guest.
     pub memory: Memory,
     /// How it reaches its link.
@@ -75,7 +78,10 @@ pub fn boot<'a>(
     calibration: &mut Calibration,
 ) -> Result<Guest<'a>> {
     let link = stage.add_link()?;
-    let cow = Path::new(&link.dir()).join("cow");
+    let cow = match spec.cow {
+        Some(kept) => stage.lend(kept.path(), &format!("cow-{}", spec.name))?,
+        None => Path::new(&link.dir()).join("cow"),
+    };
     let line = CommandLine {
         kernel: spec.kernel.1,
         cow: &cow,
@@ -114,6 +120,7 @@ pub fn boot<'a>(
     };
     let mut guest =
         Guest::new(spec, stage, link.clone(), process, (events, inbox), limits, powered_on);
+    guest.by_hand.clone_from(&commands.by_hand);
     match guest.come_up(calibration)? {
         None => Ok(guest),
         Some(end) => Err(failed(spec, commands, end.to_string()).into()),
@@ -128,7 +135,7 @@ struct Commands {
 
 impl Commands {
     fn new(spec: &Spec<'_>, line: &CommandLine<'_>, argv: &[OsString]) -> Self {
-        let cow = Path::new("/tmp/uml.cow");
+        let cow = spec.cow.map_or(Path::new("/tmp/uml.cow"), Cow::path);
         let by_hand = ByHand { kernel: spec.kernel.0, image: spec.image.0, cow, line }.to_string();
         let argv: Vec<String> =
             argv.iter().map(|word| word.to_string_lossy().into_owned()).collect();

@@ -49,6 +49,27 @@ impl Complaint {
         let pattern = Pattern::of_line(line)?;
         Some(Self { name: pattern.name, line: line.into() })
     }
+
+    /// The complaints of a kernel log. A warning has its message, if any, on the line after it
+    /// (`__warn()` in kernel/panic.c); where the table knows that message, it names the complaint.
+    pub fn of_log<S: AsRef<str>>(log: &[S]) -> Vec<Self> {
+        let mut complaints: Vec<Self> = Vec::new();
+        let mut after_warning = false;
+        for line in log {
+            let complaint = Self::of_line(line.as_ref());
+            let warning = complaint.as_ref().is_some_and(|complaint| complaint.name == "warning");
+            match (complaint, complaints.last_mut()) {
+                (Some(message), Some(last)) if after_warning && !warning => {
+                    last.name = message.name;
+                    last.line = format!("{} ({})", message.line, last.line);
+                }
+                (Some(complaint), _) => complaints.push(complaint),
+                (None, _) => {}
+            }
+            after_warning = warning;
+        }
+        complaints
+    }
 }
 
 impl Pattern {
@@ -152,7 +173,11 @@ static PATTERNS: [Pattern; 28] = [
     failure(
         "slab",
         &[
-            "BUG *: Object already free",
+            "BUG * (*): ",
+            "BUG *: Object already ",
+            "BUG *: Not a valid slab page",
+            "BUG *: Freepointer corrupt",
+            "BUG *: Wrong number of objects",
             "BUG *: * overwritten",
             "BUG *: Invalid object",
             "BUG *: Freechain corrupt",

@@ -40,6 +40,7 @@ pub struct Guest<'a> {
     cases: u32,
     powered_on: Instant,
     ready_after: Duration,
+    pub(super) by_hand: String,
 }
 
 /// What became of a case that a guest was asked to run.
@@ -78,6 +79,7 @@ impl<'a> Guest<'a> {
             cases: 0,
             powered_on,
             ready_after: Duration::ZERO,
+            by_hand: String::new(),
         }
     }
 
@@ -94,6 +96,11 @@ impl<'a> Guest<'a> {
     /// How long it took from power-on to the agent's greeting.
     pub fn ready_after(&self) -> Duration {
         self.ready_after
+    }
+
+    /// The command that boots such a guest by hand.
+    pub fn by_hand(&self) -> &str {
+        &self.by_hand
     }
 
     /// How the guest ended, if it did.

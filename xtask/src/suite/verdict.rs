@@ -187,11 +187,7 @@ fn complaints(record: &CaseRecord) -> impl Iterator<Item = Complaint> {
             Expectation::Message(text) | Expectation::Death(text) => complaint.line.contains(text),
         })
     };
-    record
-        .log
-        .iter()
-        .filter_map(|line| Complaint::of_line(line))
-        .filter(move |complaint| !declared(complaint))
+    Complaint::of_log(&record.log).into_iter().filter(move |complaint| !declared(complaint))
 }
 
 /// What the case declared and the kernel did not do.
@@ -319,7 +315,10 @@ mod tests {
     #[test]
     fn the_kernels_word_outranks_the_tests() {
         for end in [ProcessEnd::Code(0), ProcessEnd::Code(101), ProcessEnd::TimedOut] {
-            let complained = log(record(end, None, PASSED), &["hello", WARNING, "BUG: more"]);
+            let complained = log(
+                record(end, None, PASSED),
+                &["hello", WARNING, "Modules linked in: x", "BUG: more"],
+            );
             assert_eq!(outcome(&complained, None).complaint(), Some("warning"));
         }
         let mut silent = record(ProcessEnd::Code(0), None, PASSED);

@@ -20,7 +20,8 @@ fn real_logs_are_known_by_the_name_that_the_fault_matrix_has_for_them() {
         let kernel = path.parent().unwrap().file_name().unwrap().to_string_lossy();
         let fault = path.file_stem().unwrap().to_string_lossy();
         let text = fs::read_to_string(&path).unwrap();
-        let complaint = text.lines().find_map(Complaint::of_line);
+        let lines: Vec<&str> = text.lines().collect();
+        let complaint = Complaint::of_log(&lines).into_iter().next();
         let name = complaint.unwrap_or_else(|| panic!("{}: no complaint", path.display())).name;
         let expected = matrix.end(&fault, &kernel).unwrap_or_default();
         let agrees = expected == "dies" || expected.split(' ').next_back() == Some(name);

@@ -56,13 +56,25 @@ impl Cow {
     }
 
     /// Takes it back from the user that guests of a root run are run as.
-    pub(super) fn take_back(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// When it is gone, or cannot be given to us.
+    pub fn take_back(&self) -> Result<()> {
         chown(&self.path, Some(geteuid().as_raw()), Some(getegid().as_raw()))
             .with_context(|| format!("cannot take {} back from the guest", self.path.display()))
     }
 
+    /// Removes it.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn remove(self) -> Result<()> {
+        std::fs::remove_file(&self.path)
+            .with_context(|| format!("cannot remove {}", self.path.display()))
+    }
+
     /// What the user wants to know of it.
-    pub(super) fn how_to_boot(&self, kernel: &str, by_hand: &str) -> String {
+    pub fn how_to_boot(&self, kernel: &str, by_hand: &str) -> String {
         let path = self.path.to_string_lossy();
         let quoted = shlex::try_quote(&path).unwrap_or_else(|_| path.as_ref().into());
         format!(
