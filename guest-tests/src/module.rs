@@ -58,11 +58,19 @@ impl Module {
     ///
     /// # Errors
     /// When the kernel refuses, because something uses the module, or does not come back from it.
-    pub fn unload(mut self) -> Result<()> {
-        self.end()
+    pub fn unload(self) -> Result<()> {
+        self.unload_within(PATIENCE)
     }
 
-    fn end(&mut self) -> Result<()> {
+    /// Unloads the module, and waits this long for it.
+    ///
+    /// # Errors
+    /// As [`Module::unload`].
+    pub fn unload_within(mut self, patience: Duration) -> Result<()> {
+        self.end(patience)
+    }
+
+    fn end(&mut self, patience: Duration) -> Result<()> {
         if !std::mem::take(&mut self.loaded) {
             return Ok(());
         }
@@ -75,9 +83,11 @@ impl Module {
                 unsafe { libc::syscall(libc::SYS_delete_module, name.as_ptr(), libc::O_NONBLOCK) };
             let _ = done.send(Errno::result(result).map(drop));
         });
-        match ended.recv_timeout(PATIENCE) {
+        match ended.recv_timeout(patience) {
             Ok(result) => result.with_context(|| format!("cannot unload the module {}", self.name)),
-            Err(_) => bail!("the module {} does not come back from its unload", self.name),
+            Err(_) => {
+                bail!("the module {} does not come back from its unload in {patience:?}", self.name)
+            }
         }
     }
 }
@@ -86,7 +96,7 @@ impl Module {
 /// When the module cannot be unloaded, unless the case fails already.
 impl Drop for Module {
     fn drop(&mut self) {
-        if let Err(error) = self.end() {
+        if let Err(error) = self.end(PATIENCE) {
             if std::thread::panicking() {
                 eprintln!("{error:#}");
             } else {

@@ -41,6 +41,17 @@ fn a_module_is_unloaded_at_the_end_of_its_scope() -> TestResult {
 }
 
 #[test]
+fn an_unload_that_does_not_come_back_is_reported() -> TestResult {
+    let module = Module::load_with("fault", &[("unload_ms", "3000")])?;
+    let error = module.unload_within(Duration::from_millis(100)).unwrap_err().to_string();
+    assert!(error.contains("does not come back from its unload"), "{error}");
+    while fs::read_to_string("/proc/modules")?.contains("fault ") {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+#[test]
 fn a_load_error_carries_the_kernels_words() -> TestResult {
     let _module = Module::load("fault")?;
     let again = Module::load("fault").unwrap_err().to_string();

@@ -192,6 +192,11 @@ static const struct kernel_param_ops trigger_ops = { .set = trigger };
 
 module_param_cb(trigger, &trigger_ops, NULL, 0200);
 MODULE_PARM_DESC(trigger, "the fault to run into");
+
+static uint unload_ms;
+module_param(unload_ms, uint, 0);
+MODULE_PARM_DESC(unload_ms, "how long the unload takes, in milliseconds");
+
 MODULE_DESCRIPTION("Faults on demand");
 MODULE_LICENSE("GPL");
 
@@ -202,6 +207,7 @@ static int __init fault_init(void)
 
 static void __exit fault_exit(void)
 {
+	msleep(unload_ms);
 }
 
 module_init(fault_init);

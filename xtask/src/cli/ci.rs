@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail, ensure};
@@ -68,6 +68,13 @@ pub(super) fn run(ctx: &Ctx) -> Result<ExitCode> {
         let code = tests(&["--run-ignored", "only", case])?.run(ctx)?;
         ensure!(code == code::TEST_FAILED, "{case} came back as {code}");
     }
+    ctx.ui.line(&format!("{:>12} the disk of a guest in which a case failed", "ci"));
+    let wanted = ["silence_fails_a_case", "the_journal_recovers"];
+    let keep = ["--keep-failed", "--no-fail-fast", "--run-ignored", "all"];
+    let code = tests(&[keep.as_slice(), &wanted].concat())?.run(ctx)?;
+    ensure!(code == code::TEST_FAILED, "they came back as {code}");
+    let kept = kept_disks(ctx)?;
+    ensure!(kept.len() == 1, "one guest of two had a failure, and these are kept: {kept:?}");
     ctx.ui.line(&format!("{:>12} the fault matrix", "ci"));
     let matrix = Matrix::read(&ctx.layout.fault_matrix())?;
     let code = tests(&["--no-fail-fast", "--run-ignored", "only", "faults matrix::"])?.run(ctx)?;
@@ -77,6 +84,13 @@ pub(super) fn run(ctx: &Ctx) -> Result<ExitCode> {
     ctx.ui.line(&format!("{:>12} the same image twice", "ci"));
     same_image_twice(ctx, &shell)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The disks in the run's folder.
+fn kept_disks(ctx: &Ctx) -> Result<Vec<PathBuf>> {
+    let files = fs::read_dir(ctx.run()?.path())?.map(|file| file.map(|file| file.path()));
+    let files: Vec<PathBuf> = files.collect::<Result<_, _>>()?;
+    Ok(files.into_iter().filter(|path| path.extension().is_some_and(|end| end == "cow")).collect())
 }
 
 fn tests(args: &[&str]) -> Result<TestInUml> {
