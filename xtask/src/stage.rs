@@ -37,6 +37,7 @@ use crate::isolation::{Isolation, Means, STAGE};
 mod channel;
 mod keeper;
 mod link;
+mod mconsole;
 mod serve;
 
 use channel::{Reply, Request};
@@ -162,6 +163,17 @@ impl Stage {
         let fds = [command.console.as_fd(), theirs.as_fd()];
         let (id, _) = self.ask(&request, &fds).context("cannot start a guest")?;
         Ok(GuestProcess { stage: self, id, status: File::from(OwnedFd::from(status)) })
+    }
+
+    /// Sends a command to the management console of the link's guest. Whatever it answers goes to
+    /// the guest's own console.
+    ///
+    /// # Errors
+    /// When the guest has none, or does not take it.
+    pub fn mconsole(&self, link: &Link, command: &str) -> Result<()> {
+        let request = Request::Mconsole { index: link.index(), command: command.into() };
+        self.ask(&request, &[]).context("cannot reach a guest's management console")?;
+        Ok(())
     }
 
     /// Connects to an address on the stage. The socket is made there and stays there, so that the

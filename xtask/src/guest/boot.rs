@@ -116,6 +116,7 @@ pub fn boot<'a>(
         connect: Duration::from_secs(15),
         power_off,
         grace: Duration::from_secs(2),
+        traces: Duration::from_secs(1),
         marker: Duration::from_secs(10),
     };
     let mut guest =

@@ -22,6 +22,10 @@ const CANCEL_PERIOD: Duration = Duration::from_millis(100);
 /// The agent ends a case that takes too long; this much later we end the guest.
 const MARGIN: Duration = Duration::from_secs(5);
 
+/// What a guest that hangs is asked for: the registers of what runs, and where each task is
+/// (sysrq.rst).
+const TRACES: [&str; 2] = ["sysrq p", "sysrq t"];
+
 /// A guest that came up. Dropping it ends its processes.
 #[derive(Debug)]
 pub struct Guest<'a> {
@@ -271,6 +275,12 @@ impl<'a> Guest<'a> {
         match action {
             Action::Grant(time) => self.deadline = Some(Instant::now() + time),
             Action::Kill => self.process.kill(),
+            // A guest that has no management console, or does not serve it, has no traces.
+            Action::Trace => {
+                for command in TRACES {
+                    let _ = self.stage.mconsole(&self.link, command);
+                }
+            }
             Action::Connect(port) => {
                 let timeout = Duration::from_secs(10);
                 match connect(self.stage, &self.link, port, &self.events, timeout) {

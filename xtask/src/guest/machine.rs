@@ -48,6 +48,8 @@ pub enum Action {
     Connect(u16),
     /// Grant this long until the next [`Event::Deadline`].
     Grant(Duration),
+    /// Ask the guest's kernel where its tasks are: its agent does not answer any more.
+    Trace,
     /// End the guest's processes.
     Kill,
 }
@@ -94,6 +96,8 @@ pub struct Limits {
     pub power_off: Duration,
     /// From a sign of the end to the end, for status and console to arrive.
     pub grace: Duration,
+    /// For the traces of a guest that hangs.
+    pub traces: Duration,
     /// From the agent's word that a case is over to its marker on the console.
     pub marker: Duration,
 }
@@ -186,6 +190,8 @@ pub struct Machine {
     status: Option<Option<ExitStatus>>,
     console_closed: bool,
     farewell: bool,
+    /// What a guest did not do, whose kernel was asked for traces since.
+    hung: Option<&'static str>,
     /// What the kernel complained of while no case ran.
     strays: Vec<Complaint>,
 }
@@ -202,6 +208,7 @@ impl Machine {
             status: None,
             console_closed: false,
             farewell: false,
+            hung: None,
             strays: Vec::new(),
         };
         (machine, vec![Action::Grant(limits.boot)])
@@ -255,6 +262,10 @@ impl Machine {
             return self.mark(mark);
         }
         let fatal = console::is_fatal(&line);
+        if fatal && self.hung.is_some() {
+            // To be asked for traces was too much for it: that is ours, not the case's.
+            return Vec::new();
+        }
         let belongs = match (&mut self.state, &mut self.finished) {
             (State::Running(case), _) => case.line(&line),
             // What the kernel says while it dies belongs to the case that ran.
@@ -346,6 +357,7 @@ impl Machine {
 
     /// A sign that the guest has ended or is about to.
     fn sign(&mut self, end: End) -> Vec<Action> {
+        let end = self.hung.map_or(end, |what| End::Hung(what.into()));
         match std::mem::replace(&mut self.state, State::Booting) {
             State::Over(end) => self.state = State::Over(end),
             // The first sign names the end, but a panic explains it better.
@@ -414,6 +426,10 @@ impl Machine {
                 self.close_case();
                 return Vec::new();
             }
+            State::Running(_) if self.hung.is_none() => {
+                self.hung = Some("it did not answer when the case's time was over");
+                return vec![Action::Trace, Action::Grant(self.limits.traces)];
+            }
             State::Running(_) => "it did not answer when the case's time was over",
             State::ShuttingDown => "it did not switch off in time",
         };
@@ -423,6 +439,7 @@ impl Machine {
     }
 
     fn close_case(&mut self) {
+        self.hung = None;
         match std::mem::replace(&mut self.state, State::Ready) {
             State::Running(case) if case.closed() => self.finished = Some(case),
             other => self.state = other,

@@ -27,6 +27,8 @@ pub(super) enum Request {
     Lend { path: PathBuf, name: String },
     /// Start a guest; comes with its console and its status pipe.
     Spawn { argv: Vec<OsString>, cpu: Option<u16>, index: u16 },
+    /// Send a command to the management console of a link's guest.
+    Mconsole { index: u16, command: String },
     /// Make a TCP socket and send it back.
     Socket,
     /// Kill a keeper, and with it a guest.

@@ -21,7 +21,7 @@ use nix::unistd::{ForkResult, Pid, getpid, setsid};
 
 use super::channel::{Reply, Request, receive, send};
 use super::link::Link;
-use super::{DIR, TUN, keeper};
+use super::{DIR, TUN, keeper, mconsole};
 use crate::isolation::{Ids, Namespaces, die_with_parent, enter, fork, mount_proc, reap};
 
 /// Serves `__stage`: unshares, and stays outside of the PID namespace until S1 is gone.
@@ -183,6 +183,9 @@ fn answer(
             let id = keeper::start(&guest, fds)?.as_raw();
             keepers.insert(id);
             return Ok((id, None));
+        }
+        Request::Mconsole { index, command } => {
+            mconsole::send(&Link::numbered(index)?.dir(), &command)?;
         }
         Request::Socket => {
             let flags = SockFlag::SOCK_CLOEXEC;

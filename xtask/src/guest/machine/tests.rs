@@ -8,6 +8,7 @@ const LIMITS: Limits = Limits {
     power_off: Duration::from_secs(3),
     grace: Duration::from_secs(4),
     marker: Duration::from_secs(5),
+    traces: Duration::from_secs(6),
 };
 
 const ABORT: i32 = 6;
@@ -134,12 +135,35 @@ fn a_silent_death_is_lost_and_says_how() {
 #[test]
 fn a_case_that_outlives_its_limit_makes_the_guest_hung() {
     let mut machine = ready([run(1), mark("begin 1")]);
+    assert_eq!(machine.step(Event::Deadline), [Action::Trace, Action::Grant(LIMITS.traces)]);
+    machine.step(line("task:stuck"));
     let actions = machine.step(Event::Deadline);
     assert_eq!(actions, [Action::Kill, Action::Grant(LIMITS.grace)]);
     machine.step(Event::Exited(None));
     machine.step(Event::ConsoleClosed);
     assert!(matches!(end(&machine), End::Hung(_)));
-    assert!(machine.take_case_if_settled().unwrap().exit.is_none());
+    let case = machine.take_case_if_settled().unwrap();
+    assert!(case.exit.is_none());
+    assert_eq!(case.log, ["[    0.100000] task:stuck"]);
+}
+
+#[test]
+fn a_guest_that_dies_of_being_asked_for_traces_is_hung_all_the_same() {
+    let panic = line("Kernel panic - not syncing: Segfault with no mm");
+    let late = [run(1), mark("begin 1"), Event::Deadline, panic, exited(ABORT)];
+    let mut machine = ready(late.into_iter().chain([Event::ConsoleClosed]));
+    assert!(matches!(end(&machine), End::Hung(_)));
+    assert!(machine.take_case_if_settled().unwrap().log.is_empty());
+}
+
+#[test]
+fn a_late_answer_ends_a_case_whose_guest_was_taken_for_hung() {
+    let mut machine = ready([run(1), mark("begin 1"), Event::Deadline, mark("end 1"), exit(1, 0)]);
+    assert!(machine.take_case_if_settled().unwrap().exit.is_some());
+    machine.step(Event::Disconnected("reset".into()));
+    machine.step(exited(9));
+    machine.step(Event::ConsoleClosed);
+    assert!(matches!(end(&machine), End::Lost(_)));
 }
 
 #[test]
