@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
@@ -14,6 +15,8 @@ pub enum What {
     Checkout,
     /// What checkouts share as well: downloads, kernels, images.
     Store,
+    /// What checkouts share and no run has used for so long.
+    UnusedFor(Duration),
 }
 
 /// Removes it, and says how much room that made.
@@ -22,11 +25,15 @@ pub enum What {
 /// When something of ours cannot be removed.
 pub fn clean(ctx: &Ctx, what: What) -> Result<()> {
     let mut freed = 0;
-    for dir in ctx.layout.checkout_dirs() {
-        freed += remove(&dir)?;
+    if let What::UnusedFor(time) = what {
+        freed += ctx.store.prune(time)?;
+    } else {
+        for dir in ctx.layout.checkout_dirs() {
+            freed += remove(&dir)?;
+        }
     }
     if what == What::Store {
-        freed += ctx.store.prune()?;
+        freed += ctx.store.prune(Duration::ZERO)?;
         for dir in ctx.layout.shared_dirs() {
             freed += remove(&dir)?;
         }

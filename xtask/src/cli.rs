@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{ArgAction, Args, Parser, Subcommand};
-use xtask::ctx::{Ctx, Locking, Options};
+use xtask::ctx::{Ctx, Locking, Network, Options};
 use xtask::doctor::Consent;
 use xtask::kernel::KernelBinary;
 use xtask::ui::Verbosity;
@@ -37,6 +38,9 @@ struct Global {
     /// Fail rather than change uml.lock
     #[arg(long, global = true)]
     locked: bool,
+    /// Open no connection to another machine; fail if something is missing
+    #[arg(long, global = true)]
+    offline: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -69,6 +73,9 @@ enum Command {
         /// Also what checkouts share: downloads, kernels, images
         #[arg(long)]
         store: bool,
+        /// Only what checkouts share and no run has used for this many days
+        #[arg(long, value_name = "DAYS", conflicts_with = "store")]
+        older_than: Option<u32>,
     },
     /// Check everything that this project promises of itself
     Ci,
@@ -153,6 +160,8 @@ impl Sources {
     }
 }
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Exit codes, those of nextest where it has one.
 mod code {
     pub const NO_TESTS: u8 = 4;
@@ -199,8 +208,13 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Image => println!("{}", image(&ctx)?.path().display()),
         Command::TestInUml(args) => return Ok(ExitCode::from(args.run(&ctx)?)),
         Command::Shell(args) => return args.run(&ctx),
-        Command::Clean { store } => {
-            clean::clean(&ctx, if *store { clean::What::Store } else { clean::What::Checkout })?;
+        Command::Clean { store, older_than } => {
+            let what = match (older_than, store) {
+                (Some(days), _) => clean::What::UnusedFor(DAY * *days),
+                (None, true) => clean::What::Store,
+                (None, false) => clean::What::Checkout,
+            };
+            clean::clean(&ctx, what)?;
         }
         Command::Ci => return ci::run(&ctx),
     }
@@ -222,6 +236,7 @@ impl Global {
             _ => Verbosity::Normal,
         };
         let locking = if self.locked { Locking::Locked } else { Locking::Update };
-        Options { verbosity, locking }
+        let network = if self.offline { Network::Offline } else { Network::Online };
+        Options { verbosity, locking, network }
     }
 }

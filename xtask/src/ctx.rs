@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::config::Config;
 use crate::isolation::{Isolation, OWN_EXE};
@@ -19,6 +19,17 @@ pub struct Options {
     pub verbosity: Verbosity,
     /// Whether the lock file may change.
     pub locking: Locking,
+    /// Whether connections to other machines may be opened.
+    pub network: Network,
+}
+
+/// Whether anything may be fetched from other machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// What is missing is fetched.
+    Online,
+    /// What is missing is an error.
+    Offline,
 }
 
 /// Whether what a run resolves may differ from the lock file.
@@ -79,6 +90,18 @@ impl Ctx {
             isolation: OnceLock::new(),
             run: OnceLock::new(),
         })
+    }
+
+    /// Refuses to go on where `what` would have to come from another machine, and may not.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub fn needs_network(&self, what: &str) -> Result<()> {
+        ensure!(
+            self.options.network == Network::Online,
+            "{what} is not on this machine, and --offline forbids to fetch it"
+        );
+        Ok(())
     }
 
     /// What sets our processes apart on this host; tried when it is first asked for.

@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::config::Kernel;
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, Network};
 use crate::store::{Entry, Kind, Store, sha256_of};
 
 mod apt;
@@ -54,7 +54,13 @@ pub struct Unreachable {
 pub fn source(ctx: &Ctx, name: &str, kernel: &Kernel) -> Result<SourceArchive> {
     match &kernel.debian {
         Some(source) => debian::fetch(ctx, kernel.source_name(name), source),
-        None => tarball(&ctx.store, &ctx.ui, &Client::new(Patience::default()), &kernel.tarballs),
+        None => {
+            let client = match ctx.options.network {
+                Network::Online => Client::new(Patience::default())?,
+                Network::Offline => Client::offline(),
+            };
+            tarball(&ctx.store, &ctx.ui, &client, &kernel.tarballs)
+        }
     }
 }
 
@@ -66,6 +72,9 @@ pub fn local(path: &Path) -> Result<SourceArchive> {
     let version = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     Ok(SourceArchive { sha256: sha256_of(path)?, path: path.into(), version, _entry: None })
 }
+
+/// Why nothing is fetched when nothing may be.
+const OFFLINE: &str = "--offline opens no connection";
 
 /// What an entry of the store is known by.
 #[derive(Debug, Serialize)]

@@ -34,6 +34,8 @@ pub enum Kind {
 }
 
 impl Kind {
+    const ALL: [Self; 5] = [Self::Download, Self::Rootfs, Self::Image, Self::Kernel, Self::Module];
+
     fn name(self) -> &'static str {
         match self {
             Kind::Download => "download",
@@ -219,6 +221,17 @@ impl Store {
         Ok(Scratch { dir, _lock: lock })
     }
 
+    /// Where a file that arrives for the entry of `recipe` grows, from one run to the next. It is
+    /// for the builder of that entry alone.
+    ///
+    /// # Errors
+    /// When its folder cannot be made.
+    pub fn partial(&self, kind: Kind, recipe: &impl Serialize) -> Result<PathBuf> {
+        let dir = self.dir.join("partial");
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        Ok(dir.join(format!("{}-{}", kind.name(), Key::of(recipe)?.0)))
+    }
+
     /// A temporary folder that a later run removes once the lock called `lock` is free.
     fn temporary(&self, lock: &str) -> Result<tempfile::TempDir> {
         tempfile::Builder::new()
@@ -256,7 +269,7 @@ impl Store {
             return Ok(None);
         }
         // Last use is a file of its own: an entry is never touched.
-        let used = self.dir.join("used").join(format!("{}-{}", kind.name(), key.0));
+        let used = self.used(kind, key);
         File::create(&used).with_context(|| format!("cannot touch {}", used.display()))?;
         Ok(Some(Entry { dir: self.entry_dir(kind, key), key: key.clone(), _lock: lock }))
     }
@@ -294,24 +307,40 @@ impl Store {
             .with_context(|| format!("cannot open the lock {}", path.display()))
     }
 
-    /// Removes every entry that nobody is using, and says how many bytes that freed.
+    /// Removes every entry, and every file that has arrived in part, that nobody is using and that
+    /// nobody has used for so long; says how many bytes that freed.
     ///
     /// # Errors
     /// When an entry cannot be removed.
-    pub fn prune(&self) -> Result<u64> {
+    pub fn prune(&self, unused_for: Duration) -> Result<u64> {
         let mut freed = 0;
-        for kind in [Kind::Download, Kind::Rootfs, Kind::Image, Kind::Kernel] {
-            let Ok(entries) = fs::read_dir(self.dir.join(kind.name())) else { continue };
-            for entry in entries.flatten() {
+        for kind in Kind::ALL {
+            for entry in list(&self.dir.join(kind.name())) {
                 let key = Key(entry.file_name().to_string_lossy().into_owned());
+                let used = self.used(kind, &key);
                 let lock = self.lock_file(kind, &key)?;
-                if lock.try_lock().is_ok() {
+                if is_older(&used, unused_for) && lock.try_lock().is_ok() {
                     freed += fs_extra::dir::get_size(entry.path()).unwrap_or(0);
                     remove_tree(&entry.path())?;
+                    let _ = fs::remove_file(used);
                 }
             }
         }
+        for partial in list(&self.dir.join("partial")) {
+            let lock = self.open_lock(&partial.file_name().to_string_lossy())?;
+            if is_older(&partial.path(), unused_for) && lock.try_lock().is_ok() {
+                freed += partial.metadata().map_or(0, |meta| meta.len());
+                let path = partial.path();
+                fs::remove_file(&path)
+                    .with_context(|| format!("cannot remove {}", path.display()))?;
+            }
+        }
         Ok(freed)
+    }
+
+    /// The file whose time is that of an entry's last use.
+    fn used(&self, kind: Kind, key: &Key) -> PathBuf {
+        self.dir.join("used").join(format!("{}-{}", kind.name(), key.0))
     }
 
     /// Removes temporary folders whose builders are gone: their locks are free.
@@ -326,6 +355,16 @@ impl Store {
             }
         }
     }
+}
+
+fn list(dir: &Path) -> Vec<fs::DirEntry> {
+    fs::read_dir(dir).into_iter().flatten().flatten().collect()
+}
+
+/// Whether a file was written so long ago; one that is not there was, and one of the future was not.
+fn is_older(path: &Path, time: Duration) -> bool {
+    let written = fs::metadata(path).and_then(|meta| meta.modified());
+    time.is_zero() || written.map_or(true, |at| at.elapsed().is_ok_and(|elapsed| elapsed >= time))
 }
 
 /// Waits for a lock, unless the user asks us to stop.

@@ -53,6 +53,7 @@ pub fn setup(ctx: &Ctx, consent: Consent) -> Result<()> {
         ctx.ui.say("every package that is needed is installed");
         return Ok(());
     }
+    ctx.needs_network(&format!("the package {}", packages.join(", ")))?;
     if find("apt-get").is_none() {
         bail!("no apt-get on this host: install {} by other means", packages.join(", "));
     }

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::apt::{Apt, Versions};
-use super::{Recipe, SourceArchive};
+use super::{OFFLINE, Recipe, SourceArchive, Unreachable};
 use crate::config::DebianSource;
-use crate::ctx::{Ctx, Locking};
+use crate::ctx::{Ctx, Locking, Network};
 use crate::lockfile::{self, LockedKernel};
 use crate::step::{Cmd, Step};
 use crate::store::{Kind, sha256_of};
@@ -19,6 +19,10 @@ pub(super) fn fetch(ctx: &Ctx, name: &str, source: &DebianSource) -> Result<Sour
     let file = format!("{}.tar.xz", source.package);
     if let Some(archive) = stored(ctx, name, source, &file)? {
         return Ok(archive);
+    }
+    if ctx.options.network == Network::Offline {
+        let reasons = vec![OFFLINE.into()];
+        return Err(Unreachable { what: source.package.clone(), reasons }.into());
     }
     // This also keeps a second run away from the private state of apt for this suite.
     let scratch = ctx.store.scratch(Kind::Download, &("apt", &source.suite))?;

@@ -1,13 +1,16 @@
 //! One file from one URL, from servers that may be slow, wrong or gone.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use ureq::http::{Response, header};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
+
+use super::OFFLINE;
 
 /// How long a server may keep us waiting.
 #[derive(Debug, Clone, Copy)]
@@ -24,11 +27,14 @@ impl Default for Patience {
     }
 }
 
-/// Fetches files by `http`, `https` (with Mozilla's roots) and `file`; heeds `http_proxy`,
-/// `https_proxy` and `no_proxy`.
+/// Fetches files by `http`, `https` and `file`; heeds `http_proxy`, `https_proxy` and `no_proxy`.
+///
+/// The certificates that it trusts are Mozilla's, or those of the file that `SSL_CERT_FILE` names,
+/// as OpenSSL has it (SSL_CTX_set_default_verify_paths(3)).
 #[derive(Debug)]
 pub struct Client {
-    agent: Agent,
+    /// Nothing if no connection may be opened.
+    agent: Option<Agent>,
 }
 
 /// A URL gave nothing: another one may be tried.
@@ -46,18 +52,28 @@ const PIECE: usize = 1 << 18;
 
 impl Client {
     /// A client with so much patience.
-    pub fn new(patience: Patience) -> Self {
+    ///
+    /// # Errors
+    /// When `SSL_CERT_FILE` names no file of certificates.
+    pub fn new(patience: Patience) -> Result<Self> {
+        let tls = TlsConfig::builder().root_certs(root_certs()?).build();
         let config = Agent::config_builder()
             .user_agent("cargo-xtask-uml")
             .timeout_resolve(Some(patience.connect))
             .timeout_connect(Some(patience.connect))
             .timeout_recv_response(Some(patience.connect))
             .timeout_per_read(Some(patience.idle))
+            .tls_config(tls)
             .build();
-        Self { agent: config.into() }
+        Ok(Self { agent: Some(config.into()) })
     }
 
-    /// Fetches `url` into `dest`, and tells `progress` how many bytes are there, and of how many
+    /// A client that takes what this machine has.
+    pub fn offline() -> Self {
+        Self { agent: None }
+    }
+
+    /// Fetches `url` into `dest`, going on from what is there of it already, and tells `progress` how many bytes are there, and of how many
     /// if the server says so.
     ///
     /// # Errors
@@ -71,12 +87,17 @@ impl Client {
         if let Some(path) = url.strip_prefix("file://") {
             return copy_local(Path::new(path), dest);
         }
-        let mut file =
-            File::create(dest).with_context(|| format!("cannot make {}", dest.display()))?;
+        let agent = self.agent.as_ref().ok_or_else(|| NoAnswer(OFFLINE.into()))?;
+        let mut file = File::options()
+            .create(true)
+            .append(true)
+            .open(dest)
+            .with_context(|| format!("cannot make {}", dest.display()))?;
+        file.seek(SeekFrom::End(0)).context("cannot tell how much was fetched")?;
         let mut resumed = 0;
         loop {
             let have = position(&mut file)?;
-            match self.transfer(url, &mut file, &progress) {
+            match transfer(agent, url, &mut file, &progress) {
                 Err(error) if error.is::<NoAnswer>() => {
                     if position(&mut file)? <= have || resumed == RESUMPTIONS {
                         return Err(error);
@@ -87,43 +108,70 @@ impl Client {
             }
         }
     }
+}
 
-    /// Goes on from where `file` stands, or from the beginning if the server cannot.
-    fn transfer(
-        &self,
-        url: &str,
-        file: &mut File,
-        progress: &impl Fn(u64, Option<u64>),
-    ) -> Result<()> {
-        let mut have = position(file)?;
-        let mut request = self.agent.get(url);
-        if have > 0 {
-            request = request.header(header::RANGE, format!("bytes={have}-"));
-        }
-        let mut response = request.call().map_err(no_answer)?;
-        if have > 0 && !continues(&response, have) {
-            have = 0;
-            file.set_len(0).and_then(|()| file.rewind()).context("cannot begin the file again")?;
-        }
-        let whole = response.body().content_length().map(|rest| have + rest);
-        let mut body = response.body_mut().as_reader();
-        let mut piece = vec![0; PIECE];
-        loop {
-            crate::cancel::check()?;
-            let count = match body.read(&mut piece) {
-                Ok(0) if whole.is_none_or(|whole| have == whole) => return Ok(()),
-                Ok(0) => return Err(cut(have, whole, "the connection was closed")),
-                Ok(count) => count,
-                Err(error) => return Err(cut(have, whole, &error.to_string())),
-            };
-            file.write_all(&piece[..count]).context("cannot write what was fetched")?;
-            have += count as u64;
-            if have > LARGEST {
-                return Err(NoAnswer(format!("more than {LARGEST} bytes, and no end")).into());
-            }
-            progress(have, whole);
-        }
+/// Goes on from where `file` stands, or from the beginning if the server cannot.
+fn transfer(
+    agent: &Agent,
+    url: &str,
+    file: &mut File,
+    progress: &impl Fn(u64, Option<u64>),
+) -> Result<()> {
+    let mut have = position(file)?;
+    let mut request = agent.get(url);
+    if have > 0 {
+        request = request.header(header::RANGE, format!("bytes={have}-"));
     }
+    let mut response = match request.call() {
+        // The file is longer than what the server has: that is no beginning of it.
+        Err(ureq::Error::StatusCode(416)) if have > 0 => {
+            file.set_len(0).and_then(|()| file.rewind()).context("cannot begin the file again")?;
+            have = 0;
+            agent.get(url).call()
+        }
+        other => other,
+    }
+    .map_err(no_answer)?;
+    if have > 0 && !continues(&response, have) {
+        have = 0;
+        file.set_len(0).and_then(|()| file.rewind()).context("cannot begin the file again")?;
+    }
+    let whole = response.body().content_length().map(|rest| have + rest);
+    let mut body = response.body_mut().as_reader();
+    let mut piece = vec![0; PIECE];
+    loop {
+        crate::cancel::check()?;
+        let count = match body.read(&mut piece) {
+            Ok(0) if whole.is_none_or(|whole| have == whole) => return Ok(()),
+            Ok(0) => return Err(cut(have, whole, "the connection was closed")),
+            Ok(count) => count,
+            Err(error) => return Err(cut(have, whole, &error.to_string())),
+        };
+        file.write_all(&piece[..count]).context("cannot write what was fetched")?;
+        have += count as u64;
+        if have > LARGEST {
+            return Err(NoAnswer(format!("more than {LARGEST} bytes, and no end")).into());
+        }
+        progress(have, whole);
+    }
+}
+
+/// The certificates that a server's may be signed with.
+fn root_certs() -> Result<RootCerts> {
+    let Some(path) = std::env::var_os("SSL_CERT_FILE") else { return Ok(RootCerts::WebPki) };
+    let path = Path::new(&path);
+    let what = || format!("SSL_CERT_FILE={}", path.display());
+    let text = fs::read(path).with_context(what)?;
+    let items: Vec<PemItem<'_>> = parse_pem(&text).collect::<Result<_, _>>().with_context(what)?;
+    let certificates: Vec<_> = items
+        .into_iter()
+        .filter_map(|item| match item {
+            PemItem::Certificate(certificate) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    ensure!(!certificates.is_empty(), "{}: no certificate is in it", what());
+    Ok(RootCerts::from(certificates))
 }
 
 fn position(file: &mut File) -> Result<u64> {

@@ -14,9 +14,8 @@ use crate::ui::Ui;
 
 /// What came is not what was asked for.
 #[derive(Debug, thiserror::Error)]
-#[error("wrong hash of {file}: expected {expected}, got {got}{hint}")]
+#[error("wrong hash: expected {expected}, got {got}{hint}")]
 struct WrongHash {
-    file: String,
     expected: String,
     got: String,
     hint: &'static str,
@@ -67,14 +66,41 @@ fn fetch_one(store: &Store, ui: &Ui, client: &Client, tarball: &Tarball) -> Resu
     let file = file_name(&tarball.url)?;
     let recipe = Recipe { file, sha256: &tarball.sha256 };
     let entry = store.get_or_build(Kind::Download, &recipe, |dir| {
-        let path = dir.join(file);
-        client.fetch(&tarball.url, &path, |have, whole| {
+        let partial = store.partial(Kind::Download, &recipe)?;
+        let progress = |have, whole: Option<u64>| {
             let of = whole.map_or_else(String::new, |whole| format!(" of {}", whole >> 20));
             ui.status(&format!("fetch: {file}, {}{of} MiB", have >> 20));
-        })?;
-        verify(&path, &tarball.sha256)
+        };
+        let resumed = fs::metadata(&partial).is_ok_and(|meta| meta.len() > 0);
+        let mut done = take(client, tarball, &partial, progress);
+        if resumed && done.as_ref().is_err_and(|error| error.is::<WrongHash>()) {
+            // What an earlier run left may be of another file.
+            done = take(client, tarball, &partial, progress);
+        }
+        done?;
+        fs::rename(&partial, dir.join(file)).context("cannot keep what was fetched")
     })?;
     Ok(recipe.archive(entry, file))
+}
+
+/// Fetches what is missing of the archive. What is wrong goes; what was cut stays, for next time.
+fn take(
+    client: &Client,
+    tarball: &Tarball,
+    partial: &Path,
+    progress: impl Fn(u64, Option<u64>),
+) -> Result<()> {
+    let whole = fs::metadata(partial).is_ok_and(|meta| meta.len() > 0)
+        && verify(partial, &tarball.sha256).is_ok();
+    if whole {
+        return Ok(());
+    }
+    client.fetch(&tarball.url, partial, progress)?;
+    verify(partial, &tarball.sha256).inspect_err(|error| {
+        if error.is::<WrongHash>() {
+            let _ = fs::remove_file(partial);
+        }
+    })
 }
 
 fn verify(path: &Path, expected: &str) -> Result<()> {
@@ -89,9 +115,7 @@ fn verify(path: &Path, expected: &str) -> Result<()> {
         (_, Ok(1)) if head == *b"<" => "; it looks like a web page, of a login or a proxy",
         _ => "",
     };
-    let file = path.file_name().context("a fetched file has a name")?;
-    let file = file.to_string_lossy().into_owned();
-    Err(WrongHash { file, expected: expected.into(), got, hint }.into())
+    Err(WrongHash { expected: expected.into(), got, hint }.into())
 }
 
 /// The last part of a URL's path, by which the store's entry shows what it is.

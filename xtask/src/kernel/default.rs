@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::binary::KernelBinary;
 use super::build::{build, stored};
 use crate::config::Kernel;
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, Network};
 use crate::fetch::{self, SourceArchive, Unreachable};
 use crate::store::hex;
 
@@ -63,7 +63,10 @@ fn first_reachable<T>(
                 let tried = reasons.len();
                 let last = reasons.last().map_or("", String::as_str);
                 let why = format!("none of {tried} places gave its source; the last: {last}");
-                Note::of(ctx, kernel)?.keep(&why);
+                // What is not tried now may be reached later.
+                if ctx.options.network == Network::Online {
+                    Note::of(ctx, kernel)?.keep(&why);
+                }
                 why
             }
             (_, Some(Remembered(why))) => format!("{why} (remembered until `cargo xtask fetch`)"),

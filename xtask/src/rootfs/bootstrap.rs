@@ -81,6 +81,7 @@ pub fn bootstrap(ctx: &Ctx) -> Result<Rootfs> {
     if let Some(rootfs) = known(ctx, &request)? {
         return Ok(rootfs);
     }
+    ctx.needs_network(&format!("the root file system of {}", config.suite))?;
     let archive = scratch.path().join(ARCHIVE);
     let step = Step::begin(ctx, "rootfs")?;
     run(&step, &request, &archive)?;

@@ -128,7 +128,27 @@ fn pruning_leaves_what_is_in_use() {
     let (_dir, store) = store();
     let used = build(&store, "used").0;
     build(&store, "unused");
-    assert!(store.prune().unwrap() > 0);
+    assert!(store.prune(Duration::ZERO).unwrap() > 0);
     assert!(used.file("data").exists());
     assert!(store.get(Kind::Download, &"unused").unwrap().is_none());
+}
+
+#[test]
+fn pruning_by_age_leaves_what_was_used_lately() {
+    let (_dir, store) = store();
+    for recipe in ["old", "new"] {
+        build(&store, recipe);
+        fs::write(store.partial(Kind::Download, &recipe).unwrap(), "half").unwrap();
+    }
+    let day = Duration::from_secs(24 * 60 * 60);
+    let long_ago = std::time::SystemTime::now() - 3 * day;
+    let age =
+        |path: PathBuf| File::options().write(true).open(path).unwrap().set_modified(long_ago);
+    age(store.used(Kind::Download, &Key::of(&"old").unwrap())).unwrap();
+    age(store.partial(Kind::Download, &"old").unwrap()).unwrap();
+    assert!(store.prune(2 * day).unwrap() > 0);
+    assert!(store.get(Kind::Download, &"old").unwrap().is_none());
+    assert!(store.get(Kind::Download, &"new").unwrap().is_some());
+    assert!(!store.partial(Kind::Download, &"old").unwrap().exists());
+    assert!(store.partial(Kind::Download, &"new").unwrap().exists());
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use cargo_metadata::Message;
 
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, Network};
 
 /// The target of everything that runs inside a guest.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -78,6 +78,9 @@ fn cargo(ctx: &Ctx, args: Vec<OsString>) -> Result<Vec<TestBinary>> {
     all.push(ctx.layout.guest_target().into());
     if !ctx.ui.is_verbose() {
         all.push("--quiet".into());
+    }
+    if ctx.options.network == Network::Offline {
+        all.push("--offline".into());
     }
     ctx.ui.status("building the guest's programs");
     let mut command = duct::cmd(cargo, &all).stdin_null().unchecked();

@@ -33,6 +33,7 @@ fn the_help_names_every_command() {
           -v, --verbose  Say every command too
           -q, --quiet    Say only what went wrong
               --locked   Fail rather than change uml.lock
+              --offline  Open no connection to another machine; fail if something is missing
           -h, --help     Print help
           -V, --version  Print version
     "#]]

@@ -5,6 +5,7 @@ mod archive;
 mod cli;
 mod contained;
 mod faults;
+mod fetch;
 mod full_guest;
 mod kernel;
 mod kernel_log;
