@@ -284,31 +284,39 @@ impl Machine {
     }
 
     fn mark(&mut self, mark: Mark) -> Vec<Action> {
-        match (mark, &mut self.state) {
-            (Mark::Ready(port), State::Booting) => {
+        match mark {
+            Mark::Ready(port) if matches!(self.state, State::Booting) => {
                 self.state = State::Connecting;
                 return vec![Action::Connect(port), Action::Grant(self.limits.connect)];
             }
-            (Mark::Begin(sequence), State::Running(case)) if sequence == case.sequence => {
-                case.begin_seen = true;
-            }
-            (Mark::Expect(what), State::Running(case)) => case.expectations.push(what),
-            (Mark::End(sequence), State::Running(case)) if sequence == case.sequence => {
+            Mark::Farewell => self.farewell = true,
+            Mark::Fatal(why) => return self.sign(End::Lost(format!("the agent said: {why}"))),
+            mark => self.mark_case(mark),
+        }
+        Vec::new()
+    }
+
+    /// A marker within a case. The end of the guest may be known before its last words are read.
+    fn mark_case(&mut self, mark: Mark) {
+        let case = match (&mut self.state, &mut self.finished) {
+            (State::Running(case), _) | (State::Ending(_), Some(case)) => case,
+            // Nothing runs, so no verdict depends on it.
+            _ => return,
+        };
+        match mark {
+            Mark::Begin(sequence) if sequence == case.sequence => case.begin_seen = true,
+            Mark::Expect(what) => case.expectations.push(what),
+            Mark::End(sequence) if sequence == case.sequence => {
                 if !case.begin_seen {
                     case.disorder = Some("its begin marker is missing on the console".into());
                 }
                 case.end_seen = true;
                 self.close_case();
             }
-            (Mark::Farewell, _) => self.farewell = true,
-            (Mark::Fatal(why), _) => return self.sign(End::Lost(format!("the agent said: {why}"))),
-            (mark, State::Running(case)) => {
+            mark => {
                 case.disorder = Some(format!("a marker out of order on the console: {mark:?}"));
             }
-            // Nothing runs, so no verdict depends on it.
-            _ => {}
         }
-        Vec::new()
     }
 
     fn connected(&mut self) -> Vec<Action> {
@@ -439,9 +447,11 @@ impl Machine {
     }
 
     fn close_case(&mut self) {
-        self.hung = None;
         match std::mem::replace(&mut self.state, State::Ready) {
-            State::Running(case) if case.closed() => self.finished = Some(case),
+            State::Running(case) if case.closed() => {
+                self.finished = Some(case);
+                self.hung = None;
+            }
             other => self.state = other,
         }
     }

@@ -1,3 +1,4 @@
+use guest_agent::marker::Expectation;
 use guest_agent::wire::End as ProcessEnd;
 
 use super::*;
@@ -124,6 +125,23 @@ fn a_panic_explains_a_broken_connection_that_was_seen_first() {
         Event::ConsoleClosed,
     ]);
     assert_eq!(end(&machine), &End::Panicked("Kernel panic - not syncing: late".into()));
+}
+
+#[test]
+fn what_a_case_declared_counts_though_its_guests_end_is_known_before() {
+    let mut machine = ready([
+        run(1),
+        exited(ABORT),
+        Event::Disconnected("reset".into()),
+        mark("begin 1"),
+        mark("expect death Kernel panic"),
+        line("Kernel panic - not syncing: asked for"),
+        Event::ConsoleClosed,
+    ]);
+    let case = machine.take_case_if_settled().unwrap();
+    assert_eq!(case.expectations, [Expectation::Death("Kernel panic".into())]);
+    assert_eq!(case.log.len(), 1);
+    assert!(matches!(end(&machine), End::Panicked(_)));
 }
 
 #[test]
