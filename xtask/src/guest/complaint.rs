@@ -23,6 +23,8 @@ pub struct Pattern {
     pub name: &'static str,
     /// What it means.
     pub severity: Severity,
+    /// Whether it is the message of a warning.
+    in_warning: bool,
     /// How its lines begin, without the time stamp; `*` stands for anything.
     lines: &'static [&'static str],
 }
@@ -45,9 +47,11 @@ impl fmt::Display for Complaint {
 impl Complaint {
     /// The complaint of a line of a kernel log, if it is one.
     pub fn of_line(line: &str) -> Option<Self> {
-        let line = without_stamp(line);
-        let pattern = Pattern::of_line(line)?;
-        Some(Self { name: pattern.name, line: line.into() })
+        Some(Self::new(Pattern::of_line(without_stamp(line))?, line))
+    }
+
+    fn new(pattern: &Pattern, line: &str) -> Self {
+        Self { name: pattern.name, line: without_stamp(line).into() }
     }
 
     /// The complaints of a kernel log. A warning has its message, if any, on the line after it
@@ -56,17 +60,17 @@ impl Complaint {
         let mut complaints: Vec<Self> = Vec::new();
         let mut after_warning = false;
         for line in log {
-            let complaint = Self::of_line(line.as_ref());
-            let warning = complaint.as_ref().is_some_and(|complaint| complaint.name == "warning");
-            match (complaint, complaints.last_mut()) {
-                (Some(message), Some(last)) if after_warning && !warning => {
-                    last.name = message.name;
-                    last.line = format!("{} ({})", message.line, last.line);
+            let line = line.as_ref();
+            let pattern = Pattern::of_line(without_stamp(line));
+            match (pattern, complaints.last_mut()) {
+                (Some(message), Some(warning)) if after_warning && message.in_warning => {
+                    warning.name = message.name;
+                    warning.line = format!("{} ({})", without_stamp(line), warning.line);
                 }
-                (Some(complaint), _) => complaints.push(complaint),
+                (Some(pattern), _) => complaints.push(Self::new(pattern, line)),
                 (None, _) => {}
             }
-            after_warning = warning;
+            after_warning = pattern.is_some_and(|pattern| pattern.name == "warning");
         }
         complaints
     }
@@ -93,11 +97,15 @@ fn has_form(line: &str, form: &str) -> bool {
 }
 
 const fn failure(name: &'static str, lines: &'static [&'static str]) -> Pattern {
-    Pattern { name, severity: Severity::Failure, lines }
+    Pattern { name, severity: Severity::Failure, in_warning: false, lines }
+}
+
+const fn message_of_warning(name: &'static str, lines: &'static [&'static str]) -> Pattern {
+    Pattern { name, severity: Severity::Failure, in_warning: true, lines }
 }
 
 const fn fatal(name: &'static str, lines: &'static [&'static str]) -> Pattern {
-    Pattern { name, severity: Severity::Fatal, lines }
+    Pattern { name, severity: Severity::Fatal, in_warning: false, lines }
 }
 
 /// All patterns; a line has the first that fits it.
@@ -161,11 +169,11 @@ static PATTERNS: [Pattern; 28] = [
             "[ BUG: bad contention",
         ],
     ),
-    failure(
+    message_of_warning(
         "list-corruption",
         &["list_add corruption", "list_add double add", "list_del corruption"],
     ),
-    failure("refcount", &["refcount_t:"]),
+    message_of_warning("refcount", &["refcount_t:"]),
     failure(
         "bad-page",
         &["BUG: Bad page", "BUG: Bad rss-counter", "bad: scheduling from the idle"],
@@ -197,7 +205,7 @@ static PATTERNS: [Pattern; 28] = [
     failure("io-error", &["*I/O error, dev ", "Buffer I/O error on "]),
     failure("nfs-error", &["NFS: *error", "nfsd: *error", "RPC: *error"]),
     failure("workqueue", &["BUG: workqueue"]),
-    failure("debug-objects", &["ODEBUG:"]),
+    message_of_warning("debug-objects", &["ODEBUG:"]),
     failure("warning", &["WARNING:"]),
     failure("other-bug", &["BUG:"]),
 ];
@@ -239,6 +247,18 @@ mod tests {
         ] {
             assert_eq!(name(line), Some(expected), "{line}");
         }
+    }
+
+    #[test]
+    fn a_warning_takes_its_own_message_and_no_other_complaint() {
+        let names = |log: &[&str]| -> Vec<&str> {
+            Complaint::of_log(log).iter().map(|complaint| complaint.name).collect()
+        };
+        let warning = "[    3.10] WARNING: CPU: 0 PID: 1 at lib/list_debug.c:3 f+0x1/0x2";
+        let message = "[    3.10] list_add corruption. prev->next should be next";
+        assert_eq!(names(&[warning, message]), ["list-corruption"]);
+        assert_eq!(names(&[warning, "[    3.10] BUG: something else"]), ["warning", "other-bug"]);
+        assert_eq!(names(&[warning, "[    3.10] Modules linked in:", message]).len(), 2);
     }
 
     #[test]
