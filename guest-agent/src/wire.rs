@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Version of the protocol; both sides must speak the same.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// The first bytes that each side sends.
 const MAGIC: [u8; 8] = *b"uml-wire";
@@ -161,6 +161,8 @@ pub enum Leftover {
     Mount(String),
     /// A kernel module, which is named but not unloaded.
     Module(String),
+    /// A clock that was set, by so many seconds.
+    Clock(i64),
 }
 
 /// Sends our greeting and reads the other side's.

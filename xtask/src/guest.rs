@@ -11,6 +11,7 @@ mod console;
 mod cow;
 mod driver;
 pub mod machine;
+mod output;
 pub mod peer;
 mod program;
 
@@ -21,4 +22,5 @@ pub use command_line::{CommandLine, Init, Transport};
 pub use complaint::Complaint;
 pub use cow::Cow;
 pub use driver::{CaseEnd, Guest};
+pub use output::Output;
 pub use program::Program;

@@ -40,6 +40,7 @@ pub fn run(run: &Run, host: &mut TcpStream, log: &mut Log) -> Result<Exit> {
     case.drain(log)?;
     leftovers.extend(before.end_mounts()?);
     leftovers.extend(before.modules()?);
+    leftovers.extend(before.end_clock());
     let tainted = before.tainted();
     let skip = fs::read_to_string(dir.skip_file()).ok().map(|why| why.trim().to_owned());
     drop(dir);

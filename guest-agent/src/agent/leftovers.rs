@@ -8,6 +8,8 @@ use anyhow::{Context as _, Result};
 use guest_agent::wire::Leftover;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime, clock_settime};
 use nix::unistd::Pid;
 
 /// How long a killed process may take to go; one that is stuck in the kernel never does.
@@ -19,12 +21,13 @@ pub struct Before {
     mounts: Vec<String>,
     modules: BTreeSet<String>,
     taint: u64,
+    clock: i64,
 }
 
 impl Before {
     pub fn now() -> Result<Self> {
         let (mounts, modules) = (mounts()?, modules()?);
-        Ok(Self { processes: pids().collect(), mounts, modules, taint: taint() })
+        Ok(Self { processes: pids().collect(), mounts, modules, taint: taint(), clock: clock() })
     }
 
     /// Kills every process that was not there before, and those that they start meanwhile.
@@ -70,6 +73,19 @@ impl Before {
         Ok(fresh.into_iter().map(Leftover::Mount).collect())
     }
 
+    /// Sets the clock back to where it would be, had nobody set it.
+    pub fn end_clock(&self) -> Option<Leftover> {
+        let by = clock() - self.clock;
+        // The two clocks are not read at once.
+        if by.abs() <= 1 {
+            return None;
+        }
+        let now = clock_gettime(ClockId::CLOCK_REALTIME).ok()?;
+        let right = TimeSpec::new(now.tv_sec() - by, now.tv_nsec());
+        let _ = clock_settime(ClockId::CLOCK_REALTIME, right);
+        Some(Leftover::Clock(by))
+    }
+
     /// The taint flags that were added since.
     pub fn tainted(&self) -> u64 {
         taint() & !self.taint
@@ -80,6 +96,12 @@ impl Before {
         let now = modules()?;
         Ok(now.difference(&self.modules).cloned().map(Leftover::Module).collect())
     }
+}
+
+/// How far the clock is ahead of the one that nobody can set, in seconds.
+fn clock() -> i64 {
+    let seconds = |id| clock_gettime(id).map_or(0, |time| time.tv_sec());
+    seconds(ClockId::CLOCK_REALTIME) - seconds(ClockId::CLOCK_MONOTONIC)
 }
 
 /// Every process, those of the kernel too.

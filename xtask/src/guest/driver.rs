@@ -157,7 +157,7 @@ impl<'a> Guest<'a> {
         loop {
             if let Some(case) = self.machine.take_case_if_settled() {
                 let died_before = !case.begin_seen && self.end().is_some();
-                return Ok(if died_before { CaseEnd::NotBegun } else { CaseEnd::Ran(case.into()) });
+                return Ok(if died_before { CaseEnd::NotBegun } else { CaseEnd::Ran(case) });
             }
             if self.end().is_some() {
                 return Ok(CaseEnd::NotBegun);

@@ -5,10 +5,11 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use guest_agent::marker::{self, Event as Mark, Expectation};
-use guest_agent::wire::{Exit, Stream, ToHost};
+use guest_agent::wire::{Exit, ToHost};
 
 use super::complaint::Complaint;
 use super::console;
+use super::output::Output;
 
 #[cfg(test)]
 mod tests;
@@ -114,8 +115,7 @@ pub struct CaseRecord {
     /// Whether the agent began it.
     pub begin_seen: bool,
     /// What the case wrote, as it came.
-    pub output: Vec<(Stream, Vec<u8>)>,
-    pub(crate) output_size: usize,
+    pub output: Output,
     /// What the kernel said between the case's markers.
     pub log: Vec<String>,
     /// What the case declared of its kernel.
@@ -123,9 +123,6 @@ pub struct CaseRecord {
     /// Why the record cannot be trusted.
     pub disorder: Option<String>,
 }
-
-/// More output of a case than this, in bytes, is dropped: a test that floods must not fill us.
-const MOST_OUTPUT: usize = 4 << 20;
 
 /// More lines of kernel log of a case than this are dropped.
 const MOST_LINES: usize = 10_000;
@@ -136,17 +133,6 @@ const MOST_STRAYS: usize = 20;
 impl CaseRecord {
     fn closed(&self) -> bool {
         self.exit.is_some() && self.end_seen
-    }
-
-    fn output(&mut self, stream: Stream, bytes: Vec<u8>) {
-        let dropped = self.output_size > MOST_OUTPUT;
-        self.output_size += bytes.len();
-        if !dropped {
-            self.output.push((stream, bytes));
-            if self.output_size > MOST_OUTPUT {
-                self.output.push((stream, b"\n(more output was dropped)\n".to_vec()));
-            }
-        }
     }
 
     /// Takes a line of the log if it belongs to the case.
@@ -169,7 +155,7 @@ pub enum State {
     /// Nothing runs.
     Ready,
     /// A case runs.
-    Running(CaseRecord),
+    Running(Box<CaseRecord>),
     /// We asked for the end.
     ShuttingDown,
     /// There was a sign of the end; status and console may still arrive.
@@ -185,7 +171,7 @@ pub struct Machine {
     limits: Limits,
     state: State,
     /// The case that is over, or that ran when the guest ended.
-    finished: Option<CaseRecord>,
+    finished: Option<Box<CaseRecord>>,
     panic: Option<String>,
     status: Option<Option<ExitStatus>>,
     console_closed: bool,
@@ -221,7 +207,7 @@ impl Machine {
 
     /// Takes the record of the case that is over. If the guest is ending, the record is whole only
     /// when it has ended: what the kernel says last belongs to it.
-    pub fn take_case_if_settled(&mut self) -> Option<CaseRecord> {
+    pub fn take_case_if_settled(&mut self) -> Option<Box<CaseRecord>> {
         match self.state {
             State::Ending(_) => None,
             _ => self.finished.take(),
@@ -328,7 +314,9 @@ impl Machine {
 
     fn message(&mut self, message: ToHost) -> Vec<Action> {
         match (message, &mut self.state) {
-            (ToHost::Output { stream, bytes }, State::Running(case)) => case.output(stream, bytes),
+            (ToHost::Output { stream, bytes }, State::Running(case)) => {
+                case.output.push(stream, bytes)
+            }
             (ToHost::Exited(exit), State::Running(case)) if exit.sequence == case.sequence => {
                 case.exit = Some(exit);
                 if !case.end_seen {
@@ -351,7 +339,8 @@ impl Machine {
         if !matches!(self.state, State::Ready) {
             return Vec::new();
         }
-        self.state = State::Running(CaseRecord { sequence, ..CaseRecord::default() });
+        let record = CaseRecord { sequence, ..CaseRecord::default() };
+        self.state = State::Running(record.into());
         vec![Action::Grant(limit)]
     }
 

@@ -149,6 +149,7 @@ pub(super) fn describe(leftover: &Leftover) -> String {
         Leftover::Process(command) => format!("process `{command}` (killed)"),
         Leftover::Stuck(command) => format!("process `{command}` (SIGKILL does not end it)"),
         Leftover::Mount(place) => format!("mount {place} (unmounted)"),
+        Leftover::Clock(by) => format!("a clock that was set by {by} s (set back)"),
         Leftover::Module(name) => format!("module {name} (still loaded)"),
     })
 }
