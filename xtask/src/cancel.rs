@@ -1,7 +1,8 @@
 //! Ctrl-C: the first asks the run to end in order, the second ends it at once.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result};
 
@@ -43,10 +44,52 @@ pub fn requested() -> bool {
     REQUESTS.load(Ordering::SeqCst) > 0
 }
 
-/// Fails once the user asked us to stop: long work calls this between its pieces.
+/// Fails once the user asked us to stop, or the work of this thread was called off: long work calls
+/// this between its pieces.
 ///
 /// # Errors
 /// [`Interrupted`].
 pub fn check() -> Result<(), Interrupted> {
-    if requested() { Err(Interrupted) } else { Ok(()) }
+    if requested() || is_called_off() { Err(Interrupted) } else { Ok(()) }
+}
+
+thread_local! {
+    static COVER: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
+}
+
+/// Calls off work that is not wanted any more, while the rest of the run goes on.
+#[derive(Debug, Default)]
+pub struct CallOff(Arc<AtomicBool>);
+
+impl CallOff {
+    /// Calls it off: what is covered ends as it would at Ctrl-C.
+    pub fn now(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Does some work, on this thread, that can be called off.
+    pub fn covers<T>(&self, work: impl FnOnce() -> T) -> T {
+        COVER.with(|cover| cover.replace(Some(Arc::clone(&self.0))));
+        let result = work();
+        COVER.with(|cover| cover.replace(None));
+        result
+    }
+}
+
+fn is_called_off() -> bool {
+    COVER.with_borrow(|cover| cover.as_ref().is_some_and(|flag| flag.load(Ordering::SeqCst)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_called_off_is_the_covered_work_alone() {
+        let (one, other) = (CallOff::default(), CallOff::default());
+        one.now();
+        assert!(one.covers(|| check().is_err()));
+        assert!(other.covers(|| check().is_ok()));
+        assert!(check().is_ok());
+    }
 }

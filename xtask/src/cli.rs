@@ -1,10 +1,10 @@
 //! Parse, call, exit code.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use xtask::ctx::{Ctx, Locking, Network, Options};
 use xtask::doctor::Consent;
@@ -133,29 +133,94 @@ struct Sources {
 }
 
 impl Sources {
+    /// The kernels that are meant, none of them built yet.
+    fn wanted<'a>(&'a self, ctx: &'a Ctx) -> Result<Vec<Wanted<'a>>> {
+        let own = match (&self.tree, &self.tarball) {
+            (Some(tree), _) => Some(Source::Tree(tree)),
+            (_, Some(tarball)) => Some(Source::Archive(tarball)),
+            _ => None,
+        };
+        let names = &self.kernels.names;
+        if let Some(source) = own {
+            ensure!(
+                names.len() <= 1,
+                "{} can be only one kernel: give `--kernel` once",
+                source.path().display()
+            );
+            let name = names.first().unwrap_or(&ctx.config.kernel[0]);
+            return Ok(vec![Wanted::named(ctx, name, source)?]);
+        }
+        if names.is_empty() {
+            return Ok(vec![Wanted::Default(&ctx.config.kernel[0])]);
+        }
+        names.iter().map(|name| Wanted::named(ctx, name, Source::Configured)).collect()
+    }
+
     /// Builds the kernels; a default one whose source cannot be reached is passed over, and named.
     fn build(&self, ctx: &Ctx) -> Result<(Vec<KernelBinary>, Vec<String>)> {
-        let own = self.tree.as_ref().or(self.tarball.as_ref());
-        if let Some(own) = own {
-            let name = match self.kernels.names.as_slice() {
-                [] => &ctx.config.kernel[0],
-                [name] => name,
-                _ => bail!("{} can be only one kernel: give `--kernel` once", own.display()),
-            };
-            let kernel = ctx.config.kernel_named(name)?;
-            let built = match &self.tree {
-                Some(tree) => kernel::build_tree(ctx, name, kernel, tree)?,
-                None => kernel::build_archive(ctx, name, kernel, own)?,
-            };
-            return Ok((vec![built], Vec::new()));
+        let (mut kernels, mut passed_over) = (Vec::new(), Vec::new());
+        for wanted in self.wanted(ctx)? {
+            let (kernel, over) = wanted.build(ctx)?;
+            kernels.push(kernel);
+            passed_over.extend(over);
         }
-        if self.kernels.names.is_empty() {
-            let (kernel, passed_over) = kernel::build_default(ctx)?;
-            return Ok((vec![kernel], passed_over));
+        Ok((kernels, passed_over))
+    }
+}
+
+/// A kernel that is to be built.
+#[derive(Debug, Clone, Copy)]
+enum Wanted<'a> {
+    /// The first configured one that can be had; this is the one that is tried first.
+    Default(&'a str),
+    /// The one with this name, and nothing in its place.
+    Named { name: &'a str, kernel: &'a config::Kernel, source: Source<'a> },
+}
+
+/// Where a kernel's source is.
+#[derive(Debug, Clone, Copy)]
+enum Source<'a> {
+    Configured,
+    Tree(&'a Path),
+    Archive(&'a Path),
+}
+
+impl<'a> Source<'a> {
+    fn path(self) -> &'a Path {
+        match self {
+            Source::Configured => Path::new(""),
+            Source::Tree(path) | Source::Archive(path) => path,
         }
-        let named = self.kernels.named(ctx)?.into_iter();
-        let built: Result<_> =
-            named.map(|(name, kernel)| kernel::build(ctx, name, kernel)).collect();
+    }
+}
+
+impl<'a> Wanted<'a> {
+    /// Every kernel of the configuration.
+    fn all(ctx: &'a Ctx) -> Result<Vec<Self>> {
+        let names = ctx.config.kernels.keys();
+        names.map(|name| Self::named(ctx, name, Source::Configured)).collect()
+    }
+
+    fn named(ctx: &'a Ctx, name: &'a str, source: Source<'a>) -> Result<Self> {
+        Ok(Wanted::Named { name, kernel: ctx.config.kernel_named(name)?, source })
+    }
+
+    /// What it is called as long as it is not built.
+    fn name(self) -> &'a str {
+        match self {
+            Wanted::Default(name) | Wanted::Named { name, .. } => name,
+        }
+    }
+
+    fn build(self, ctx: &Ctx) -> Result<(KernelBinary, Vec<String>)> {
+        let Wanted::Named { name, kernel, source } = self else {
+            return kernel::build_default(ctx);
+        };
+        let built = match source {
+            Source::Configured => kernel::build(ctx, name, kernel),
+            Source::Tree(path) => kernel::build_tree(ctx, name, kernel, path),
+            Source::Archive(path) => kernel::build_archive(ctx, name, kernel, path),
+        };
         Ok((built?, Vec::new()))
     }
 }

@@ -1,19 +1,22 @@
 //! What a person sees of a run: nextest's lines, a failure's evidence, a summary.
 
-use std::cell::RefCell;
 use std::time::Duration;
 
 use anyhow::Result;
 
+use self::grid::Grid;
+use self::progress::Progress;
 use self::record::{CaseLine, Line, Record, describe};
 use crate::guest::machine::End;
 use crate::kernel::KernelBinary;
 use crate::runs::RunFolder;
-use crate::suite::{Case, Life, Outcome, Tally, Verdict};
-use crate::ui::{Ui, human_duration};
+use crate::suite::{Execution, Life, Outcome, Tally, Verdict};
+use crate::ui::{Tone, Ui, human_duration};
 
+mod grid;
 mod junit;
 mod matrix;
+mod progress;
 mod record;
 
 pub use matrix::Matrix;
@@ -23,30 +26,32 @@ pub use matrix::Matrix;
 pub struct Reporter<'a> {
     ui: &'a Ui,
     run: &'a RunFolder,
-    record: RefCell<Record>,
+    record: Record,
+    progress: Progress,
+    grid: Grid,
+    /// Guests of which something is to be said at the end.
+    remarkable: Vec<Life>,
 }
 
 impl<'a> Reporter<'a> {
-    /// A reporter that tells `ui`, and keeps what it is told in the folder of the run.
+    /// A reporter of so many cases that tells `ui`, and keeps what it is told in the folder of the
+    /// run.
     ///
     /// # Errors
     /// When the report cannot be written.
-    pub fn new(ui: &'a Ui, run: &'a RunFolder) -> Result<Self> {
-        let reporter = Self { ui, run, record: RefCell::new(Record::create(&run.report_lines())?) };
-        reporter.keep(&Line::run(run.id()))?;
-        Ok(reporter)
+    pub fn new(ui: &'a Ui, run: &'a RunFolder, cases: usize) -> Result<Self> {
+        let mut record = Record::create(&run.report_lines())?;
+        record.write(&Line::run(run.id()))?;
+        let progress = Progress::towards(cases);
+        Ok(Self { ui, run, record, progress, grid: Grid::default(), remarkable: Vec::new() })
     }
 
-    fn keep(&self, line: &Line<'_>) -> Result<()> {
-        self.record.borrow_mut().write(line)
-    }
-
-    /// The cases of a kernel begin.
+    /// A kernel is there.
     ///
     /// # Errors
     /// When the report cannot be written.
-    pub fn kernel(&self, kernel: &KernelBinary, passed_over: &[String]) -> Result<()> {
-        self.keep(&Line::kernel(kernel, passed_over)?)
+    pub fn kernel(&mut self, kernel: &KernelBinary, passed_over: &[String]) -> Result<()> {
+        self.record.write(&Line::kernel(kernel, passed_over)?)
     }
 
     /// A guest is ready.
@@ -58,8 +63,12 @@ impl<'a> Reporter<'a> {
     ///
     /// # Errors
     /// When the report cannot be written.
-    pub fn parted(&self, life: &Life) -> Result<()> {
-        self.keep(&Line::guest(life))
+    pub fn parted(&mut self, life: Life) -> Result<()> {
+        self.record.write(&Line::guest(&life))?;
+        if !life_lines(&life).is_empty() {
+            self.remarkable.push(life);
+        }
+        Ok(())
     }
 
     /// A guest's disk is kept, and how to boot it.
@@ -67,17 +76,60 @@ impl<'a> Reporter<'a> {
         self.ui.line(how_to_boot);
     }
 
-    /// A case begins.
-    pub fn begins(&self, kernel: &str, case: &Case) {
-        self.ui.status(&format!("{:>12} {kernel} {}", "running", case.full_name()));
+    /// A seat begins a case.
+    pub fn begins(&mut self, seat: usize, kernel: &str, case: &str) {
+        self.progress.begins(seat, format!("{kernel} {case}"));
+    }
+
+    /// A seat has nothing to do.
+    pub fn idles(&mut self, seat: usize) {
+        self.progress.ends(seat);
+    }
+
+    /// Some time has gone by.
+    pub fn tick(&mut self) {
+        for (what, after) in self.progress.newly_slow() {
+            self.ui.say(&format!("{:>12} [>{:>7.3}s] {what}", "SLOW", after.as_secs_f64()));
+        }
+        if self.ui.is_live()
+            && let Some(lines) = self.progress.due()
+        {
+            self.ui.progress(lines);
+        }
+    }
+
+    /// A case failed, and is tried again.
+    ///
+    /// # Errors
+    /// When the report cannot be written.
+    pub fn again(&mut self, execution: &Execution) -> Result<()> {
+        self.show(
+            execution,
+            &format!("TRY {} {}", execution.attempt, execution.verdict.outcome.word()),
+        );
+        self.record.write(&Line::Attempt(CaseLine::new(execution)))
     }
 
     /// A case is over; a failure is shown with its output and with what the kernel said.
     ///
     /// # Errors
     /// When the report cannot be written.
-    pub fn ended(&self, kernel: &str, case: &Case, verdict: &Verdict) -> Result<()> {
-        let line = case_line(kernel, &case.full_name(), verdict);
+    pub fn ended(&mut self, execution: &Execution) -> Result<()> {
+        let outcome = &execution.verdict.outcome;
+        self.progress.count(execution);
+        self.grid.take(execution);
+        match (execution.is_flaky(), outcome) {
+            (true, _) => self.show(execution, &format!("FLAKY {}", execution.attempt)),
+            (_, outcome) => self.show(execution, outcome.word()),
+        }
+        self.record.write(&Line::Case(CaseLine::new(execution)))
+    }
+
+    fn show(&self, execution: &Execution, word: &str) {
+        let verdict = &execution.verdict;
+        let name = shown_name(execution);
+        let line =
+            case_line(&self.ui.paint(tone(execution), &format!("{word:>12}")), &name, verdict);
         match &verdict.outcome {
             outcome if outcome.is_failure() => {
                 self.ui.line(&line);
@@ -92,26 +144,53 @@ impl<'a> Reporter<'a> {
         for leftover in &verdict.leftovers {
             self.ui.say(&format!("{:>12} {}", "left behind", describe(leftover)));
         }
-        self.keep(&Line::Case(CaseLine::new(kernel, case, verdict)))
     }
 
     /// The last lines of a run.
     ///
     /// # Errors
     /// When the report cannot be written.
-    pub fn summary(&self, tally: &Tally, took: Duration, guests: &[Life]) -> Result<()> {
-        self.keep(&Line::summary(tally, took))?;
-        junit::write(&self.run.junit(), self.run.id(), self.record.borrow().cases())?;
-        for life in guests {
-            for line in life_lines(life) {
-                self.ui.line(&line);
-            }
+    pub fn summary(self, tally: &Tally, took: Duration) -> Result<()> {
+        let Self { ui, run, mut record, grid, remarkable, .. } = self;
+        ui.progress(Vec::new());
+        record.write(&Line::summary(tally, took))?;
+        junit::write(&run.junit(), run.id(), record.cases())?;
+        for line in remarkable.iter().flat_map(life_lines) {
+            ui.line(&line);
         }
-        if tally.failed > 0 || guests.iter().any(Life::is_failure) {
-            self.ui.line(&format!("{:>12} {}", "evidence", self.run.path().display()));
+        grid.lines().iter().for_each(|line| ui.line(line));
+        let failed = tally.failed > 0 || remarkable.iter().any(Life::is_failure);
+        if failed {
+            ui.line(&format!("{:>12} {}", "evidence", run.path().display()));
         }
-        self.ui.line(&summary_line(tally, took));
+        let tone = match (failed, tally.not_run) {
+            (true, _) => Tone::Bad,
+            (_, 1..) => Tone::Warn,
+            _ => Tone::Good,
+        };
+        ui.line(&summary_line(&ui.paint(tone, "     Summary"), tally, took));
+        if tally.failed > 0 {
+            let again = "cargo xtask test-in-uml --last-failed";
+            ui.line(&format!("{:>12} {again}", "again"));
+        }
         Ok(())
+    }
+}
+
+/// `KERNEL BINARY NAME`, and which repetition it was if it was not the first.
+fn shown_name(execution: &Execution) -> String {
+    let name = format!("{} {}", execution.kernel, execution.job.case.full_name());
+    match execution.job.repetition {
+        1 => name,
+        number => format!("{name} #{number}"),
+    }
+}
+
+fn tone(execution: &Execution) -> Tone {
+    match &execution.verdict.outcome {
+        outcome if outcome.is_failure() => Tone::Bad,
+        Outcome::Passed if !execution.is_flaky() => Tone::Good,
+        _ => Tone::Warn,
     }
 }
 
@@ -134,11 +213,11 @@ fn life_lines(life: &Life) -> Vec<String> {
     lines
 }
 
-fn case_line(kernel: &str, name: &str, verdict: &Verdict) -> String {
+fn case_line(word: &str, name: &str, verdict: &Verdict) -> String {
     let seconds = verdict.duration.as_secs_f64();
     let more = plain(&verdict.outcome.to_string());
     let more = if more.is_empty() { more } else { format!(": {more}") };
-    format!("{:>12} [{seconds:>8.3}s] {kernel} {name}{more}", verdict.outcome.word())
+    format!("{word} [{seconds:>8.3}s] {name}{more}")
 }
 
 fn evidence(verdict: &Verdict) -> Vec<String> {
@@ -155,10 +234,13 @@ fn evidence(verdict: &Verdict) -> Vec<String> {
     lines
 }
 
-fn summary_line(tally: &Tally, took: Duration) -> String {
+fn summary_line(word: &str, tally: &Tally, took: Duration) -> String {
+    let flaky = match tally.flaky {
+        0 => String::new(),
+        flaky => format!(" ({flaky} flaky)"),
+    };
     let mut line = format!(
-        "{:>12} [{:>8}] {} cases run: {} passed, {} failed, {} skipped",
-        "Summary",
+        "{word} [{:>8}] {} cases run: {} passed{flaky}, {} failed, {} skipped",
         human_duration(took),
         tally.run(),
         tally.passed,
@@ -199,7 +281,9 @@ mod tests {
             verdict(Outcome::Died { end: panic, complaint: None }),
         ]
         .iter()
-        .map(|verdict| case_line("6.12", "ext4 acls", verdict))
+        .map(|verdict| {
+            case_line(&format!("{:>12}", verdict.outcome.word()), "6.12 ext4 acls", verdict)
+        })
         .collect();
         expect![[r#"
             "        PASS [   1.234s] 6.12 ext4 acls"
@@ -226,15 +310,9 @@ mod tests {
 
     #[test]
     fn the_summary_counts_every_case() {
-        let verdicts = [
-            verdict(Outcome::Passed),
-            verdict(Outcome::TimedOut),
-            verdict(Outcome::Untrusted("x".into())),
-            verdict(Outcome::Skipped("x".into())),
-            Verdict::not_run("x"),
-        ];
-        let line = summary_line(&Tally::of(&verdicts), Duration::from_secs(2));
-        expect!["     Summary [   2.00s] 4 cases run: 1 passed, 2 failed, 1 skipped, 1 not run"]
+        let tally = Tally { passed: 3, flaky: 1, failed: 2, skipped: 1, not_run: 1 };
+        let line = summary_line("     Summary", &tally, Duration::from_secs(2));
+        expect!["     Summary [   2.00s] 6 cases run: 3 passed (1 flaky), 2 failed, 1 skipped, 1 not run"]
             .assert_eq(&line);
     }
 }

@@ -15,7 +15,7 @@ use crate::guest::{ByHand, Calibration, CommandLine, Cow, Init};
 use crate::kernel::KernelBinary;
 use crate::rootfs::Image;
 use crate::stage::{GuestCommand, Stage};
-use crate::suite::first_cpu;
+use crate::suite::cpus;
 
 mod escape;
 mod session;
@@ -23,6 +23,7 @@ mod terminal;
 
 pub use session::End;
 use session::Session;
+pub(crate) use terminal::size_of;
 use terminal::{Pty, RawMode};
 
 /// What is booted.
@@ -69,7 +70,7 @@ pub fn run(ctx: &Ctx, stage: &Stage, plan: &Plan<'_>) -> Result<End> {
     let session = Session::new(pty)?;
     cancel::before_exit(terminal::give_back);
     let raw = RawMode::enter()?;
-    let command = GuestCommand { argv: line.argv(), cpu: first_cpu(), console };
+    let command = GuestCommand { argv: line.argv(), cpu: cpus().first().copied(), console };
     let process = stage.spawn(&link, &command)?;
     drop(command);
     let end = session.run(process.status()?);

@@ -2,13 +2,17 @@
 
 mod build;
 mod cases;
-mod guests;
+mod choice;
+mod queue;
 mod run;
+mod seat;
 mod verdict;
 
 pub use build::{TestBinary, TestBuildFailed, agent, test_binaries};
 pub use cases::{Case, Filter, Ignored, list};
-pub use guests::Life;
-pub(crate) use guests::first_cpu;
-pub use run::{AfterFailure, Finished, Plan, Tally, run};
-pub use verdict::{Outcome, Verdict};
+pub use choice::{Partition, Seats, random_seed, repeated, shuffle};
+pub use queue::Job;
+pub use run::{AfterFailure, Execution, Finished, Lane, Note, Plan, Reuse, Tally, Target, run};
+pub use seat::Life;
+pub(crate) use seat::cpus;
+pub use verdict::{Outcome, Place, Verdict};

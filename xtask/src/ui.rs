@@ -1,8 +1,11 @@
 //! What a person sees while we work: lines that stay, and one status line that moves.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use anstyle::AnsiColor;
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,35 +18,62 @@ pub enum Verbosity {
     Verbose,
 }
 
+/// What a word is to a reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// All is well.
+    Good,
+    /// Something is to be looked at.
+    Warn,
+    /// Something failed.
+    Bad,
+}
+
 /// Writes to standard error; standard output is left to what a command was asked for.
 #[derive(Debug)]
 pub struct Ui {
     verbosity: Verbosity,
     terminal: bool,
+    coloured: bool,
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
+/// What moves at the end of the terminal.
+#[derive(Debug, Default)]
 struct State {
-    status_shown: bool,
+    /// How far the run is.
+    block: Vec<String>,
+    /// What a step is doing at this moment.
+    status: Option<String>,
+    /// How many lines of it are on the screen.
+    shown: usize,
     last_status: Option<Instant>,
 }
 
 /// A status that changes more often than this is not redrawn: a terminal shows no more.
 const STATUS_PERIOD: Duration = Duration::from_millis(100);
 
+/// The width of a terminal that does not say it.
+const WIDTH: usize = 80;
+
 impl Ui {
-    /// A status line is drawn on a terminal only.
+    /// What moves is drawn on a terminal only, and so are colours, unless `NO_COLOR` forbids them
+    /// (<https://no-color.org>).
     pub fn new(verbosity: Verbosity) -> Self {
         let terminal = std::io::stderr().is_terminal()
             && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        let state = Mutex::new(State { status_shown: false, last_status: None });
-        Self { verbosity, terminal, state }
+        let coloured = terminal && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+        Self { verbosity, terminal, coloured, state: Mutex::default() }
     }
 
     /// Whether every command is said.
     pub fn is_verbose(&self) -> bool {
         self.verbosity >= Verbosity::Verbose
+    }
+
+    /// Whether anything can move on the screen.
+    pub fn is_live(&self) -> bool {
+        self.terminal && self.verbosity >= Verbosity::Normal
     }
 
     /// A line about what was done.
@@ -62,20 +92,21 @@ impl Ui {
 
     /// A line that everybody gets.
     pub fn warn(&self, line: &str) {
-        self.line(&format!("warning: {line}"));
+        self.line(&format!("{}: {line}", self.paint(Tone::Warn, "warning")));
     }
 
     /// A line that everybody gets, as it is.
     pub fn line(&self, line: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let clear = if std::mem::take(&mut state.status_shown) { "\r\x1b[K" } else { "" };
+        state.status = None;
+        let text = format!("{}{line}\n{}", state.erase(), state.draw());
         // One write a line keeps lines whole; a closed standard error must not end a run.
-        let _ = std::io::stderr().write_all(format!("{clear}{line}\n").as_bytes());
+        let _ = std::io::stderr().write_all(text.as_bytes());
     }
 
     /// What is being done at this moment; replaced by whatever is written next.
     pub fn status(&self, text: &str) {
-        if !self.terminal || self.verbosity < Verbosity::Normal {
+        if !self.is_live() {
             return;
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,17 +114,76 @@ impl Ui {
             return;
         }
         state.last_status = Some(Instant::now());
-        state.status_shown = true;
-        let text: String = text.chars().take(78).collect();
-        let _ = std::io::stderr().write_all(format!("\r\x1b[K{text}").as_bytes());
+        state.status = Some(text.into());
+        state.redraw();
     }
+
+    /// How far the run is, in lines that stay at the end of the terminal until they are replaced.
+    pub fn progress(&self, lines: Vec<String>) {
+        if !self.is_live() {
+            return;
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.block != lines {
+            state.block = lines;
+            state.redraw();
+        }
+    }
+
+    /// A text in the colour of its tone.
+    pub fn paint(&self, tone: Tone, text: &str) -> String {
+        if !self.coloured {
+            return text.into();
+        }
+        let colour = match tone {
+            Tone::Good => AnsiColor::Green,
+            Tone::Warn => AnsiColor::Yellow,
+            Tone::Bad => AnsiColor::Red,
+        };
+        let style = colour.on_default().bold();
+        format!("{style}{text}{style:#}")
+    }
+}
+
+impl State {
+    /// What takes the lines that move off the screen.
+    fn erase(&mut self) -> String {
+        match std::mem::take(&mut self.shown) {
+            0 => String::new(),
+            1 => "\r\x1b[J".into(),
+            lines => format!("\r\x1b[{}A\x1b[J", lines - 1),
+        }
+    }
+
+    /// What puts them there again.
+    fn draw(&mut self) -> String {
+        // A line that is wrapped would be more than one to erase.
+        let width = width().saturating_sub(1);
+        let lines: Vec<String> = self
+            .block
+            .iter()
+            .chain(&self.status)
+            .map(|line| line.chars().take(width).collect())
+            .collect();
+        self.shown = lines.len();
+        lines.join("\n")
+    }
+
+    fn redraw(&mut self) {
+        let text = format!("{}{}", self.erase(), self.draw());
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+}
+
+fn width() -> usize {
+    let size = crate::shell::size_of(std::io::stderr().as_fd());
+    size.map_or(WIDTH, |size| size.ws_col.into())
 }
 
 impl Drop for Ui {
     fn drop(&mut self) {
-        if self.state.get_mut().unwrap_or_else(PoisonError::into_inner).status_shown {
-            let _ = std::io::stderr().write_all(b"\r\x1b[K");
-        }
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = std::io::stderr().write_all(state.erase().as_bytes());
     }
 }
 

@@ -1,7 +1,7 @@
 //! `cargo xtask test-in-uml`.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
@@ -11,9 +11,12 @@ use xtask::guest::Init;
 use xtask::kernel;
 use xtask::report::Reporter;
 use xtask::stage::{Stage, StageOptions};
-use xtask::suite::{self, AfterFailure, Case, Filter, Ignored, Life, Plan, Tally};
+use xtask::suite::{
+    self, AfterFailure, Case, Filter, Finished, Ignored, Lane, Partition, Plan, Reuse, Seats,
+    Target,
+};
 
-use super::{Sources, Yes, cancel, code};
+use super::{Sources, Wanted, Yes, cancel, code};
 
 #[derive(Debug, Args)]
 pub(super) struct TestInUml {
@@ -21,6 +24,9 @@ pub(super) struct TestInUml {
     filters: Vec<String>,
     #[command(flatten)]
     sources: Sources,
+    /// Test every configured kernel
+    #[arg(long, conflicts_with_all = ["names", "tree", "tarball"])]
+    all_kernels: bool,
     #[command(flatten)]
     yes: Yes,
     /// Build this folder of an out-of-tree kernel module too, for cases to load; may be repeated
@@ -29,18 +35,54 @@ pub(super) struct TestInUml {
     /// List the cases instead of running them
     #[arg(long)]
     list: bool,
+    #[command(flatten)]
+    choice: Choice,
+    #[command(flatten)]
+    manner: Manner,
+}
+
+/// Which cases are run, and in which order.
+#[derive(Debug, Args)]
+struct Choice {
+    /// Which ignored cases to run
+    #[arg(long, value_enum, default_value_t, value_name = "WHICH")]
+    run_ignored: Ignored,
+    /// Run one of n parts of the cases: `slice:1/3` takes every third, `hash:1/3` those whose names
+    /// hash to it
+    #[arg(long, value_name = "PART")]
+    partition: Option<Partition>,
+    /// Run the cases in random order, that of SEED if one is given
+    #[arg(long, value_name = "SEED", num_args = 0..=1, require_equals = true)]
+    shuffle: Option<Option<u64>>,
+    /// Run each case so many times
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    repeat: u32,
+}
+
+/// How they are run.
+#[derive(Debug, Args)]
+struct Manner {
+    /// Run this many guests at once; `auto` goes by CPUs and memory
+    #[arg(long, value_name = "N", default_value_t)]
+    guests: Seats,
+    /// Give each case a guest of its own
+    #[arg(long)]
+    fresh: bool,
+    /// Run a case that failed up to N times more, each time in a fresh guest
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    retries: u32,
     /// Go on after a failure
     #[arg(long)]
     no_fail_fast: bool,
+    /// End the run after this time, such as `30m`
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    deadline: Option<Duration>,
     /// Keep the disk of each guest in which a case failed, and say how to boot it
     #[arg(long)]
     keep_failed: bool,
     /// What boots the guests: our agent alone, or the image's own init, which starts the agent
     #[arg(long, value_enum, default_value_t, value_name = "INIT")]
     init: InitName,
-    /// Which ignored cases to run
-    #[arg(long, value_enum, default_value_t, value_name = "WHICH")]
-    run_ignored: Ignored,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -63,8 +105,8 @@ impl TestInUml {
     pub fn run(&self, ctx: &Ctx) -> Result<u8> {
         doctor::ensure(ctx, self.yes.given().then_some(Consent::Given))?;
         let binaries = suite::test_binaries(ctx)?;
-        let filter = Filter { words: self.filters.clone(), ignored: self.run_ignored };
-        let cases = suite::list(&binaries, &filter)?;
+        let filter = Filter { words: self.filters.clone(), ignored: self.choice.run_ignored };
+        let cases = self.choice.of(ctx, suite::list(&binaries, &filter)?);
         if self.list {
             for case in &cases {
                 println!("{}", case.full_name());
@@ -75,57 +117,50 @@ impl TestInUml {
             ctx.ui.line("no case is called so: `--list` shows them all");
             return Ok(code::NO_TESTS);
         }
-        self.run_cases(ctx, &cases)
+        let kernels = match self.all_kernels {
+            true => Wanted::all(ctx)?,
+            false => self.sources.wanted(ctx)?,
+        };
+        let lane = |wanted: &Wanted<'_>| Lane {
+            name: wanted.name().into(),
+            jobs: suite::repeated(&cases, self.choice.repeat),
+        };
+        let lanes = kernels.iter().map(lane).collect();
+        self.run_lanes(ctx, lanes, &kernels)
     }
 
-    fn run_cases(&self, ctx: &Ctx, cases: &[Case]) -> Result<u8> {
+    fn run_lanes(&self, ctx: &Ctx, lanes: Vec<Lane>, kernels: &[Wanted<'_>]) -> Result<u8> {
         let image = super::image(ctx)?;
-        let (kernels, passed_over) = self.sources.build(ctx)?;
         let started = Instant::now();
-        // Guest memory and COWs of one guest at a time, with room for what the kernel adds.
-        let size = ctx.config.memory.bytes() * 2 + ctx.config.rootfs.size.bytes();
-        let stage = Stage::start(ctx.isolation()?, &StageOptions { size })?;
-        let reporter = Reporter::new(&ctx.ui, ctx.run()?)?;
-        let (mut verdicts, mut guests) = (Vec::new(), Vec::new());
-        let (mut interrupted, mut broken) = (false, None);
+        let Manner { guests, fresh, retries, no_fail_fast, deadline, keep_failed, init } =
+            self.manner;
+        let jobs = lanes.iter().map(|lane| lane.jobs.len()).sum();
+        let seats = guests.number(ctx.config.memory).min(jobs);
+        let plan = Plan {
+            lanes,
+            image: &image,
+            init: init.into(),
+            seats,
+            retries,
+            reuse: if fresh { Reuse::Never } else { Reuse::Clean },
+            after_failure: if no_fail_fast { AfterFailure::GoOn } else { AfterFailure::Stop },
+            keep_failed,
+            deadline,
+        };
+        // Memory and COW of each guest, with room for what the kernel adds.
+        let guest = ctx.config.memory.bytes() * 2 + ctx.config.rootfs.size.bytes();
+        let stage = Stage::start(ctx.isolation()?, &StageOptions { size: guest * seats as u64 })?;
         let folders = self.module_folders(ctx)?;
-        for kernel in &kernels {
-            reporter.kernel(kernel, &passed_over)?;
-            let modules = kernel::build_modules(ctx, kernel, &folders)?;
-            let after_failure =
-                if self.no_fail_fast { AfterFailure::GoOn } else { AfterFailure::Stop };
-            let init = self.init.into();
-            let plan = Plan {
-                kernel,
-                image: &image,
-                modules: &modules,
-                init,
-                cases,
-                after_failure,
-                keep_failed: self.keep_failed,
-            };
-            let finished = suite::run(ctx, &stage, &plan, &reporter)?;
-            verdicts.extend(finished.verdicts);
-            guests.extend(finished.guests);
-            interrupted |= finished.interrupted;
-            broken = broken.or(finished.broken);
-        }
+        let make = |lane: usize| {
+            let (kernel, passed_over) = kernels[lane].build(ctx)?;
+            let modules = kernel::build_modules(ctx, &kernel, &folders)?;
+            Target::new(kernel, passed_over, modules)
+        };
+        let mut reporter = Reporter::new(&ctx.ui, ctx.run()?, jobs)?;
+        let finished = suite::run(ctx, &stage, &plan, make, &mut reporter)?;
         stage.shutdown()?;
-        let tally = Tally::of(&verdicts);
-        for line in passed_over {
-            ctx.ui.warn(&line);
-        }
-        reporter.summary(&tally, started.elapsed(), &guests)?;
-        if let Some(error) = broken {
-            return Err(error.context("no guest came up in place of one that had ended"));
-        }
-        let died = guests.iter().any(Life::is_failure);
-        Ok(match (interrupted, tally) {
-            (true, _) => cancel::EXIT_CODE,
-            (_, Tally { failed: 1.., .. } | Tally { not_run: 1.., .. }) => code::TEST_FAILED,
-            _ if died => code::TEST_FAILED,
-            _ => 0,
-        })
+        reporter.summary(&finished.tally, started.elapsed())?;
+        exit_code(ctx, finished)
     }
 
     /// The folders that the configuration names, and those of the command line.
@@ -139,4 +174,36 @@ impl TestInUml {
         folders.dedup();
         Ok(folders)
     }
+}
+
+impl Choice {
+    /// Those of the cases that are wanted, in the order that is wanted.
+    fn of(&self, ctx: &Ctx, mut cases: Vec<Case>) -> Vec<Case> {
+        if let Some(partition) = &self.partition {
+            cases = partition.of(cases);
+        }
+        if let Some(seed) = self.shuffle {
+            let seed = seed.unwrap_or_else(suite::random_seed);
+            ctx.ui.say(&format!("{:>12} --shuffle={seed}", "order"));
+            suite::shuffle(&mut cases, seed);
+        }
+        cases
+    }
+}
+
+fn exit_code(ctx: &Ctx, finished: Finished) -> Result<u8> {
+    let Finished { tally, guests_failed, interrupted, mut broken } = finished;
+    if interrupted {
+        return Ok(cancel::EXIT_CODE);
+    }
+    if let Some(last) = broken.pop() {
+        for error in broken {
+            ctx.ui.line(&format!("error: {error:#}"));
+        }
+        return Err(last);
+    }
+    Ok(match tally.failed + tally.not_run {
+        0 if !guests_failed => 0,
+        _ => code::TEST_FAILED,
+    })
 }

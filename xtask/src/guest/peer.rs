@@ -6,6 +6,8 @@
 
 use std::io::{self, BufRead, BufReader, Error, ErrorKind, Read, Write};
 use std::net::TcpListener;
+use std::os::fd::AsRawFd as _;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use guest_agent::bulk;
@@ -16,19 +18,42 @@ use crate::store::hex;
 /// A guest that says nothing for this long is not waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Serves connections in a thread of its own, for as long as the process lives.
-pub fn start(listener: TcpListener) {
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || {
-                let limited = stream
-                    .set_read_timeout(Some(PATIENCE))
-                    .and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
-                // A guest that breaks off is its test's business.
-                let _ = limited.and_then(|()| serve(&stream, &stream));
-            });
-        }
-    });
+/// The peer of one guest. Dropping it ends its thread; connections end with the guest.
+#[derive(Debug)]
+pub struct Peer {
+    listener: TcpListener,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Peer {
+    /// Serves connections in a thread of its own.
+    ///
+    /// # Errors
+    /// When the listener cannot be shared with it.
+    pub fn start(listener: TcpListener) -> io::Result<Self> {
+        let theirs = listener.try_clone()?;
+        let thread = std::thread::spawn(move || {
+            while let Ok((stream, _)) = theirs.accept() {
+                std::thread::spawn(move || {
+                    let limited = stream
+                        .set_read_timeout(Some(PATIENCE))
+                        .and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
+                    // A guest that breaks off is its test's business.
+                    let _ = limited.and_then(|()| serve(&stream, &stream));
+                });
+            }
+        });
+        Ok(Self { listener, thread: Some(thread) })
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // It wakes the thread: accept(2) of a socket that does not listen is an error.
+        let _ =
+            nix::sys::socket::shutdown(self.listener.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
 }
 
 /// Serves one connection.

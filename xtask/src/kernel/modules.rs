@@ -25,7 +25,7 @@ pub struct Module {
     /// The `.ko` file.
     pub path: PathBuf,
     /// Nobody prunes it while this lives.
-    _entry: std::rc::Rc<Entry>,
+    _entry: std::sync::Arc<Entry>,
 }
 
 /// Raised whenever what is done with a recipe changes.
@@ -87,11 +87,11 @@ fn build_folder(
         step.done(&names.join(", "));
         Ok(())
     })?;
-    let entry = std::rc::Rc::new(entry);
+    let entry = std::sync::Arc::new(entry);
     let mut modules = Vec::new();
     for path in objects(entry.path())? {
         let name = module_name(&path)?;
-        modules.push(Module { name, path, _entry: std::rc::Rc::clone(&entry) });
+        modules.push(Module { name, path, _entry: std::sync::Arc::clone(&entry) });
     }
     Ok(modules)
 }

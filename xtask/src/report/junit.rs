@@ -71,6 +71,11 @@ mod tests {
         let case = |name: &str, end, detail: &str, complaint| CaseLine {
             kernel: "6.12".into(),
             guest: Some("guest-6.12-1".into()),
+            order: Some(1),
+            repetition: 1,
+            attempt: 1,
+            flaky: false,
+            started: 0.5,
             binary: "ext4".into(),
             name: name.into(),
             end,

@@ -15,7 +15,7 @@ use super::plain;
 use crate::guest::machine::End;
 use crate::kernel::KernelBinary;
 use crate::store::sha256_of;
-use crate::suite::{Case, Life, Outcome, Tally, Verdict};
+use crate::suite::{Execution, Life, Outcome, Tally};
 
 /// The version of the lines.
 const VERSION: u32 = 1;
@@ -37,9 +37,17 @@ pub(super) enum Line<'a> {
     },
     /// A case is over.
     Case(CaseLine),
+    /// A case failed, and is tried again.
+    Attempt(CaseLine),
     /// A guest is over.
     Guest {
         guest: &'a str,
+        kernel: &'a str,
+        cpu: Option<u16>,
+        booted: f64,
+        ready: f64,
+        ended: f64,
+        cases: u32,
         end: &'a str,
         detail: String,
         charged: bool,
@@ -47,7 +55,14 @@ pub(super) enum Line<'a> {
         strays: Vec<String>,
     },
     /// The last.
-    Summary { passed: usize, failed: usize, skipped: usize, not_run: usize, seconds: f64 },
+    Summary {
+        passed: usize,
+        flaky: usize,
+        failed: usize,
+        skipped: usize,
+        not_run: usize,
+        seconds: f64,
+    },
 }
 
 /// What is kept of a case.
@@ -55,8 +70,15 @@ pub(super) enum Line<'a> {
 pub(super) struct CaseLine {
     pub kernel: String,
     pub guest: Option<String>,
+    /// How many cases the guest had run with this one.
+    pub order: Option<u32>,
     pub binary: String,
     pub name: String,
+    pub repetition: u32,
+    pub attempt: u32,
+    pub flaky: bool,
+    /// When it began, in seconds since the run did.
+    pub started: f64,
     /// How it ended, in a word.
     pub end: &'static str,
     /// What is known beside the word.
@@ -70,12 +92,19 @@ pub(super) struct CaseLine {
 }
 
 impl CaseLine {
-    pub fn new(kernel: &str, case: &Case, verdict: &Verdict) -> Self {
+    pub fn new(execution: &Execution) -> Self {
+        let (job, verdict) = (&execution.job, &execution.verdict);
+        let place = verdict.place.as_ref();
         Self {
-            kernel: kernel.into(),
-            guest: verdict.guest.clone(),
-            binary: case.binary.name.clone(),
-            name: case.name.clone(),
+            kernel: execution.kernel.clone(),
+            guest: place.map(|place| place.guest.clone()),
+            order: place.map(|place| place.order),
+            binary: job.case.binary.name.clone(),
+            name: job.case.name.clone(),
+            repetition: job.repetition,
+            attempt: execution.attempt,
+            flaky: execution.is_flaky(),
+            started: execution.started.as_secs_f64(),
             end: end_of_case(&verdict.outcome),
             detail: verdict.outcome.to_string(),
             complaint: verdict.outcome.complaint(),
@@ -108,6 +137,12 @@ impl<'a> Line<'a> {
     pub fn guest(life: &'a Life) -> Self {
         Line::Guest {
             guest: &life.name,
+            kernel: &life.kernel,
+            cpu: life.cpu,
+            booted: life.booted.as_secs_f64(),
+            ready: life.ready.as_secs_f64(),
+            ended: life.ended.as_secs_f64(),
+            cases: life.cases,
             end: match &life.end {
                 End::Clean { .. } => "clean",
                 End::BootFailed(_) => "boot-failed",
@@ -123,8 +158,8 @@ impl<'a> Line<'a> {
     }
 
     pub fn summary(tally: &Tally, took: Duration) -> Self {
-        let Tally { passed, failed, skipped, not_run } = *tally;
-        Line::Summary { passed, failed, skipped, not_run, seconds: took.as_secs_f64() }
+        let Tally { passed, flaky, failed, skipped, not_run } = *tally;
+        Line::Summary { passed, flaky, failed, skipped, not_run, seconds: took.as_secs_f64() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The cases of the test binaries, as the binaries themselves list them.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -11,7 +11,7 @@ use crate::guest::Program;
 #[derive(Debug, Clone)]
 pub struct Case {
     /// The binary that it is in.
-    pub binary: Rc<OpenBinary>,
+    pub binary: Arc<OpenBinary>,
     /// Its name within the binary, with its modules.
     pub name: String,
     /// Whether it is `#[ignore]`d.
@@ -78,10 +78,10 @@ pub fn list(binaries: &[TestBinary], filter: &Filter) -> Result<Vec<Case>> {
         let program = Program::open(&binary.path)?;
         let ignored = names(binary, &["--ignored"])?;
         let all = names(binary, &[])?;
-        let binary = Rc::new(OpenBinary { name: binary.name.clone(), program });
+        let binary = Arc::new(OpenBinary { name: binary.name.clone(), program });
         for name in all {
             let ignored = ignored.contains(&name);
-            cases.push(Case { binary: Rc::clone(&binary), name, ignored });
+            cases.push(Case { binary: Arc::clone(&binary), name, ignored });
         }
     }
     cases.retain(|case| filter.wants(case));
@@ -127,9 +127,9 @@ mod tests {
     #[test]
     fn a_filter_looks_at_the_full_name() {
         let program = Program::open(Path::new("/dev/null")).unwrap();
-        let binary = Rc::new(OpenBinary { name: "ext4".into(), program });
+        let binary = Arc::new(OpenBinary { name: "ext4".into(), program });
         let case =
-            |name: &str, ignored| Case { binary: Rc::clone(&binary), name: name.into(), ignored };
+            |name: &str, ignored| Case { binary: Arc::clone(&binary), name: name.into(), ignored };
         let words = |words: &[&str], ignored| Filter {
             words: words.iter().map(|&word| word.to_owned()).collect(),
             ignored,

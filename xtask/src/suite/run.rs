@@ -1,13 +1,21 @@
-//! Running cases in guests of one kernel.
+//! A run: kernels are built one after another, while guests of those that are ready run cases.
+//!
+//! Each seat is a thread with a guest; one more thread builds kernels. All of them tell the thread
+//! that called us what happens, which alone reports it.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::cases::Case;
-use super::guests::{Guests, Life, Retire};
+use super::queue::{Job, Queue, Taken};
+use super::seat::{Life, Retire, Seat, cpus};
 use super::verdict::{Outcome, Verdict};
-use crate::cancel::Interrupted;
+use crate::cancel::{self, CallOff, Interrupted};
 use crate::ctx::Ctx;
-use crate::guest::Init;
+use crate::guest::{Init, Program};
 use crate::kernel::{KernelBinary, Module};
 use crate::report::Reporter;
 use crate::rootfs::Image;
@@ -16,20 +24,42 @@ use crate::stage::Stage;
 /// What is to be run.
 #[derive(Debug)]
 pub struct Plan<'a> {
-    /// The kernel under test.
-    pub kernel: &'a KernelBinary,
-    /// The image that its guests boot from.
+    /// The kernels, and what is to be run on each.
+    pub lanes: Vec<Lane>,
+    /// The image that guests boot from.
     pub image: &'a Image,
-    /// The modules that were built for it.
-    pub modules: &'a [Module],
-    /// What its guests run.
+    /// What guests run.
     pub init: Init,
-    /// The cases, in their order.
-    pub cases: &'a [Case],
+    /// How many guests there are at once.
+    pub seats: usize,
+    /// How often a case that failed is run again, each time in a fresh guest.
+    pub retries: u32,
+    /// Which guest a case gets.
+    pub reuse: Reuse,
     /// Whether the run goes on after a failure.
     pub after_failure: AfterFailure,
     /// Whether the COW of a guest in which a case failed is kept.
     pub keep_failed: bool,
+    /// After this long, the run is ended.
+    pub deadline: Option<Duration>,
+}
+
+/// What is to be run on a kernel.
+#[derive(Debug)]
+pub struct Lane {
+    /// What the kernel is called until it is built: the default one is not known before.
+    pub name: String,
+    /// The cases, in their order.
+    pub jobs: Vec<Job>,
+}
+
+/// Which guest a case gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reuse {
+    /// That of the case before it, if it is as good as new.
+    Clean,
+    /// A fresh one.
+    Never,
 }
 
 /// What happens to the remaining cases after a failure.
@@ -41,88 +71,396 @@ pub enum AfterFailure {
     GoOn,
 }
 
-/// A run that is over.
+/// A kernel under test, with what its guests are sent.
 #[derive(Debug)]
-pub struct Finished {
-    /// A verdict for each case of the plan, in its order.
-    pub verdicts: Vec<Verdict>,
-    /// The guests that were booted, in their order.
-    pub guests: Vec<Life>,
-    /// Whether the user asked us to stop.
-    pub interrupted: bool,
-    /// Why there was no guest for the rest of the cases.
-    pub broken: Option<anyhow::Error>,
+pub struct Target {
+    /// The kernel.
+    pub kernel: KernelBinary,
+    /// Kernels that were to be used in its place, and why they were not.
+    pub passed_over: Vec<String>,
+    pub(super) modules: Vec<(Module, Program)>,
+    pub(super) calibrating: Mutex<()>,
+    guests: AtomicU32,
 }
 
-/// Boots guests and runs the plan's cases in them, one after the other. A guest that ends, or whose
-/// kernel complains, is replaced by a fresh one.
+impl Target {
+    /// A kernel with the modules that were built for it.
+    ///
+    /// # Errors
+    /// When a module cannot be read.
+    pub fn new(
+        kernel: KernelBinary,
+        passed_over: Vec<String>,
+        modules: Vec<Module>,
+    ) -> Result<Self> {
+        let open = |module: Module| Ok((Program::open(&module.path)?, module));
+        let open = |module| open(module).map(|(program, module)| (module, program));
+        let modules = modules.into_iter().map(open).collect::<Result<_>>()?;
+        let (calibrating, guests) = (Mutex::new(()), AtomicU32::new(0));
+        Ok(Self { kernel, passed_over, modules, calibrating, guests })
+    }
+
+    /// The name of one more guest.
+    pub(super) fn next_name(&self) -> String {
+        let number = self.guests.fetch_add(1, Ordering::Relaxed) + 1;
+        format!("guest-{}-{number}", self.kernel.name)
+    }
+}
+
+/// A job that is over.
+#[derive(Debug)]
+pub struct Execution {
+    /// The kernel's name.
+    pub kernel: String,
+    /// What was run.
+    pub job: Job,
+    /// When it began, since the run did.
+    pub started: Duration,
+    /// Which attempt the verdict is of, from 1.
+    pub attempt: u32,
+    /// The verdict.
+    pub verdict: Verdict,
+}
+
+impl Execution {
+    /// Whether it failed first, and passed when it was tried again.
+    pub fn is_flaky(&self) -> bool {
+        self.attempt > 1 && matches!(self.verdict.outcome, Outcome::Passed | Outcome::Skipped(_))
+    }
+}
+
+/// Something that a person or a report is told.
+#[derive(Debug)]
+pub enum Note {
+    /// A kernel is there.
+    Ready(Arc<Target>),
+    /// A guest is ready.
+    Booted {
+        /// Its name.
+        guest: String,
+        /// How long that took.
+        after: Duration,
+    },
+    /// A seat begins a case.
+    Began {
+        /// The number of the seat.
+        seat: usize,
+        /// The kernel's name.
+        kernel: String,
+        /// The case's full name.
+        case: String,
+    },
+    /// A seat has nothing to do.
+    Idle(usize),
+    /// A case failed and is tried again.
+    Again(Box<Execution>),
+    /// A case is over.
+    Ended(Box<Execution>),
+    /// A guest is over.
+    Parted(Life),
+    /// A guest's disk is kept, and how to boot it.
+    Kept(String),
+    /// Nothing more can be run on a kernel.
+    Broken(anyhow::Error),
+}
+
+/// What all threads of a run share.
+pub(super) struct Session<'a> {
+    pub ctx: &'a Ctx,
+    pub stage: &'a Stage,
+    pub plan: &'a Plan<'a>,
+    started: Instant,
+    queue: Queue<Target>,
+    /// Ends the cases that run.
+    cases: CallOff,
+    /// Ends the kernel that is being built.
+    builds: CallOff,
+    notes: Sender<Note>,
+}
+
+impl Session<'_> {
+    /// Since the run began.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub fn tell(&self, note: Note) {
+        // Who does not listen any more has failed, and says so.
+        let _ = self.notes.send(note);
+    }
+
+    /// Has nothing new begin; what runs goes on.
+    fn stop(&self, why: &str) {
+        self.queue.stop(why);
+        self.builds.now();
+    }
+}
+
+/// A run that is over.
+#[derive(Debug, Default)]
+pub struct Finished {
+    /// How the cases ended.
+    pub tally: Tally,
+    /// Whether a guest failed while it ran no case.
+    pub guests_failed: bool,
+    /// Whether the user asked us to stop.
+    pub interrupted: bool,
+    /// Why there was no kernel or no guest for some cases.
+    pub broken: Vec<anyhow::Error>,
+}
+
+/// Runs the plan. `make` gives the kernel of the lane with that number, and is called for one after
+/// another. Call this on the main thread.
 ///
 /// # Errors
-/// [`crate::guest::BootFailed`] when the first guest does not come up; others when it cannot be
-/// started.
-pub fn run(ctx: &Ctx, stage: &Stage, plan: &Plan<'_>, reporter: &Reporter<'_>) -> Result<Finished> {
-    let mut guests = Guests::new(ctx, stage, plan, reporter);
-    guests.current()?;
-    let mut finished =
-        Finished { verdicts: Vec::new(), guests: Vec::new(), interrupted: false, broken: None };
-    let mut stop: Option<String> = None;
-    for case in plan.cases {
-        let verdict = match &stop {
-            Some(why) => Verdict::not_run(why),
-            None => {
-                reporter.begins(&plan.kernel.name, case);
-                guests.run(case).unwrap_or_else(|error| {
-                    let interrupted = error.is::<Interrupted>();
-                    let why = if interrupted { "interrupted" } else { "there was no guest for it" };
-                    finished.interrupted |= interrupted;
-                    finished.broken = (!interrupted).then_some(error);
-                    stop = Some(why.into());
-                    Verdict::not_run(why)
-                })
-            }
-        };
-        if verdict.outcome.is_failure() && plan.after_failure == AfterFailure::Stop {
-            stop.get_or_insert_with(|| "a case before it failed (--no-fail-fast goes on)".into());
+/// When a report cannot be written.
+pub fn run(
+    ctx: &Ctx,
+    stage: &Stage,
+    plan: &Plan<'_>,
+    make: impl Fn(usize) -> Result<Target> + Sync,
+    reporter: &mut Reporter<'_>,
+) -> Result<Finished> {
+    // The folder is there before any two threads ask for it.
+    ctx.run()?;
+    let (notes, inbox) = channel();
+    let session = Session {
+        ctx,
+        stage,
+        plan,
+        started: Instant::now(),
+        queue: Queue::new(&plan.lanes),
+        cases: CallOff::default(),
+        builds: CallOff::default(),
+        notes,
+    };
+    let mut finished = std::thread::scope(|scope| {
+        let mut threads = vec![scope.spawn(|| session.builds.covers(|| build(&session, &make)))];
+        let cpus = cpus();
+        for number in 0..plan.seats {
+            let cpu = (!cpus.is_empty()).then(|| cpus[number % cpus.len()]);
+            let (session, seat) = (&session, Seat::new(&session, cpu));
+            threads.push(scope.spawn(move || session.cases.covers(|| sit(session, number, seat))));
         }
-        reporter.ended(&plan.kernel.name, case, &verdict)?;
-        finished.verdicts.push(verdict);
+        let is_over = || threads.iter().all(|thread| thread.is_finished());
+        let told = listen(&session, &inbox, reporter, is_over);
+        if told.is_err() {
+            session.stop("the report cannot be written");
+            session.cases.now();
+        }
+        told
+    })?;
+    for (kernel, job, why) in session.queue.rest() {
+        let (verdict, started) = (Verdict::not_run(&why), session.elapsed());
+        let execution = Execution { kernel, job, started, attempt: 1, verdict };
+        finished.tally.count(&execution);
+        reporter.ended(&execution)?;
     }
-    ensure!(finished.verdicts.len() == plan.cases.len(), "a case was lost: this is a bug of ours");
-    guests.retire(if finished.interrupted { Retire::Drop } else { Retire::SwitchOff })?;
-    finished.guests = guests.into_lives();
+    let listed: usize = plan.lanes.iter().map(|lane| lane.jobs.len()).sum();
+    ensure!(finished.tally.listed() == listed, "a case was lost: this is a bug of ours");
     Ok(finished)
 }
 
-/// How many outcomes of each kind there are; their sum is the number of cases.
+/// How often a run that is silent looks at the clock, and at the user.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Reports what the threads tell until they are over.
+fn listen(
+    session: &Session<'_>,
+    inbox: &Receiver<Note>,
+    reporter: &mut Reporter<'_>,
+    is_over: impl Fn() -> bool,
+) -> Result<Finished> {
+    let mut finished = Finished::default();
+    loop {
+        // Asked first: what the last thread told before it was over is still read then.
+        let over = is_over();
+        match inbox.recv_timeout(if over { Duration::ZERO } else { TICK }) {
+            Ok(note) => {
+                finished.take(&note);
+                report(reporter, note, &mut finished.broken)?;
+            }
+            Err(RecvTimeoutError::Timeout) if !over => {}
+            Err(_) => return Ok(finished),
+        }
+        reporter.tick();
+        if cancel::requested() && !finished.interrupted {
+            finished.interrupted = true;
+            session.stop("interrupted");
+        }
+        let late = session.plan.deadline.is_some_and(|deadline| session.elapsed() >= deadline);
+        if late && session.queue.stopped().is_none() {
+            session.stop("the time of the run is over (--deadline)");
+            session.cases.now();
+        }
+    }
+}
+
+fn report(reporter: &mut Reporter<'_>, note: Note, broken: &mut Vec<anyhow::Error>) -> Result<()> {
+    match note {
+        Note::Ready(target) => reporter.kernel(&target.kernel, &target.passed_over),
+        Note::Booted { guest, after } => {
+            reporter.came_up(&guest, after);
+            Ok(())
+        }
+        Note::Began { seat, kernel, case } => {
+            reporter.begins(seat, &kernel, &case);
+            Ok(())
+        }
+        Note::Idle(seat) => {
+            reporter.idles(seat);
+            Ok(())
+        }
+        Note::Again(execution) => reporter.again(&execution),
+        Note::Ended(execution) => reporter.ended(&execution),
+        Note::Parted(life) => reporter.parted(life),
+        Note::Kept(how_to_boot) => {
+            reporter.kept(&how_to_boot);
+            Ok(())
+        }
+        Note::Broken(error) => {
+            broken.push(error);
+            Ok(())
+        }
+    }
+}
+
+impl Finished {
+    fn take(&mut self, note: &Note) {
+        match note {
+            Note::Ended(execution) => self.tally.count(execution),
+            Note::Parted(life) => self.guests_failed |= life.is_failure(),
+            _ => {}
+        }
+    }
+}
+
+/// Builds the kernels, one after another.
+fn build(session: &Session<'_>, make: &impl Fn(usize) -> Result<Target>) {
+    for lane in 0..session.plan.lanes.len() {
+        if session.queue.stopped().is_some() {
+            return;
+        }
+        match make(lane) {
+            Ok(target) => {
+                let target = Arc::new(target);
+                session.tell(Note::Ready(Arc::clone(&target)));
+                session.queue.open(lane, &target.kernel.name, Arc::clone(&target));
+            }
+            Err(error) if error.is::<Interrupted>() => return,
+            Err(error) => {
+                session.queue.close(lane, "there was no kernel for it");
+                session.tell(Note::Broken(error));
+            }
+        }
+    }
+}
+
+/// What a seat does from the run's beginning to its end.
+fn sit<'a>(session: &'a Session<'a>, number: usize, mut seat: Seat<'a>) {
+    let mut lane = None;
+    loop {
+        let taken = session.queue.take(lane).or_else(|| {
+            // Nobody knows how long a kernel takes: its memory is for others meanwhile.
+            part(session, &mut seat, Retire::SwitchOff);
+            session.tell(Note::Idle(number));
+            session.queue.wait(lane)
+        });
+        let Some(taken) = taken else { break };
+        lane = Some(taken.lane);
+        execute(session, number, &mut seat, taken);
+    }
+    part(session, &mut seat, Retire::SwitchOff);
+}
+
+/// Parts with the guest of a seat, if there is one.
+fn part(session: &Session<'_>, seat: &mut Seat<'_>, how: Retire) {
+    let parted = match cancel::check() {
+        Ok(()) => seat.retire(how),
+        Err(_) => seat.retire(Retire::Drop),
+    };
+    match parted {
+        Err(error) if !error.is::<Interrupted>() => session.tell(Note::Broken(error)),
+        _ => {}
+    }
+}
+
+/// Runs a job, and again if it fails and may be tried again.
+fn execute(session: &Session<'_>, number: usize, seat: &mut Seat<'_>, taken: Taken<Target>) {
+    let Taken { lane, target, job } = taken;
+    let plan = session.plan;
+    let mut attempt = 1;
+    loop {
+        if (attempt > 1 || plan.reuse == Reuse::Never) && seat.is_used() {
+            part(session, seat, Retire::SwitchOff);
+        }
+        let kernel = target.kernel.name.clone();
+        let case = job.case.full_name();
+        session.tell(Note::Began { seat: number, kernel: kernel.clone(), case });
+        let started = session.elapsed();
+        let ran = seat.run(&target, &job.case);
+        let verdict = ran.unwrap_or_else(|error| give_up(session, lane, error));
+        let failed = verdict.outcome.is_failure();
+        let execution = Box::new(Execution { kernel, job: job.clone(), started, attempt, verdict });
+        if failed && attempt <= plan.retries && session.queue.stopped().is_none() {
+            session.tell(Note::Again(execution));
+            attempt += 1;
+            continue;
+        }
+        if failed && plan.after_failure == AfterFailure::Stop {
+            session.stop("a case failed (--no-fail-fast goes on)");
+        }
+        session.tell(Note::Ended(execution));
+        return;
+    }
+}
+
+/// A case for which there was no guest to the end.
+fn give_up(session: &Session<'_>, lane: usize, error: anyhow::Error) -> Verdict {
+    if error.is::<Interrupted>() {
+        session.stop("interrupted");
+        return Verdict::not_run(&session.queue.stopped().unwrap_or_default());
+    }
+    let why = "there was no guest for it";
+    session.queue.close(lane, why);
+    session.tell(Note::Broken(error));
+    Verdict::not_run(why)
+}
+
+/// How many outcomes of each kind there are; their sum is the number of jobs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Cases that passed.
     pub passed: usize,
+    /// Those of them that failed first.
+    pub flaky: usize,
     /// Cases that failed in any way.
     pub failed: usize,
     /// Cases that said why they could not do their work.
     pub skipped: usize,
-    /// Cases that were not begun.
+    /// Cases that were not begun, or that were interrupted.
     pub not_run: usize,
 }
 
 impl Tally {
-    /// Counts verdicts.
-    pub fn of<'v>(verdicts: impl IntoIterator<Item = &'v Verdict>) -> Self {
-        let mut tally = Self::default();
-        for verdict in verdicts {
-            *match verdict.outcome {
-                Outcome::Passed => &mut tally.passed,
-                Outcome::Skipped(_) => &mut tally.skipped,
-                Outcome::NotRun(_) => &mut tally.not_run,
-                _ => &mut tally.failed,
-            } += 1;
-        }
-        tally
+    /// Counts one more.
+    pub fn count(&mut self, execution: &Execution) {
+        self.flaky += usize::from(execution.is_flaky());
+        *match execution.verdict.outcome {
+            Outcome::Passed => &mut self.passed,
+            Outcome::Skipped(_) => &mut self.skipped,
+            Outcome::NotRun(_) => &mut self.not_run,
+            _ => &mut self.failed,
+        } += 1;
     }
 
     /// How many cases were begun.
     pub fn run(&self) -> usize {
         self.passed + self.failed + self.skipped
+    }
+
+    /// How many there are.
+    pub fn listed(&self) -> usize {
+        self.run() + self.not_run
     }
 }

@@ -102,8 +102,17 @@ pub struct Verdict {
     pub log: Vec<String>,
     /// What it left behind.
     pub leftovers: Vec<Leftover>,
-    /// The guest that it ran in.
-    pub guest: Option<String>,
+    /// Where it ran; nothing if no guest began it.
+    pub place: Option<Place>,
+}
+
+/// Where a case ran: a kernel's faults depend on what ran before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The guest's name.
+    pub guest: String,
+    /// How many cases that guest had run with this one.
+    pub order: u32,
 }
 
 impl Verdict {
@@ -115,7 +124,7 @@ impl Verdict {
             output: Vec::new(),
             log: Vec::new(),
             leftovers: Vec::new(),
-            guest: None,
+            place: None,
         }
     }
 
@@ -136,7 +145,7 @@ impl Verdict {
         let (duration, leftovers) =
             record.exit.map_or((took, Vec::new()), |exit| (exit.duration, exit.leftovers));
         let output = record.output.bytes();
-        Self { outcome, duration, output, log: record.log, leftovers, guest: None }
+        Self { outcome, duration, output, log: record.log, leftovers, place: None }
     }
 }
 

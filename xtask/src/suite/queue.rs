@@ -1,0 +1,236 @@
+//! What is left to run, shared by the seats: a lane of cases for each kernel, which opens when the
+//! kernel is built.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::cases::Case;
+use super::run;
+
+/// A case that is to be run on a kernel.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The case.
+    pub case: Case,
+    /// Which of its repetitions this is, from 1.
+    pub repetition: u32,
+}
+
+/// A job with the target that a seat needs for it.
+#[derive(Debug)]
+pub(super) struct Taken<T> {
+    pub lane: usize,
+    pub target: Arc<T>,
+    pub job: Job,
+}
+
+/// The queue; `T` is what a lane has once it is open.
+#[derive(Debug)]
+pub(super) struct Queue<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    lanes: Vec<Lane<T>>,
+    stopped: Option<String>,
+}
+
+#[derive(Debug)]
+struct Lane<T> {
+    /// What its kernel is called.
+    name: String,
+    jobs: VecDeque<Job>,
+    way: Way<T>,
+}
+
+#[derive(Debug)]
+enum Way<T> {
+    /// Its kernel is not built yet.
+    Ahead,
+    Open(Arc<T>),
+    /// Nothing more is run on this kernel, and why.
+    Closed(String),
+}
+
+impl<T> Queue<T> {
+    /// A queue whose lanes are all ahead.
+    pub fn new(lanes: &[run::Lane]) -> Self {
+        let lane = |lane: &run::Lane| Lane {
+            name: lane.name.clone(),
+            jobs: lane.jobs.clone().into(),
+            way: Way::Ahead,
+        };
+        let lanes = lanes.iter().map(lane).collect();
+        Self { state: Mutex::new(State { lanes, stopped: None }), changed: Condvar::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The kernel of a lane is built.
+    pub fn open(&self, lane: usize, name: &str, target: Arc<T>) {
+        let mut state = self.state();
+        state.lanes[lane].name = name.into();
+        state.lanes[lane].way = Way::Open(target);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Nothing more is run in a lane.
+    pub fn close(&self, lane: usize, why: &str) {
+        self.state().lanes[lane].way = Way::Closed(why.into());
+        self.changed.notify_all();
+    }
+
+    /// Nothing more is run at all; the first reason stays.
+    pub fn stop(&self, why: &str) {
+        self.state().stopped.get_or_insert_with(|| why.into());
+        self.changed.notify_all();
+    }
+
+    /// Why nothing more is run.
+    pub fn stopped(&self) -> Option<String> {
+        self.state().stopped.clone()
+    }
+
+    /// Takes a job, of the lane `own` if that has any, without waiting for a kernel.
+    pub fn take(&self, own: Option<usize>) -> Option<Taken<T>> {
+        self.state().take(own)
+    }
+
+    /// Like [`Queue::take`], but waits for kernels that are being built; nothing when there is
+    /// nothing more to come.
+    pub fn wait(&self, own: Option<usize>) -> Option<Taken<T>> {
+        let mut state = self.state();
+        loop {
+            let taken = state.take(own);
+            if taken.is_some() || !state.may_grow() {
+                return taken;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// What was not taken, with the name of its kernel and the reason.
+    pub fn rest(&self) -> Vec<(String, Job, String)> {
+        let mut state = self.state();
+        let stopped = state.stopped.clone();
+        let mut rest = Vec::new();
+        for lane in &mut state.lanes {
+            let why = match (&lane.way, &stopped) {
+                (Way::Closed(why), _) | (_, Some(why)) => why.clone(),
+                _ => "nobody ran it: this is a bug of ours".into(),
+            };
+            let name = &lane.name;
+            rest.extend(lane.jobs.drain(..).map(|job| (name.clone(), job, why.clone())));
+        }
+        rest
+    }
+}
+
+impl<T> State<T> {
+    fn take(&mut self, own: Option<usize>) -> Option<Taken<T>> {
+        if self.stopped.is_some() {
+            return None;
+        }
+        // A guest of another kernel would have to be booted: a seat stays as long as it can.
+        for index in own.into_iter().chain(0..self.lanes.len()) {
+            let lane = &mut self.lanes[index];
+            if let Way::Open(target) = &lane.way
+                && let Some(job) = lane.jobs.pop_front()
+            {
+                return Some(Taken { lane: index, target: Arc::clone(target), job });
+            }
+        }
+        None
+    }
+
+    fn may_grow(&self) -> bool {
+        let ahead = |lane: &Lane<T>| matches!(lane.way, Way::Ahead) && !lane.jobs.is_empty();
+        self.stopped.is_none() && self.lanes.iter().any(ahead)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::guest::Program;
+    use crate::suite::cases::OpenBinary;
+
+    fn queue(lanes: &[(&str, &[&str])]) -> Queue<()> {
+        let program = Program::open(Path::new("/dev/null")).unwrap();
+        let binary = Arc::new(OpenBinary { name: "binary".into(), program });
+        let job = |name: &&str| Job {
+            case: Case { binary: Arc::clone(&binary), name: (*name).into(), ignored: false },
+            repetition: 1,
+        };
+        let lane = |(name, jobs): &(&str, &[&str])| run::Lane {
+            name: (*name).into(),
+            jobs: jobs.iter().map(job).collect(),
+        };
+        Queue::new(&lanes.iter().map(lane).collect::<Vec<_>>())
+    }
+
+    fn name<T>(taken: Option<Taken<T>>) -> Option<String> {
+        taken.map(|taken| taken.job.case.name)
+    }
+
+    #[test]
+    fn a_seat_stays_with_its_kernel_as_long_as_it_can() {
+        let queue = queue(&[("a", &["a1", "a2"]), ("b", &["b1", "b2"])]);
+        assert!(queue.take(None).is_none(), "nothing is built yet");
+        queue.open(1, "b", Arc::default());
+        assert_eq!(name(queue.take(None)).unwrap(), "b1");
+        queue.open(0, "a", Arc::default());
+        assert_eq!(name(queue.take(Some(1))).unwrap(), "b2");
+        assert_eq!(name(queue.take(Some(1))).unwrap(), "a1");
+        assert_eq!(name(queue.take(None)).unwrap(), "a2");
+        assert!(queue.wait(None).is_none() && queue.rest().is_empty());
+    }
+
+    #[test]
+    fn who_waits_gets_what_a_later_kernel_brings() {
+        let queue = queue(&[("a", &["a1"])]);
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| name(queue.wait(None)));
+            std::thread::sleep(Duration::from_millis(20));
+            queue.open(0, "a", Arc::default());
+            assert_eq!(waits.join().unwrap().unwrap(), "a1");
+        });
+    }
+
+    #[test]
+    fn nobody_waits_for_what_does_not_come() {
+        for end in
+            [|queue: &Queue<()>| queue.stop("over"), |queue: &Queue<()>| queue.close(0, "gone")]
+        {
+            let queue = queue(&[("a", &["a1", "a2"])]);
+            std::thread::scope(|scope| {
+                let waits = scope.spawn(|| queue.wait(None));
+                std::thread::sleep(Duration::from_millis(20));
+                end(&queue);
+                assert!(waits.join().unwrap().is_none());
+            });
+            assert_eq!(queue.rest().len(), 2);
+        }
+    }
+
+    #[test]
+    fn what_is_left_says_why_and_of_which_kernel() {
+        let queue = queue(&[("default", &["1"]), ("b", &["1"])]);
+        queue.open(0, "6.12", Arc::default());
+        queue.close(1, "there was no kernel for it");
+        queue.stop("a case failed");
+        queue.stop("too late");
+        let rest: Vec<(String, String)> =
+            queue.rest().into_iter().map(|(name, _, why)| (name, why)).collect();
+        let expected = [("6.12", "a case failed"), ("b", "there was no kernel for it")];
+        assert_eq!(rest, expected.map(|(name, why)| (name.to_owned(), why.to_owned())));
+    }
+}
