@@ -7,6 +7,7 @@ mod contained;
 mod faults;
 mod fetch;
 mod full_guest;
+mod interruption;
 mod kernel;
 mod kernel_log;
 mod stage;
