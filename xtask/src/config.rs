@@ -3,13 +3,17 @@
 //! A key that we do not know is an error that names its path and the nearest key that we do know.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
+
+mod check;
+mod memory;
+mod time;
+
+pub use memory::Memory;
 
 /// What `[workspace.metadata.uml]` says.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -21,10 +25,10 @@ pub struct Config {
     #[serde(default)]
     pub memory: Memory,
     /// How long a guest may take from power-on to the agent's ready marker.
-    #[serde(default = "seconds::<60>", with = "humantime_serde")]
+    #[serde(default = "seconds::<60>", with = "time")]
     pub boot_timeout: Duration,
     /// How long one case may take.
-    #[serde(default = "seconds::<60>", with = "humantime_serde")]
+    #[serde(default = "seconds::<60>", with = "time")]
     pub case_timeout: Duration,
     /// The image's contents.
     pub rootfs: Rootfs,
@@ -140,72 +144,6 @@ impl Start {
     }
 }
 
-/// A size in bytes, written as User Mode Linux writes `mem=`: a number with `K`, `M` or `G`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Memory(u64);
-
-impl Memory {
-    /// A number of mebibytes.
-    pub const fn mib(count: u64) -> Self {
-        Self(count << 20)
-    }
-
-    /// The size in bytes.
-    pub fn bytes(self) -> u64 {
-        self.0
-    }
-}
-
-impl Default for Memory {
-    fn default() -> Self {
-        Self::mib(256)
-    }
-}
-
-impl FromStr for Memory {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let hint = || format!("`{text}` is not a size: write a whole number with K, M or G");
-        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        let shift = match &text[digits.len()..] {
-            "K" | "k" => 10,
-            "M" | "m" => 20,
-            "G" | "g" => 30,
-            _ => bail!(hint()),
-        };
-        let count: u64 = digits.parse().with_context(hint)?;
-        let bytes = count.checked_mul(1 << shift).with_context(hint)?;
-        ensure!(bytes >= 1 << 20, "`{text}` is less than one mebibyte");
-        Ok(Self(bytes))
-    }
-}
-
-impl TryFrom<String> for Memory {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse().map_err(|error: anyhow::Error| format!("{error:#}"))
-    }
-}
-
-impl From<Memory> for String {
-    fn from(memory: Memory) -> Self {
-        memory.to_string()
-    }
-}
-
-impl fmt::Display for Memory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            bytes if bytes % (1 << 30) == 0 => write!(f, "{}G", bytes >> 30),
-            bytes if bytes % (1 << 20) == 0 => write!(f, "{}M", bytes >> 20),
-            bytes => write!(f, "{}K", bytes >> 10),
-        }
-    }
-}
-
 fn seconds<const N: u64>() -> Duration {
     Duration::from_secs(N)
 }
@@ -301,41 +239,12 @@ impl Config {
             .unwrap_or_default();
         Ok(format!("{TABLE}.{}: unknown key{}", path.join("."), hint(key, names)))
     }
-
-    fn check(&self) -> Result<()> {
-        ensure!(!self.kernel.is_empty(), "{TABLE}.kernel: name at least one kernel");
-        for name in &self.kernel {
-            self.kernel_named(name).with_context(|| format!("{TABLE}.kernel"))?;
-        }
-        for (name, kernel) in &self.kernels {
-            kernel.check().with_context(|| format!("{TABLE}.kernels.{name}"))?;
-        }
-        Ok(())
-    }
 }
 
 impl Kernel {
     /// The name that the source of the kernel `name` is locked under: that of its base for a variant.
     pub fn source_name<'a>(&'a self, name: &'a str) -> &'a str {
         self.base.as_deref().unwrap_or(name)
-    }
-
-    fn check(&self) -> Result<()> {
-        match (&self.debian, self.tarballs.as_slice()) {
-            (Some(_), []) | (None, [_, ..]) => {}
-            (None, []) => bail!("no source: give `debian` or `tarballs`"),
-            (Some(_), _) => bail!("two sources: give either `debian` or `tarballs`"),
-        }
-        ensure!(!self.fragments.is_empty(), "fragments: name at least one");
-        for tarball in &self.tarballs {
-            let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
-            ensure!(
-                tarball.sha256.len() == 64 && tarball.sha256.chars().all(hex),
-                "tarballs: the sha256 of {} is not 64 lowercase hexadecimal digits",
-                tarball.url
-            );
-        }
-        Ok(())
     }
 }
 

@@ -67,7 +67,10 @@ impl Ctx {
     /// When cargo cannot describe the workspace, its configuration is wrong, or the store is not
     /// fit to be trusted.
     pub fn new(options: Options) -> Result<Self> {
-        let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        // Cargo says where the workspace is now; it may have been moved since it was built.
+        let package = std::env::var_os("CARGO_MANIFEST_DIR");
+        let package = package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let manifest = PathBuf::from(package).join("Cargo.toml");
         let metadata = cargo_metadata::MetadataCommand::new()
             .manifest_path(&manifest)
             .no_deps()
@@ -102,6 +105,21 @@ impl Ctx {
             "{what} is not on this machine, and --offline forbids to fetch it"
         );
         Ok(())
+    }
+
+    /// The bytes of a stage for so many guests at a time: the memory and the COW of each, with room
+    /// for what the kernel adds.
+    ///
+    /// # Errors
+    /// When this host could never hold such a guest.
+    pub fn stage_size(&self, guests: usize) -> Result<u64> {
+        let info = std::fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
+        let total = info.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+        let total = total.and_then(|total| total.trim().strip_suffix(" kB"));
+        let total = total.with_context(|| format!("no MemTotal in /proc/meminfo: {info}"))?;
+        self.config.check_memory(format!("{total}K").parse()?)?;
+        let one = self.config.memory.bytes() * 2 + self.config.rootfs.size.bytes();
+        Ok(one * guests as u64)
     }
 
     /// What sets our processes apart on this host; tried when it is first asked for.

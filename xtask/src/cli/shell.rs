@@ -25,13 +25,13 @@ pub(super) struct Shell {
 impl Shell {
     pub fn run(&self, ctx: &Ctx) -> Result<ExitCode> {
         doctor::ensure(ctx, None)?;
+        let size = ctx.stage_size(1)?;
         let image = super::image(ctx)?;
         let (kernels, passed_over) = self.sources.build(ctx)?;
         let [kernel] = kernels.as_slice() else {
             bail!("a terminal has room for one guest: give `--kernel` once");
         };
         let keep = self.keep.as_ref().map(|path| Cow::at(path, &image)).transpose()?;
-        let size = ctx.config.memory.bytes() * 2 + ctx.config.rootfs.size.bytes();
         let stage = Stage::start(ctx.isolation()?, &StageOptions { size })?;
         for line in passed_over {
             ctx.ui.warn(&line);

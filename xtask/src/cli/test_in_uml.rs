@@ -103,7 +103,9 @@ impl From<InitName> for Init {
 
 impl TestInUml {
     pub fn run(&self, ctx: &Ctx) -> Result<u8> {
-        doctor::ensure(ctx, self.yes.given().then_some(Consent::Given))?;
+        if !self.list {
+            doctor::ensure(ctx, self.yes.given().then_some(Consent::Given))?;
+        }
         let binaries = suite::test_binaries(ctx)?;
         let filter = Filter { words: self.filters.clone(), ignored: self.choice.run_ignored };
         let cases = self.choice.of(ctx, suite::list(&binaries, &filter)?);
@@ -130,12 +132,15 @@ impl TestInUml {
     }
 
     fn run_lanes(&self, ctx: &Ctx, lanes: Vec<Lane>, kernels: &[Wanted<'_>]) -> Result<u8> {
-        let image = super::image(ctx)?;
-        let started = Instant::now();
+        // What is wrong is said before anything is built.
+        let folders = self.module_folders(ctx)?;
         let Manner { guests, fresh, retries, no_fail_fast, deadline, keep_failed, init } =
             self.manner;
         let jobs = lanes.iter().map(|lane| lane.jobs.len()).sum();
         let seats = guests.number(ctx.config.memory).min(jobs);
+        let size = ctx.stage_size(seats)?;
+        let image = super::image(ctx)?;
+        let started = Instant::now();
         let plan = Plan {
             lanes,
             image: &image,
@@ -147,10 +152,7 @@ impl TestInUml {
             keep_failed,
             deadline,
         };
-        // Memory and COW of each guest, with room for what the kernel adds.
-        let guest = ctx.config.memory.bytes() * 2 + ctx.config.rootfs.size.bytes();
-        let stage = Stage::start(ctx.isolation()?, &StageOptions { size: guest * seats as u64 })?;
-        let folders = self.module_folders(ctx)?;
+        let stage = Stage::start(ctx.isolation()?, &StageOptions { size })?;
         let make = |lane: usize| {
             let (kernel, passed_over) = kernels[lane].build(ctx)?;
             let modules = kernel::build_modules(ctx, &kernel, &folders)?;
@@ -165,13 +167,18 @@ impl TestInUml {
 
     /// The folders that the configuration names, and those of the command line.
     fn module_folders(&self, ctx: &Ctx) -> Result<Vec<PathBuf>> {
-        let configured = ctx.config.modules.iter().map(|folder| ctx.layout.root().join(folder));
-        let mut folders: Vec<PathBuf> = configured.collect();
-        for folder in &self.modules {
+        let configured = ctx.config.modules.iter();
+        let configured = configured
+            .map(|folder| ("modules of the configuration", ctx.layout.root().join(folder)));
+        let named = self.modules.iter().map(|folder| ("--module", folder.clone()));
+        let mut folders: Vec<PathBuf> = Vec::new();
+        for (whose, folder) in configured.chain(named) {
             let path = folder.canonicalize();
-            folders.push(path.with_context(|| format!("--module {}", folder.display()))?);
+            let path = path.with_context(|| format!("{whose}: {}", folder.display()))?;
+            if !folders.contains(&path) {
+                folders.push(path);
+            }
         }
-        folders.dedup();
         Ok(folders)
     }
 }

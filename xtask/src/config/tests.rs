@@ -45,35 +45,108 @@ fn an_unknown_key_names_its_path_and_the_nearest_key() {
 }
 
 #[test]
-fn a_wrong_value_names_its_path() {
+fn a_wrong_value_names_its_path_and_says_what_to_write() {
+    let kernel = "/uml/kernels/6.12";
     let cases = [
-        ("/uml/memory", json!("lots"), "workspace.metadata.uml.memory: `lots` is not a size"),
-        ("/uml/memory", json!("12K"), "less than one mebibyte"),
-        ("/uml/memory", json!("99999999999999999G"), "is not a size"),
-        ("/uml/memory", json!(256), "workspace.metadata.uml.memory: invalid type"),
-        ("/uml/case-timeout", json!("soon"), "workspace.metadata.uml.case-timeout"),
-        ("/uml/kernel", json!([]), "name at least one kernel"),
-        ("/uml/kernel", json!(["6.13"]), "did you mean `6.12`?"),
-        ("/uml/kernels/6.12/start", json!("tinyconfig"), "kernels.6.12.start: unknown variant"),
-        ("/uml/kernels/6.12/tarballs", json!([{"url": "u", "sha256": "0"}]), "two sources"),
-        ("/uml/kernels/6.12/debian", json!(null), "no source"),
-        ("/uml/kernels/6.12/fragments", json!([]), "fragments: name at least one"),
+        ("/memory", json!("lots"), "uml.memory: `lots` is not a size: write a whole number"),
+        ("/memory", json!("12K"), "less than one mebibyte"),
+        ("/memory", json!("8M"), "uml.memory: a guest does not boot with 8M: give it 32M"),
+        ("/memory", json!("2048G"), "uml.memory: `2048G` is more than 1024G"),
+        ("/memory", json!("99999999999999999G"), "is not a size"),
+        ("/memory", json!("-5M"), "is not a size"),
+        ("/memory", json!(""), "is not a size"),
+        ("/memory", json!(256), "uml.memory: invalid type"),
+        ("/boot-timeout", json!("0s"), "uml.boot-timeout: write a time between `1s` and `24h`"),
+        ("/case-timeout", json!("1000000 years"), "uml.case-timeout: write a time"),
+        ("/case-timeout", json!("999999999999999999 years"), "uml.case-timeout"),
+        ("/case-timeout", json!("soon"), "for example `90s`"),
+        ("/case-timeout", json!(60), "for example `90s`"),
+        ("/kernel", json!([]), "name at least one kernel"),
+        ("/kernel", json!("6.12"), "uml.kernel: invalid type: string"),
+        ("/kernel", json!(["6.13"]), "did you mean `6.12`?"),
+        ("/modules", json!("mine"), "uml.modules: invalid type"),
+        (
+            "/tests",
+            json!({ "package": "-p" }),
+            "uml.tests.package: `-p` is not a name for a package",
+        ),
+        (
+            "/rootfs/suite",
+            json!("a/b"),
+            "uml.rootfs: suite: `a/b` is not a name for a Debian suite",
+        ),
+        ("/rootfs/suite", json!(".."), "uml.rootfs: suite"),
+        ("/rootfs/suite", json!("--help"), "uml.rootfs: suite"),
+        ("/rootfs/packages", json!(["acl,attr"]), "packages: `acl,attr` is not a name"),
+        ("/rootfs/packages", json!([""]), "uml.rootfs: packages"),
+        (
+            "/rootfs/mirror",
+            json!("deb.debian.org"),
+            "uml.rootfs: mirror: `deb.debian.org` is not a URL",
+        ),
+        ("/rootfs/mirror", json!("http://h [trusted=yes]"), "is not a Debian mirror"),
+        ("/rootfs/mirror", json!("http://"), "write http://, https:// or file:///"),
+        ("/rootfs/size", json!("2M"), "uml.rootfs: size: no Debian fits into 2M"),
     ];
-    for (at, value, expected) in cases {
-        let error = error_with(at, value);
-        assert!(error.contains(expected), "{at}: {error}");
+    let of_kernel = [
+        ("/start", json!("tinyconfig"), "kernels.6.12.start: unknown variant"),
+        ("/tarballs", json!([{"url": "u", "sha256": "0"}]), "kernels.6.12: two sources"),
+        ("/debian", json!(null), "no source: give `debian` or `tarballs`"),
+        ("/debian/suite", json!("sid main\ndeb x"), "kernels.6.12: debian: suite"),
+        ("/debian/suite", json!("../../etc"), "debian: suite: `../../etc` is not a name"),
+        ("/debian/suite", json!(""), "debian: suite"),
+        ("/debian/package", json!("--purge"), "debian: package: `--purge`"),
+        ("/debian/package", json!("p=1"), "debian: package"),
+        ("/debian/mirror", json!("cdrom:/x"), "debian: mirror: `cdrom:/x` is not a URL"),
+        ("/fragments", json!([]), "fragments: name at least one"),
+        ("/fragments", json!(["../x"]), "kernels.6.12: fragments: `../x` is not a name"),
+        ("/fragments", json!("uml"), "kernels.6.12.fragments: invalid type"),
+        ("/patches", json!("a/../b"), "kernels.6.12: patches: `a/../b` is not a name"),
+    ];
+    let all = cases.map(|(at, value, expected)| (format!("/uml{at}"), value, expected));
+    let of_kernel =
+        of_kernel.map(|(at, value, expected)| (format!("{kernel}{at}"), value, expected));
+    for (at, value, expected) in all.into_iter().chain(of_kernel) {
+        let error = error_with(&at, value.clone());
+        assert!(error.starts_with("workspace.metadata.uml."), "{at}: {error}");
+        assert!(error.contains(expected), "{at} = {value}: {error}");
     }
 }
 
 #[test]
-fn a_hash_is_64_lowercase_hexadecimal_digits() {
+fn a_kernel_is_called_by_a_plain_name() {
+    for name in ["", ".", "..", "a/b", "/", "with space", "-v", "a\nb", "ä"] {
+        let mut metadata = valid();
+        metadata["uml"]["kernels"][name] = metadata["uml"]["kernels"]["6.12"].clone();
+        let error = format!("{:#}", Config::from_metadata(&metadata).unwrap_err());
+        assert!(error.contains(&format!("uml.kernels: `{name}` is not a name")), "{error}");
+    }
+}
+
+#[test]
+fn a_guest_that_no_host_can_hold_is_refused() {
+    let config = Config::from_metadata(&valid()).unwrap();
+    config.check_memory(Memory::mib(256)).unwrap();
+    let error = config.check_memory(Memory::mib(255)).unwrap_err().to_string();
+    assert!(error.contains("uml.memory: a guest of 256M") && error.contains("255M"), "{error}");
+}
+
+#[test]
+fn an_archive_has_a_url_and_a_hash() {
     let mut metadata = valid();
-    metadata["uml"]["kernels"]["6.12"] = json!({
-        "tarballs": [{ "url": "http://h/x.tar.xz", "sha256": "A".repeat(64) }],
-        "fragments": ["uml"],
-    });
-    let error = format!("{:#}", Config::from_metadata(&metadata).unwrap_err());
-    assert!(error.contains("http://h/x.tar.xz"), "{error}");
+    for (url, hash, wrong) in [
+        ("http://h/x.tar.xz", "A".repeat(64), "the sha256 of http://h/x.tar.xz"),
+        ("http://h/x.tar.xz", "a".repeat(63), "the sha256 of http://h/x.tar.xz"),
+        ("ftp://h/x.tar.xz", "a".repeat(64), "tarballs: `ftp://h/x.tar.xz` is not a URL"),
+        ("/home/x.tar.xz", "a".repeat(64), "write http://, https:// or file:///"),
+    ] {
+        metadata["uml"]["kernels"]["6.12"] = json!({
+            "tarballs": [{ "url": url, "sha256": hash }],
+            "fragments": ["uml"],
+        });
+        let error = format!("{:#}", Config::from_metadata(&metadata).unwrap_err());
+        assert!(error.contains(wrong), "{error}");
+    }
 }
 
 #[test]

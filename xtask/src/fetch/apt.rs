@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 
 use super::Unreachable;
 use crate::cancel::Interrupted;
@@ -30,9 +30,8 @@ impl<'a> Apt<'a> {
     /// Writes the private configuration.
     ///
     /// # Errors
-    /// When a name in `source` cannot be right, the keyring is missing, or a file cannot be written.
+    /// When the keyring is missing, or a file cannot be written.
     pub fn prepare(ctx: &Ctx, step: &'a Step<'a>, source: &'a DebianSource) -> Result<Self> {
-        check_names(source)?;
         let keyring =
             KEYRINGS.into_iter().find(|path| Path::new(path).exists()).with_context(|| {
                 format!("{} is missing: install the package debian-archive-keyring", KEYRINGS[0])
@@ -208,25 +207,6 @@ impl Versions {
         (candidate != "(none)")
             .then(|| Self { candidate: candidate.to_owned(), all: all.collect() })
     }
-}
-
-/// These names go into files that apt reads, and one of them into a path.
-fn check_names(source: &DebianSource) -> Result<()> {
-    let plain = |name: &str| {
-        name.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || "+-._".contains(c))
-    };
-    ensure!(plain(&source.suite), "`{}` is not the name of a Debian suite", source.suite);
-    ensure!(plain(&source.package), "`{}` is not the name of a Debian package", source.package);
-    let mirror = mirror(source);
-    let known = ["http://", "https://", "file:/"].iter().any(|scheme| mirror.starts_with(scheme));
-    let odd = |c: char| c.is_whitespace() || c.is_control() || "[]#\"".contains(c);
-    ensure!(
-        known && !mirror.contains(odd),
-        "`{mirror}` is not a Debian mirror: write a URL that begins with http://, https:// or \
-         file:///"
-    );
-    Ok(())
 }
 
 fn mirror(source: &DebianSource) -> &str {

@@ -56,23 +56,6 @@ fn the_mirror_follows_from_the_suite() {
 }
 
 #[test]
-fn names_that_would_say_more_to_apt_are_refused() {
-    check_names(&source("trixie-backports", "linux-source-6.12", None)).unwrap();
-    check_names(&source("sid", "g++", Some("file:/srv/debian"))).unwrap();
-    for (suite, package, mirror) in [
-        ("sid main\ndeb x", "p", None),
-        ("../../etc", "p", None),
-        ("", "p", None),
-        ("sid", "--purge", None),
-        ("sid", "p=1", None),
-        ("sid", "p", Some("http://h [trusted=yes]")),
-        ("sid", "p", Some("cdrom:/x")),
-    ] {
-        check_names(&source(suite, package, mirror)).unwrap_err();
-    }
-}
-
-#[test]
 fn versions_are_read_from_the_policy() {
     let policy = lines(
         "linux-source-6.12:\n  Installed: (none)\n  Candidate: 6.12.117-1~deb12u1\n  \

@@ -1,0 +1,130 @@
+//! What the values have to be, beyond their types: each becomes a path, an argument or a URL.
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::{Config, DebianSource, Kernel, Memory, Rootfs, TABLE};
+
+/// With less, today's kernels have no room for themselves and the agent.
+const LEAST_MEMORY: Memory = Memory::mib(32);
+
+/// With less, no Debian has room.
+const LEAST_IMAGE: Memory = Memory::mib(64);
+
+impl Config {
+    pub(super) fn check(&self) -> Result<()> {
+        ensure!(!self.kernel.is_empty(), "{TABLE}.kernel: name at least one kernel");
+        for name in &self.kernel {
+            self.kernel_named(name).with_context(|| format!("{TABLE}.kernel"))?;
+        }
+        ensure!(
+            self.memory >= LEAST_MEMORY,
+            "{TABLE}.memory: a guest does not boot with {}: give it {LEAST_MEMORY} at least",
+            self.memory
+        );
+        self.rootfs.check().with_context(|| format!("{TABLE}.rootfs"))?;
+        plain("package", &self.tests.package).with_context(|| format!("{TABLE}.tests.package"))?;
+        for (name, kernel) in &self.kernels {
+            plain("kernel", name).with_context(|| format!("{TABLE}.kernels"))?;
+            kernel.check().with_context(|| format!("{TABLE}.kernels.{name}"))?;
+        }
+        Ok(())
+    }
+
+    /// Checks that this host, with so much memory, could hold a guest.
+    ///
+    /// # Errors
+    /// When it could not.
+    pub fn check_memory(&self, of_host: Memory) -> Result<()> {
+        ensure!(
+            self.memory <= of_host,
+            "{TABLE}.memory: a guest of {} does not fit into this host, which has {of_host}: give \
+             it less",
+            self.memory
+        );
+        Ok(())
+    }
+}
+
+impl Rootfs {
+    fn check(&self) -> Result<()> {
+        plain("Debian suite", &self.suite).context("suite")?;
+        for package in &self.packages {
+            plain("Debian package", package).context("packages")?;
+        }
+        check_mirror(&self.mirror).context("mirror")?;
+        ensure!(
+            self.size >= LEAST_IMAGE,
+            "size: no Debian fits into {}: give it {LEAST_IMAGE} at least",
+            self.size
+        );
+        Ok(())
+    }
+}
+
+impl Kernel {
+    fn check(&self) -> Result<()> {
+        match (&self.debian, self.tarballs.as_slice()) {
+            (Some(_), []) | (None, [_, ..]) => {}
+            (None, []) => bail!("no source: give `debian` or `tarballs`"),
+            (Some(_), _) => bail!("two sources: give either `debian` or `tarballs`"),
+        }
+        ensure!(!self.fragments.is_empty(), "fragments: name at least one");
+        for fragment in &self.fragments {
+            plain("fragment", fragment).context("fragments")?;
+        }
+        if let Some(patches) = &self.patches {
+            plain("patch series", patches).context("patches")?;
+        }
+        if let Some(source) = &self.debian {
+            source.check().context("debian")?;
+        }
+        for tarball in &self.tarballs {
+            check_url(&tarball.url).context("tarballs")?;
+            let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+            ensure!(
+                tarball.sha256.len() == 64 && tarball.sha256.chars().all(hex),
+                "tarballs: the sha256 of {} is not 64 lowercase hexadecimal digits",
+                tarball.url
+            );
+        }
+        Ok(())
+    }
+}
+
+impl DebianSource {
+    fn check(&self) -> Result<()> {
+        plain("Debian suite", &self.suite).context("suite")?;
+        plain("Debian package", &self.package).context("package")?;
+        self.mirror.as_deref().map_or(Ok(()), |mirror| check_mirror(mirror).context("mirror"))
+    }
+}
+
+/// These names become parts of paths and arguments of programs.
+fn plain(what: &str, name: &str) -> Result<()> {
+    let fits = name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "+-._".contains(c));
+    ensure!(
+        fits,
+        "`{name}` is not a name for a {what}: begin with a letter or a digit, and go on with these \
+         and `+`, `-`, `.`, `_`"
+    );
+    Ok(())
+}
+
+/// A URL that apt's configuration can hold.
+fn check_mirror(url: &str) -> Result<()> {
+    check_url(url)?;
+    let odd = |c: char| c.is_whitespace() || c.is_control() || "[]#\"".contains(c);
+    ensure!(!url.contains(odd), "`{url}` is not a Debian mirror: it has a character no URL has");
+    Ok(())
+}
+
+fn check_url(url: &str) -> Result<()> {
+    let known = ["http://", "https://", "file:///"];
+    let rest = known.iter().find_map(|scheme| url.strip_prefix(scheme));
+    ensure!(
+        rest.is_some_and(|rest| !rest.is_empty()),
+        "`{url}` is not a URL that can be fetched: write http://, https:// or file:///"
+    );
+    Ok(())
+}
