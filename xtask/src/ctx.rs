@@ -107,19 +107,18 @@ impl Ctx {
         Ok(())
     }
 
-    /// The bytes of a stage for so many guests at a time: the memory and the COW of each, with room
-    /// for what the kernel adds.
+    /// The bytes that a guest takes of a stage: its memory and its COW, with room for what the
+    /// kernel adds.
     ///
     /// # Errors
     /// When this host could never hold such a guest.
-    pub fn stage_size(&self, guests: usize) -> Result<u64> {
+    pub fn guest_size(&self) -> Result<u64> {
         let info = std::fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
         let total = info.lines().find_map(|line| line.strip_prefix("MemTotal:"));
         let total = total.and_then(|total| total.trim().strip_suffix(" kB"));
         let total = total.with_context(|| format!("no MemTotal in /proc/meminfo: {info}"))?;
         self.config.check_memory(format!("{total}K").parse()?)?;
-        let one = self.config.memory.bytes() * 2 + self.config.rootfs.size.bytes();
-        Ok(one * guests as u64)
+        Ok(self.config.memory.bytes() * 2 + self.config.rootfs.size.bytes())
     }
 
     /// What sets our processes apart on this host; tried when it is first asked for.

@@ -25,7 +25,7 @@ pub(super) struct Shell {
 impl Shell {
     pub fn run(&self, ctx: &Ctx) -> Result<ExitCode> {
         doctor::ensure(ctx, None)?;
-        let size = ctx.stage_size(1)?;
+        let size = ctx.guest_size()?;
         let image = super::image(ctx)?;
         let (kernels, passed_over) = self.sources.build(ctx)?;
         let [kernel] = kernels.as_slice() else {

@@ -103,6 +103,13 @@ impl From<InitName> for Init {
 
 impl TestInUml {
     pub fn run(&self, ctx: &Ctx) -> Result<u8> {
+        // What is wrong is said before anything is built.
+        let size = ctx.guest_size()?;
+        let modules = self.module_folders(ctx)?;
+        let kernels = match self.all_kernels {
+            true => Wanted::all(ctx)?,
+            false => self.sources.wanted(ctx)?,
+        };
         if !self.list {
             doctor::ensure(ctx, self.yes.given().then_some(Consent::Given))?;
         }
@@ -119,26 +126,31 @@ impl TestInUml {
             ctx.ui.line("no case is called so: `--list` shows them all");
             return Ok(code::NO_TESTS);
         }
-        let kernels = match self.all_kernels {
-            true => Wanted::all(ctx)?,
-            false => self.sources.wanted(ctx)?,
-        };
         let lane = |wanted: &Wanted<'_>| Lane {
             name: wanted.name().into(),
             jobs: suite::repeated(&cases, self.choice.repeat),
         };
         let lanes = kernels.iter().map(lane).collect();
-        self.run_lanes(ctx, lanes, &kernels)
+        let make = |lane: usize| {
+            let (kernel, passed_over) = kernels[lane].build(ctx)?;
+            let modules = kernel::build_modules(ctx, &kernel, &modules)?;
+            Target::new(kernel, passed_over, modules)
+        };
+        self.run_lanes(ctx, lanes, make, size)
     }
 
-    fn run_lanes(&self, ctx: &Ctx, lanes: Vec<Lane>, kernels: &[Wanted<'_>]) -> Result<u8> {
-        // What is wrong is said before anything is built.
-        let folders = self.module_folders(ctx)?;
+    /// Runs the cases of the lanes, on the kernels that `make` gives, in guests of this size each.
+    fn run_lanes(
+        &self,
+        ctx: &Ctx,
+        lanes: Vec<Lane>,
+        make: impl Fn(usize) -> Result<Target> + Sync,
+        size: u64,
+    ) -> Result<u8> {
         let Manner { guests, fresh, retries, no_fail_fast, deadline, keep_failed, init } =
             self.manner;
         let jobs = lanes.iter().map(|lane| lane.jobs.len()).sum();
         let seats = guests.number(ctx.config.memory).min(jobs);
-        let size = ctx.stage_size(seats)?;
         let image = super::image(ctx)?;
         let started = Instant::now();
         let plan = Plan {
@@ -152,12 +164,8 @@ impl TestInUml {
             keep_failed,
             deadline,
         };
+        let size = size * seats as u64;
         let stage = Stage::start(ctx.isolation()?, &StageOptions { size })?;
-        let make = |lane: usize| {
-            let (kernel, passed_over) = kernels[lane].build(ctx)?;
-            let modules = kernel::build_modules(ctx, &kernel, &folders)?;
-            Target::new(kernel, passed_over, modules)
-        };
         let mut reporter = Reporter::new(&ctx.ui, ctx.run()?, jobs)?;
         let finished = suite::run(ctx, &stage, &plan, make, &mut reporter)?;
         stage.shutdown()?;

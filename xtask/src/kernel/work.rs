@@ -2,10 +2,10 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 use walkdir::WalkDir;
 
@@ -25,11 +25,6 @@ impl Work {
     /// # Errors
     /// When it cannot be made or locked, or the user asks us to stop.
     pub fn open(ctx: &Ctx, name: &str) -> Result<Self> {
-        let plain: Vec<Component<'_>> = Path::new(name).components().collect();
-        ensure!(
-            matches!(plain.as_slice(), [Component::Normal(_)]) && !name.contains('/'),
-            "`{name}` is not a name for a kernel: it also names a folder"
-        );
         let dir = ctx.layout.kernel_work(name);
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let path = dir.join("lock");

@@ -5,9 +5,10 @@ use std::ffi::OsString;
 use std::io::BufReader;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use cargo_metadata::Message;
 
+use crate::config::hint;
 use crate::ctx::{Ctx, Network};
 
 /// The target of everything that runs inside a guest.
@@ -44,9 +45,17 @@ pub fn agent(ctx: &Ctx) -> Result<PathBuf> {
 /// Builds the test binaries of the configured package, sorted by name.
 ///
 /// # Errors
-/// [`TestBuildFailed`] when they do not compile.
+/// [`TestBuildFailed`] when they do not compile; another when there is no such package.
 pub fn test_binaries(ctx: &Ctx) -> Result<Vec<TestBinary>> {
     let tests = &ctx.config.tests;
+    let packages: Vec<&str> =
+        ctx.metadata.packages.iter().map(|package| package.name.as_str()).collect();
+    ensure!(
+        packages.contains(&tests.package.as_str()),
+        "workspace.metadata.uml.tests.package: the workspace has no package `{}`{}",
+        tests.package,
+        hint(&tests.package, packages)
+    );
     let mut args: Vec<OsString> = ["test", "--no-run", "--test", "*"].map(OsString::from).to_vec();
     args.extend(["--package".into(), OsString::from(&tests.package)]);
     if !tests.features.is_empty() {

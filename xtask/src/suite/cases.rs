@@ -105,6 +105,7 @@ fn parse(text: &str) -> Result<Vec<String>> {
         let (name, kind) = line.rsplit_once(": ").unwrap_or((line, ""));
         ensure!(["test", "benchmark"].contains(&kind), "`{line}` is not a case");
         if kind == "test" {
+            ensure!(!names.iter().any(|other| other == name), "two cases are called `{name}`");
             names.push(name.to_owned());
         }
     }
@@ -121,7 +122,10 @@ mod tests {
     fn a_terse_list_is_read() {
         let names = parse("area::one: test\ntwo: test\nfast: benchmark\n").unwrap();
         assert_eq!(names, ["area::one", "two"]);
-        assert!(parse("guest tests run only inside a guest").is_err());
+        assert_eq!(parse("").unwrap(), [""; 0]);
+        for wrong in ["guest tests run only inside a guest", "one: test\ntwo", "a: test\na: test"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod archive;
 mod cli;
+mod configuration;
 mod contained;
 mod faults;
 mod fetch;
