@@ -6,6 +6,7 @@
 mod accounts;
 mod bootstrap;
 mod image;
+mod links;
 mod manifest;
 mod tree;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::manifest::User;
 
@@ -41,6 +41,11 @@ impl Accounts {
     }
 
     fn add(&mut self, name: &str, uid: u32, user: &User) -> Result<()> {
+        for (of, text) in [("user", &self.passwd), ("group", &self.group)] {
+            let taken = text.lines().find(|line| line.split(':').nth(2) == Some(&uid.to_string()));
+            let whose = taken.and_then(|line| line.split(':').next()).unwrap_or_default();
+            ensure!(taken.is_none(), "users.{name}: {uid} is the number of the {of} {whose}");
+        }
         self.passwd += &format!("{name}:x:{uid}:{uid}::/home/{name}:{}\n", user.shell);
         self.group += &format!("{name}:x:{uid}:\n");
         self.shadow += &format!("{name}:*:{CHANGED}:0:99999:7:::\n");
@@ -116,11 +121,13 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_user_or_group_is_refused() {
+    fn an_unknown_group_or_a_number_that_is_taken_is_refused() {
         let error = |user: User| {
             format!("{:#}", debian().apply(&[("new".to_owned(), user)].into()).unwrap_err())
         };
         assert!(error(user(None, &[])).contains("users.new: give a uid"));
         assert!(error(user(Some(7), &["wheel"])).contains("no group `wheel`"));
+        assert!(error(user(Some(0), &[])).contains("users.new: 0 is the number of the user root"));
+        assert!(error(user(Some(6), &[])).contains("6 is the number of the group disk"));
     }
 }

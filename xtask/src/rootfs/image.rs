@@ -87,6 +87,7 @@ pub fn build(ctx: &Ctx, rootfs: &Rootfs, agent: &Path) -> Result<Image> {
             File::open(rootfs.archive()).context("cannot open the root file system")?;
         let mut tree = Tree::of_archive(&rootfs.archive())?;
         tree.lay_over(&overlay)?;
+        tree.check_links(&overlay)?;
         let accounts = tree.apply(&manifest, &mut archive)?;
         let program =
             fs::read(agent).with_context(|| format!("cannot read {}", agent.display()))?;
@@ -194,12 +195,12 @@ fn script(tree: &Tree, manifest: &Manifest, accounts: &Accounts) -> Result<Strin
             dir.display(),
             name.to_string_lossy(),
             node.path,
-            kind | node.attributes.mode
+            kind | node.mode
         )?;
         common(
             &node.path,
-            tree::owner(accounts, &node.attributes.owner)?,
-            tree::group(accounts, &node.attributes.group)?,
+            tree::owner(accounts, &node.owner)?,
+            tree::group(accounts, &node.group)?,
             EPOCH,
         );
     }

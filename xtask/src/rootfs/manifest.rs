@@ -1,6 +1,6 @@
 //! The manifest: what a checkout cannot hold as files — nodes, owners, modes, users, passwords.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -30,8 +30,10 @@ pub(super) struct Node {
     pub kind: NodeKind,
     pub major: u32,
     pub minor: u32,
-    #[serde(flatten)]
-    pub attributes: RequiredAttributes,
+    pub owner: String,
+    pub group: String,
+    #[serde(deserialize_with = "octal")]
+    pub mode: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -49,14 +51,6 @@ impl NodeKind {
             NodeKind::Char => 'c',
         }
     }
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub(super) struct RequiredAttributes {
-    pub owner: String,
-    pub group: String,
-    #[serde(deserialize_with = "octal")]
-    pub mode: u32,
 }
 
 /// What differs from root:root and the mode of the checkout.
@@ -108,28 +102,55 @@ impl Manifest {
 
     fn parse(text: &str) -> Result<Self> {
         let manifest: Self = toml::from_str(text)?;
+        let mut places = BTreeSet::new();
         for node in &manifest.nodes {
-            absolute(&node.path)?;
+            absolute(&node.path).context("nodes")?;
+            ensure!(places.insert(&node.path), "nodes: {} is there twice", node.path);
+            ensure!(
+                node.major < 1 << 12 && node.minor < 1 << 20,
+                "nodes: {}: Linux has majors below 4096 and minors below 1048576",
+                node.path
+            );
         }
         for path in manifest.files.keys() {
-            absolute(path)?;
+            absolute(path).context("files")?;
         }
         for (name, user) in &manifest.users {
-            ensure!(user.password.starts_with('$'), "users.{name}.password: not a crypt(5) hash");
-            let plain = |text: &str| !text.is_empty() && !text.contains([':', '\n', ',']);
-            ensure!(plain(name), "users: `{name}` is not a user name");
-            for word in user.groups.iter().chain([&user.shell]) {
-                ensure!(plain(word), "users.{name}: `{word}` does not fit /etc/passwd");
+            ensure!(
+                is_name(name),
+                "users: `{name}` is not a user name: write a-z, 0-9, `_` and `-`"
+            );
+            let hash = user.password.starts_with('$') && !user.password.contains([':', '\n']);
+            ensure!(
+                hash,
+                "users.{name}.password: not a crypt(5) hash: `openssl passwd -6` makes one"
+            );
+            for group in &user.groups {
+                ensure!(
+                    is_name(group),
+                    "users.{name}.groups: `{group}` is not the name of a group"
+                );
             }
+            absolute(&user.shell).with_context(|| format!("users.{name}.shell"))?;
         }
         Ok(manifest)
     }
 }
 
+/// As useradd(8) has it: such a name is a plain field of passwd(5), and names a folder.
+fn is_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c))
+}
+
 fn absolute(path: &str) -> Result<()> {
     let plain = path.split('/').skip(1).all(|part| !["", ".", ".."].contains(&part));
-    if !path.starts_with('/') || !plain || path.contains(['"', '\n', ' ']) {
-        bail!("`{path}` is not an absolute path of the guest, without blanks, `.` and `..`");
+    let odd = |c: char| c.is_whitespace() || c.is_control() || "\":".contains(c);
+    if !path.starts_with('/') || !plain || path.contains(odd) {
+        bail!(
+            "`{path}` is not an absolute path of the guest, without blanks, quotes, colons, `.` and \
+             `..`"
+        );
     }
     Ok(())
 }
@@ -144,24 +165,49 @@ mod tests {
         let manifest = Manifest::read(&path).unwrap();
         let ubd = manifest.nodes.iter().find(|node| node.path == "/dev/ubd0").unwrap();
         assert_eq!((ubd.kind.letter(), ubd.major, ubd.minor), ('b', 98, 0));
-        assert_eq!(ubd.attributes.mode, 0o660);
+        assert_eq!(ubd.mode, 0o660);
         assert!(manifest.users.contains_key("uml"));
     }
 
     #[test]
     fn what_does_not_fit_is_refused_by_name() {
-        let node = "type = 'block'\nmajor = 98\nminor = 0\nowner = 'root'\ngroup = 'disk'\n";
+        let node = |path: &str, mode: &str, more: &str| {
+            format!(
+                "[[nodes]]\npath = '{path}'\nmode = '{mode}'\ntype = 'block'\nminor = 0\n\
+                 owner = 'root'\ngroup = 'disk'\n{more}\n"
+            )
+        };
+        let user = |name: &str, more: &str| {
+            format!("[users.'{name}']\npassword = '$6$a$b'\nuid = 1000\n{more}\n")
+        };
         let cases = [
-            (format!("[[nodes]]\npath = '/dev/x'\nmode = '0999'\n{node}"), "0999"),
-            (format!("[[nodes]]\npath = 'dev/x'\nmode = '0660'\n{node}"), "dev/x"),
-            (format!("[[nodes]]\npath = '/dev/../x'\nmode = '0660'\n{node}"), "/dev/../x"),
+            (node("/dev/x", "0999", "major = 98"), "0999"),
+            (node("/dev/x", "77777", "major = 98"), "up to four octal digits"),
+            (node("dev/x", "0660", "major = 98"), "nodes: `dev/x` is not an absolute path"),
+            (node("/dev/../x", "0660", "major = 98"), "/dev/../x"),
+            (node("/dev/a\tb", "0660", "major = 98"), "without blanks"),
+            (node("/", "0660", "major = 98"), "`/` is not an absolute path"),
+            (node("/dev/x", "0660", "major = 4096"), "/dev/x: Linux has majors below 4096"),
+            (node("/dev/x", "0660", "major = -1"), "invalid value"),
+            (node("/dev/x", "0660", "major = 98\nmojor = 1"), "unknown field `mojor`"),
+            (node("/dev/x", "0660", ""), "missing field `major`"),
+            (node("/dev/x", "0660", "major = 1").repeat(2), "nodes: /dev/x is there twice"),
+            ("[files.'/etc/x']\nmod = '0600'".into(), "unknown field `mod`"),
+            ("[files.'etc/x']\nmode = '0600'".into(), "files: `etc/x`"),
+            ("[file.'/etc/x']\nmode = '0600'".into(), "unknown field `file`"),
             ("[users.u]\npassword = 'plain'".into(), "users.u.password"),
-            ("[files.'/etc/x']\nmod = '0600'".into(), "mod"),
-            ("[users.'a:b']\npassword = '$6$'".into(), "a:b"),
+            ("[users.u]\npassword = '$6$a:0:'".into(), "users.u.password"),
+            (user("a:b", ""), "`a:b` is not a user name"),
+            (user("", ""), "`` is not a user name"),
+            (user("..", ""), "`..` is not a user name"),
+            (user("u", "groups = ['a,b']"), "users.u.groups: `a,b`"),
+            (user("u", "shell = 'sh'"), "users.u.shell: `sh`"),
+            (user("u", "shell = '/bin/sh:0'"), "users.u.shell"),
         ];
         for (text, expected) in cases {
             let error = format!("{:#}", Manifest::parse(&text).unwrap_err());
             assert!(error.contains(expected), "{text}: {error}");
         }
+        Manifest::parse(&(node("/dev/x", "0660", "major = 98") + &user("u-2", ""))).unwrap();
     }
 }

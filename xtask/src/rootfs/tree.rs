@@ -105,20 +105,35 @@ impl Tree {
         for entry in walkdir::WalkDir::new(overlay).min_depth(1).sort_by_file_name() {
             let entry = entry.with_context(|| format!("cannot read {}", overlay.display()))?;
             let path = entry.path();
-            let place = Path::new("/").join(path.strip_prefix(overlay)?);
-            let kind = if entry.file_type().is_dir() {
-                if self.nodes.contains_key(&place) {
-                    continue;
+            let shown = path.display();
+            let place = place(path.strip_prefix(overlay)?).with_context(|| shown.to_string())?;
+            let is_dir = entry.file_type().is_dir();
+            // Elsewhere an entry replaces what the suite has; here it would take away, or hide, what
+            // is below.
+            match self.nodes.get(&place).map(|node| &node.kind) {
+                Some(Kind::Dir) if is_dir => continue,
+                Some(Kind::Dir) => bail!("{shown} is no folder, but {} is", place.display()),
+                Some(Kind::Symlink(to)) if is_dir => bail!(
+                    "{shown} is a folder, but {} is a link: put its files where that leads, to {}",
+                    place.display(),
+                    to.display()
+                ),
+                Some(_) if is_dir => {
+                    bail!("{shown} is a folder, but {} is a file", place.display())
                 }
+                _ => {}
+            }
+            let kind = if is_dir {
                 Kind::Dir
             } else if entry.file_type().is_symlink() {
                 Kind::Symlink(fs::read_link(path)?)
             } else if entry.file_type().is_file() {
-                Kind::File(
-                    fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
-                )
+                Kind::File(fs::read(path).with_context(|| format!("cannot read {shown}"))?)
             } else {
-                bail!("{}: devices and sockets belong into the manifest", path.display());
+                bail!(
+                    "{shown} is a device, a socket or a FIFO: the manifest declares device nodes, \
+                     and nothing makes the others"
+                );
             };
             // A checkout knows of a mode whether a file can be run; the rest is the user's umask.
             let runs = entry.metadata()?.permissions().mode() & 0o100 != 0;
@@ -175,15 +190,32 @@ impl Tree {
         }
         let mut lines = String::new();
         for node in &manifest.nodes {
-            let wanted = &node.attributes;
-            let uid = owner(&accounts, &wanted.owner)?;
-            let gid = group(&accounts, &wanted.group)?;
+            self.check_place(Path::new(&node.path))?;
+            let uid = owner(&accounts, &node.owner)?;
+            let gid = group(&accounts, &node.group)?;
             let (kind, major, minor) = (node.kind.letter(), node.major, node.minor);
-            let mode = wanted.mode;
+            let mode = node.mode;
             lines += &format!("{} {kind} {major} {minor} {uid} {gid} {mode:04o}\n", node.path);
         }
         self.put("/etc/uml/nodes".into(), Kind::File(lines.into_bytes()), 0o644);
         Ok(accounts)
+    }
+
+    /// A node has a folder to be in, and takes nobody's place.
+    fn check_place(&self, node: &Path) -> Result<()> {
+        let dir = node.parent().filter(|dir| *dir != Path::new("/"));
+        let has_dir = |dir| matches!(self.nodes.get(dir), Some(Node { kind: Kind::Dir, .. }));
+        ensure!(
+            dir.is_none_or(has_dir),
+            "the manifest's nodes: {} is in no folder of the image",
+            node.display()
+        );
+        ensure!(
+            !self.nodes.contains_key(node),
+            "the manifest's nodes: {} is in the image already",
+            node.display()
+        );
+        Ok(())
     }
 
     fn replace(&mut self, place: &str, text: &str) -> Result<()> {
@@ -271,9 +303,10 @@ fn place(path: &Path) -> Result<PathBuf> {
             _ => bail!("{} climbs out of its archive", path.display()),
         }
     }
+    let odd = |text: &str| text.contains(['"', '\n']);
     ensure!(
-        !place.as_os_str().as_bytes().contains(&b'"'),
-        "{}: a quote in a name",
+        place.to_str().is_some_and(|text| !odd(text)),
+        "{}: the name of a file is UTF-8, without quotes and line feeds",
         place.display()
     );
     Ok(place)
@@ -298,6 +331,10 @@ pub(super) fn overlay_hash(overlay: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
 
     use super::*;
 
@@ -334,8 +371,56 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_climbs_is_refused() {
+    fn a_path_that_climbs_or_ends_a_line_is_refused() {
         assert_eq!(place(Path::new("./usr/bin")).unwrap(), Path::new("/usr/bin"));
-        assert!(place(Path::new("./../etc")).is_err());
+        for wrong in ["./../etc", "a\"b", "a\nb"] {
+            assert!(place(Path::new(wrong)).is_err(), "{wrong}");
+        }
+    }
+
+    /// What is said of laying `overlay`, made by `make`, over an image with a folder, a file and a
+    /// link.
+    fn refusal(make: impl FnOnce(&Path)) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        make(dir.path());
+        let mut tree = Tree::default();
+        tree.put("/usr/bin".into(), Kind::Dir, 0o755);
+        tree.put("/etc/file".into(), Kind::File(Vec::new()), 0o644);
+        tree.put("/bin".into(), Kind::Symlink("usr/bin".into()), 0o777);
+        format!("{:#}", tree.lay_over(dir.path()).unwrap_err())
+    }
+
+    #[test]
+    fn what_an_overlay_cannot_hold_is_refused_by_name() {
+        let socket = refusal(|dir| drop(UnixListener::bind(dir.join("socket")).unwrap()));
+        assert!(socket.contains("/socket is a device, a socket or a FIFO"), "{socket}");
+        let fifo = refusal(|dir| mkfifo(&dir.join("fifo"), Mode::S_IRWXU).unwrap());
+        assert!(fifo.contains("/fifo is a device, a socket or a FIFO"), "{fifo}");
+        let missing = refusal(|dir| fs::remove_dir(dir).unwrap());
+        assert!(missing.contains("cannot read") && missing.contains("No such file"), "{missing}");
+        let quote = refusal(|dir| fs::write(dir.join("a\"b"), "").unwrap());
+        assert!(quote.contains("without quotes"), "{quote}");
+    }
+
+    #[test]
+    fn what_does_not_fit_the_image_is_refused_by_name() {
+        let through = refusal(|dir| fs::create_dir(dir.join("bin")).unwrap());
+        assert!(through.contains("/bin is a link: put its files where that leads, to usr/bin"));
+        let hiding = refusal(|dir| fs::write(dir.join("usr"), "").unwrap());
+        assert!(hiding.contains("/usr is no folder, but /usr is"), "{hiding}");
+        let below = refusal(|dir| fs::create_dir_all(dir.join("etc/file")).unwrap());
+        assert!(below.contains("is a folder, but /etc/file is a file"), "{below}");
+    }
+
+    #[test]
+    fn a_node_needs_a_place_of_its_own() {
+        let mut tree = Tree::default();
+        tree.put("/dev/null".into(), Kind::File(Vec::new()), 0o644);
+        tree.check_place(Path::new("/dev/zero")).unwrap();
+        tree.check_place(Path::new("/zero")).unwrap();
+        let error = |path| tree.check_place(Path::new(path)).unwrap_err().to_string();
+        assert!(error("/dev/null").contains("in the image already"));
+        assert!(error("/dev/null/x").contains("in no folder"));
+        assert!(error("/udev/x").contains("/udev/x is in no folder"));
     }
 }
