@@ -9,7 +9,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use xtask::ctx::{Ctx, Locking, Network, Options};
 use xtask::doctor::Consent;
 use xtask::kernel::KernelBinary;
-use xtask::ui::Verbosity;
+use xtask::ui::{self, Verbosity};
 use xtask::{cancel, clean, config, fetch, kernel, rootfs, suite};
 
 mod ci;
@@ -110,10 +110,10 @@ impl Kernels {
     /// Fetches their sources and prints where they are.
     fn fetch(&self, ctx: &Ctx) -> Result<()> {
         if self.names.is_empty() {
-            println!("{}", kernel::fetch_default(ctx)?.path.display());
+            ui::print(kernel::fetch_default(ctx)?.path.display())?;
         }
         for (name, kernel) in self.named(ctx)? {
-            println!("{}", fetch::source(ctx, name, kernel)?.path.display());
+            ui::print(fetch::source(ctx, name, kernel)?.path.display())?;
         }
         Ok(())
     }
@@ -239,7 +239,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = run(&cli);
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        ui::to_stderr(&format!("error: {error:#}"));
         ExitCode::from(exit_code(&error))
     })
 }
@@ -267,10 +267,10 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Fetch { kernels } => kernels.fetch(&ctx)?,
         Command::Kernel { sources } => {
             for kernel in sources.build(&ctx)?.0 {
-                println!("{}", kernel.path.display());
+                ui::print(kernel.path.display())?;
             }
         }
-        Command::Image => println!("{}", image(&ctx)?.path().display()),
+        Command::Image => ui::print(image(&ctx)?.path().display())?,
         Command::TestInUml(args) => return Ok(ExitCode::from(args.run(&ctx)?)),
         Command::Shell(args) => return args.run(&ctx),
         Command::Clean { store, older_than } => {

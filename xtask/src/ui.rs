@@ -1,11 +1,13 @@
 //! What a person sees while we work: lines that stay, and one status line that moves.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::fmt::Display;
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anstyle::AnsiColor;
+use anyhow::{Context as _, Result};
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,7 +102,6 @@ impl Ui {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.status = None;
         let text = format!("{}{line}\n{}", state.erase(), state.draw());
-        // One write a line keeps lines whole; a closed standard error must not end a run.
         let _ = std::io::stderr().write_all(text.as_bytes());
     }
 
@@ -185,6 +186,27 @@ impl Drop for Ui {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         let _ = std::io::stderr().write_all(state.erase().as_bytes());
     }
+}
+
+/// What a command was asked for, as a line on standard output. A reader who had enough of it, as
+/// head(1) has, is no error.
+///
+/// # Errors
+/// When it cannot be written, for example to a full disk.
+pub fn print(line: impl Display) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A line where there is no [`Ui`]. One write a line keeps lines whole; a closed standard error must
+/// not end a run, as eprintln! would.
+pub fn to_stderr(line: &str) {
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// A duration as a person reads it: `0.04s`, `12.3s`, `2m 05s`.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use xtask::ctx::Ctx;
 use xtask::doctor::examine;
+use xtask::ui::print;
 
 use super::code;
 
@@ -12,19 +13,19 @@ pub(super) fn report(ctx: &Ctx) -> Result<ExitCode> {
     let mut problems = 0;
     for finding in examine(ctx)? {
         match finding.problem {
-            None => println!("  ok  {}", finding.name),
+            None => print(format_args!("  ok  {}", finding.name))?,
             Some(problem) => {
                 problems += 1;
-                println!("MISS  {}: {}", finding.name, problem.seen);
-                println!("      effect: {}", problem.effect);
-                println!("      cure:   {}", problem.cure);
+                print(format_args!("MISS  {}: {}", finding.name, problem.seen))?;
+                print(format_args!("      effect: {}", problem.effect))?;
+                print(format_args!("      cure:   {}", problem.cure))?;
             }
         }
     }
     if problems == 0 {
-        println!("this host has everything that is needed");
+        print("this host has everything that is needed")?;
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{problems} problems");
+    print(format_args!("{problems} problems"))?;
     Ok(ExitCode::from(code::SETUP_FAILED))
 }

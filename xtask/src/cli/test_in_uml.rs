@@ -15,6 +15,7 @@ use xtask::suite::{
     self, AfterFailure, Case, Filter, Finished, Ignored, Lane, Partition, Plan, Reuse, Seats,
     Target,
 };
+use xtask::ui;
 
 use super::{Sources, Wanted, Yes, cancel, code};
 
@@ -118,7 +119,7 @@ impl TestInUml {
         let cases = self.choice.of(ctx, suite::list(&binaries, &filter)?);
         if self.list {
             for case in &cases {
-                println!("{}", case.full_name());
+                ui::print(case.full_name())?;
             }
             return Ok(0);
         }

@@ -1,7 +1,7 @@
 //! Installing what is missing.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, IsTerminal as _};
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -92,7 +92,7 @@ fn agreed(packages: &[&str]) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         bail!("packages are missing: {}; say --yes to install them", packages.join(", "));
     }
-    eprint!("install {}? [y/N] ", packages.join(", "));
+    let _ = write!(std::io::stderr(), "install {}? [y/N] ", packages.join(", "));
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).context("cannot read an answer")?;
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))

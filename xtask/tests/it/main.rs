@@ -8,6 +8,7 @@ mod contained;
 mod faults;
 mod fetch;
 mod full_guest;
+mod hosts;
 mod interruption;
 mod kernel;
 mod kernel_log;
