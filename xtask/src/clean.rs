@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use crate::ctx::Ctx;
+use crate::fetch;
+use crate::store::Kind;
 
 /// What is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,22 +26,35 @@ pub enum What {
 /// # Errors
 /// When something of ours cannot be removed.
 pub fn clean(ctx: &Ctx, what: What) -> Result<()> {
-    let mut freed = 0;
-    if let What::UnusedFor(time) = what {
-        freed += ctx.store.prune(time)?;
-    } else {
-        for dir in ctx.layout.checkout_dirs() {
-            freed += remove(&dir)?;
-        }
-    }
-    if what == What::Store {
-        freed += ctx.store.prune(Duration::ZERO)?;
-        for dir in ctx.layout.shared_dirs() {
-            freed += remove(&dir)?;
-        }
-    }
+    let freed = match what {
+        What::Checkout => checkout(ctx)?,
+        What::Store => checkout(ctx)? + ctx.store.prune(Duration::ZERO)? + beside_store(ctx)?,
+        What::UnusedFor(time) => ctx.store.prune(time)?,
+    };
     ctx.ui.say(&format!("{:>12} {} MiB", "freed", freed >> 20));
     Ok(())
+}
+
+fn checkout(ctx: &Ctx) -> Result<u64> {
+    let lock = ctx.checkout_lock()?;
+    if lock.try_lock().is_err() {
+        ctx.ui.warn("another run of this checkout goes on: its kernel trees and programs stay");
+        return Ok(0);
+    }
+    ctx.layout.checkout_dirs().iter().map(|dir| remove(dir)).sum()
+}
+
+/// Removes what checkouts share beside the store.
+fn beside_store(ctx: &Ctx) -> Result<u64> {
+    // What is measured or remembered here is found again, and nobody holds it open.
+    let mut freed = remove(&ctx.layout.facts())?;
+    for dir in fs::read_dir(ctx.layout.all_apt()).into_iter().flatten().flatten() {
+        let suite = dir.file_name().to_string_lossy().into_owned();
+        if let Some(_lock) = ctx.store.try_request(Kind::Download, &fetch::apt_request(&suite))? {
+            freed += remove(&dir.path())?;
+        }
+    }
+    Ok(freed)
 }
 
 fn remove(dir: &Path) -> Result<u64> {

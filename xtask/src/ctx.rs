@@ -1,15 +1,19 @@
 //! The context that every step takes: where things lie, what was asked for, whom to tell.
 
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, ensure};
+use nix::unistd::Uid;
 
 use crate::config::Config;
 use crate::isolation::{Isolation, OWN_EXE};
 use crate::layout::Layout;
+use crate::lock;
 use crate::runs::RunFolder;
-use crate::store::Store;
+use crate::store::{Store, trust};
 use crate::ui::{Ui, Verbosity};
 
 /// What was asked for on the command line and concerns more than one step.
@@ -58,6 +62,7 @@ pub struct Ctx {
     pub metadata: cargo_metadata::Metadata,
     isolation: OnceLock<Isolation>,
     run: OnceLock<RunFolder>,
+    checkout: OnceLock<File>,
 }
 
 impl Ctx {
@@ -82,7 +87,11 @@ impl Ctx {
         )?;
         let config = Config::from_metadata(&metadata.workspace_metadata)?;
         let store = Store::open(layout.store())?;
+        for dir in layout.written_dirs() {
+            trust::refuse_locked(&dir)?;
+        }
         let ui = Ui::new(options.verbosity);
+        warn_of_others(&layout, &ui);
         Ok(Self {
             layout,
             config,
@@ -92,7 +101,35 @@ impl Ctx {
             metadata,
             isolation: OnceLock::new(),
             run: OnceLock::new(),
+            checkout: OnceLock::new(),
         })
+    }
+
+    /// Keeps `clean` away from what belongs to this checkout, for as long as this lives.
+    ///
+    /// # Errors
+    /// When it cannot be locked, or the user asks us to stop.
+    pub fn hold_checkout(&self) -> Result<()> {
+        if self.checkout.get().is_none() {
+            let lock = self.checkout_lock()?;
+            let waiting = || self.ui.say("waiting for `clean` in this checkout …");
+            lock::wait_for(|| lock.try_lock_shared(), waiting)
+                .context("cannot lock the checkout")?;
+            self.checkout.get_or_init(|| lock);
+        }
+        Ok(())
+    }
+
+    /// The lock of what belongs to this checkout, not locked yet.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn checkout_lock(&self) -> Result<File> {
+        let path = self.layout.checkout_lock();
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        }
+        lock::open(&path)
     }
 
     /// Refuses to go on where `what` would have to come from another machine, and may not.
@@ -143,5 +180,25 @@ impl Ctx {
         }
         let run = RunFolder::create(&self.layout)?;
         Ok(self.run.get_or_init(|| run))
+    }
+}
+
+/// What this host lets others do to us, or us to others, and nobody would notice before it happens.
+fn warn_of_others(layout: &Layout, ui: &Ui) {
+    if let Some(dir) = trust::replaceable(&layout.store()) {
+        let (store, dir) = (layout.store(), dir.display().to_string());
+        ui.warn(&format!("whoever may write to {dir} can replace the store {}", store.display()));
+    }
+    let own = nix::unistd::geteuid();
+    let owner = fs::metadata(layout.root()).map(|meta| Uid::from_raw(meta.uid()));
+    if let Ok(owner) = owner.as_ref()
+        && own.is_root()
+        && !owner.is_root()
+    {
+        ui.warn(&format!(
+            "this checkout belongs to {}, whom what root makes here will lock out of its target \
+             directory; run as that user, or set CARGO_TARGET_DIR",
+            trust::name(*owner)
+        ));
     }
 }

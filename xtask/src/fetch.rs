@@ -16,6 +16,7 @@ mod debian;
 mod http;
 mod tarball;
 
+pub(crate) use debian::request as apt_request;
 pub use http::{Client, Patience};
 pub use tarball::fetch as tarball;
 

@@ -70,7 +70,7 @@ impl Layout {
 
     /// Private state of apt for one suite: lists, caches, configuration.
     pub fn apt(&self, suite: &str) -> PathBuf {
-        self.cache.join("apt").join(suite)
+        self.all_apt().join(suite)
     }
 
     /// The source tree and the objects of one kernel of this checkout.
@@ -88,15 +88,28 @@ impl Layout {
         self.target.join("runs")
     }
 
+    /// The lock that whoever uses the folders below holds shared, and who removes them exclusively.
+    pub fn checkout_lock(&self) -> PathBuf {
+        self.target.join("lock")
+    }
+
     /// What belongs to this checkout alone and can be built again. Runs that are going on keep their
     /// folders: those are pruned by the runs themselves.
     pub fn checkout_dirs(&self) -> Vec<PathBuf> {
         vec![self.target.join("kernels"), self.guest_target()]
     }
 
-    /// What checkouts share beside the store.
-    pub fn shared_dirs(&self) -> Vec<PathBuf> {
-        vec![self.cache.join("apt"), self.facts()]
+    /// The folders that this checkout and the shared cache are written to, below what the store
+    /// looks after itself.
+    pub fn written_dirs(&self) -> Vec<PathBuf> {
+        let mut dirs = vec![self.target.clone(), self.runs(), self.all_apt(), self.facts()];
+        dirs.extend(self.checkout_dirs());
+        dirs
+    }
+
+    /// Private state of apt for all suites.
+    pub fn all_apt(&self) -> PathBuf {
+        self.cache.join("apt")
     }
 
     /// The note that a source could not be reached.

@@ -13,6 +13,7 @@ pub mod guest;
 pub mod isolation;
 pub mod kernel;
 pub mod layout;
+mod lock;
 pub mod lockfile;
 pub mod report;
 pub mod rootfs;

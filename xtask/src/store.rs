@@ -3,19 +3,28 @@
 //! An entry is a folder of plain files. It is built in a temporary sibling, synced, renamed and
 //! made read-only, and carries a stamp that is cheap to check at each use.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions, TryLockError};
-use std::io::Read as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+mod hash;
+mod prune;
 mod stamp;
+pub mod trust;
 
-use stamp::Stamp;
+pub use hash::{hex, sha256, sha256_of};
+use prune::remove_tree;
+use stamp::{Seen, Stamp};
+
+use crate::lock;
+use crate::ui::to_stderr;
 
 /// What an entry is; also the name of its folder in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -113,39 +122,31 @@ impl Scratch {
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
+    /// What was said of damaged entries: each is looked at more than once, and told of once.
+    said: Mutex<BTreeSet<String>>,
 }
 
 impl Store {
     /// Opens the store at `dir`, makes it if there is none, and removes what killed runs left.
     ///
     /// # Errors
-    /// When it belongs to another user, or others may write to it.
+    /// When it or the folder that it is in belongs to another user, or others may write there.
     pub fn open(dir: PathBuf) -> Result<Self> {
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&dir)
             .with_context(|| format!("cannot make the store {}", dir.display()))?;
-        let meta = fs::symlink_metadata(&dir)
-            .with_context(|| format!("cannot look at the store {}", dir.display()))?;
-        let own = nix::unistd::geteuid().as_raw();
-        ensure!(
-            meta.uid() == own,
-            "the store {} belongs to user {}, not to you ({own}): name another with UML_CACHE_DIR",
-            dir.display(),
-            meta.uid()
-        );
-        ensure!(
-            meta.mode() & 0o022 == 0,
-            "others may write to the store {}: run `chmod 700` on it, or name another with \
-             UML_CACHE_DIR",
-            dir.display()
-        );
+        // What lies beside the store, such as apt's configuration, is trusted as well.
+        for dir in dir.ancestors().take(2) {
+            trust::refuse_others(dir)?;
+        }
         for sub in ["locks", "tmp", "used"] {
             let sub = dir.join(sub);
             fs::create_dir_all(&sub).with_context(|| format!("cannot make {}", sub.display()))?;
+            trust::refuse_locked(&sub)?;
         }
-        let store = Self { dir };
+        let store = Self { dir, said: Mutex::default() };
         store.sweep();
         Ok(store)
     }
@@ -189,19 +190,22 @@ impl Store {
                 return Ok(entry);
             }
             let lock = self.lock_file(kind, &key)?;
-            let dir = self.entry_dir(kind, &key);
-            let (was_there, mut is_ours) = (dir.exists(), false);
+            let mut is_ours = false;
             wait_for(|| match lock.try_lock() {
                 Ok(()) => {
                     is_ours = true;
                     Ok(())
                 }
                 // Another run has made it meanwhile, and holds it for as long as it uses it.
-                Err(TryLockError::WouldBlock) if !was_there && dir.exists() => Ok(()),
+                Err(TryLockError::WouldBlock)
+                    if self.intact(kind, &key).is_ok_and(|seen| seen.is_some()) =>
+                {
+                    Ok(())
+                }
                 Err(error) => Err(error),
             })?;
             // Another run may have built it while we waited.
-            if is_ours && !self.is_intact(kind, &key)? {
+            if is_ours && self.intact(kind, &key)?.is_none() {
                 self.build(kind, &key, recipe, &mut build)
                     .with_context(|| format!("no {} was made", kind.name()))?;
             }
@@ -219,6 +223,15 @@ impl Store {
         wait_for(|| lock.try_lock())?;
         let dir = self.temporary(&name)?;
         Ok(Scratch { dir, _lock: lock })
+    }
+
+    /// Keeps others from working on `request`, unless somebody does so already.
+    ///
+    /// # Errors
+    /// When the lock cannot be opened.
+    pub fn try_request(&self, kind: Kind, request: &impl Serialize) -> Result<Option<File>> {
+        let lock = self.open_lock(&format!("{}-{}-request", kind.name(), Key::of(request)?.0))?;
+        Ok(lock.try_lock().is_ok().then_some(lock))
     }
 
     /// Where a file that arrives for the entry of `recipe` grows, from one run to the next. It is
@@ -251,7 +264,9 @@ impl Store {
         remove_tree(&entry)?;
         let temporary = self.temporary(&format!("{}-{}", kind.name(), key.0))?;
         build(temporary.path())?;
-        Stamp::take(temporary.path(), recipe)?.seal(temporary.path())?;
+        let stamp = Stamp::take(temporary.path(), recipe)?;
+        stamp.seal(temporary.path())?;
+        let seen = stamp.seen(temporary.path())?;
         if let Some(parent) = entry.parent() {
             fs::create_dir_all(parent)
                 .with_context(|| format!("cannot make {}", parent.display()))?;
@@ -261,29 +276,35 @@ impl Store {
             .with_context(|| format!("cannot move an entry to {}", entry.display()))?;
         // Read-only comes last: a folder that cannot be written cannot be renamed by its owner.
         fs::set_permissions(&entry, Permissions::from_mode(0o555))
-            .with_context(|| format!("cannot make {} read-only", entry.display()))
+            .with_context(|| format!("cannot make {} read-only", entry.display()))?;
+        seen.keep(&self.used(kind, key));
+        Ok(())
     }
 
     fn checked(&self, kind: Kind, key: &Key, lock: File) -> Result<Option<Entry>> {
-        if !self.is_intact(kind, key)? {
-            return Ok(None);
-        }
+        let Some(seen) = self.intact(kind, key)? else { return Ok(None) };
         // Last use is a file of its own: an entry is never touched.
-        let used = self.used(kind, key);
-        File::create(&used).with_context(|| format!("cannot touch {}", used.display()))?;
+        seen.keep(&self.used(kind, key));
         Ok(Some(Entry { dir: self.entry_dir(kind, key), key: key.clone(), _lock: lock }))
     }
 
-    fn is_intact(&self, kind: Kind, key: &Key) -> Result<bool> {
+    /// Looks at an entry, if it is there; one that is not what it was is as good as none.
+    fn intact(&self, kind: Kind, key: &Key) -> Result<Option<Seen>> {
         let dir = self.entry_dir(kind, key);
-        if !dir.exists() {
-            return Ok(false);
-        }
-        match Stamp::read(&dir).and_then(|stamp| stamp.check(&dir)) {
-            Ok(()) => Ok(true),
+        match fs::symlink_metadata(&dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            other => other.with_context(|| format!("cannot look at {}", dir.display()))?,
+        };
+        let seen = Seen::read(&self.used(kind, key));
+        match Stamp::read(&dir).and_then(|stamp| stamp.check(&dir, seen.as_ref())) {
+            Ok(seen) => Ok(Some(seen)),
             Err(error) => {
-                eprintln!("warning: a {} in the store is rebuilt: {error:#}", kind.name());
-                Ok(false)
+                let line = format!("warning: what the store has is no good: {error:#}");
+                let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+                if said.insert(line.clone()) {
+                    to_stderr(&line);
+                }
+                Ok(None)
             }
         }
     }
@@ -297,140 +318,20 @@ impl Store {
     }
 
     fn open_lock(&self, name: &str) -> Result<File> {
-        let path = self.dir.join("locks").join(name);
-        File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .with_context(|| format!("cannot open the lock {}", path.display()))
+        lock::open(&self.dir.join("locks").join(name))
     }
 
-    /// Removes every entry, and every file that has arrived in part, that nobody is using and that
-    /// nobody has used for so long; says how many bytes that freed.
-    ///
-    /// # Errors
-    /// When an entry cannot be removed.
-    pub fn prune(&self, unused_for: Duration) -> Result<u64> {
-        let mut freed = 0;
-        for kind in Kind::ALL {
-            for entry in list(&self.dir.join(kind.name())) {
-                let key = Key(entry.file_name().to_string_lossy().into_owned());
-                let used = self.used(kind, &key);
-                let lock = self.lock_file(kind, &key)?;
-                if is_older(&used, unused_for) && lock.try_lock().is_ok() {
-                    freed += fs_extra::dir::get_size(entry.path()).unwrap_or(0);
-                    remove_tree(&entry.path())?;
-                    let _ = fs::remove_file(used);
-                }
-            }
-        }
-        for partial in list(&self.dir.join("partial")) {
-            let lock = self.open_lock(&partial.file_name().to_string_lossy())?;
-            if is_older(&partial.path(), unused_for) && lock.try_lock().is_ok() {
-                freed += partial.metadata().map_or(0, |meta| meta.len());
-                let path = partial.path();
-                fs::remove_file(&path)
-                    .with_context(|| format!("cannot remove {}", path.display()))?;
-            }
-        }
-        Ok(freed)
-    }
-
-    /// The file whose time is that of an entry's last use.
+    /// The file whose time is that of an entry's last use; it says what the entry's files were then.
     fn used(&self, kind: Kind, key: &Key) -> PathBuf {
         self.dir.join("used").join(format!("{}-{}", kind.name(), key.0))
     }
-
-    /// Removes temporary folders whose builders are gone: their locks are free.
-    fn sweep(&self) {
-        let Ok(entries) = fs::read_dir(self.dir.join("tmp")) else { return };
-        for entry in entries.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let Some((key, _)) = name.rsplit_once('.') else { continue };
-            let Ok(lock) = self.open_lock(key) else { continue };
-            if lock.try_lock().is_ok() {
-                let _ = remove_tree(&entry.path());
-            }
-        }
-    }
 }
 
-fn list(dir: &Path) -> Vec<fs::DirEntry> {
-    fs::read_dir(dir).into_iter().flatten().flatten().collect()
-}
-
-/// Whether a file was written so long ago; one that is not there was, and one of the future was not.
-fn is_older(path: &Path, time: Duration) -> bool {
-    let written = fs::metadata(path).and_then(|meta| meta.modified());
-    time.is_zero() || written.map_or(true, |at| at.elapsed().is_ok_and(|elapsed| elapsed >= time))
-}
-
-/// Waits for a lock, unless the user asks us to stop.
-fn wait_for(mut try_lock: impl FnMut() -> Result<(), TryLockError>) -> Result<()> {
-    let mut said = false;
-    loop {
-        match try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::Error(error)) => {
-                return Err(error).context("cannot lock a store entry");
-            }
-            Err(TryLockError::WouldBlock) => {
-                if !std::mem::replace(&mut said, true) {
-                    eprintln!("waiting for another run that makes what this one needs …");
-                }
-                crate::cancel::check()?;
-                std::thread::sleep(Duration::from_millis(50));
-            }
-        }
-    }
-}
-
-/// Removes a folder of ours, be it read-only.
-fn remove_tree(path: &Path) -> Result<()> {
-    for entry in walkdir::WalkDir::new(path).into_iter().flatten() {
-        if entry.file_type().is_dir() {
-            let _ = fs::set_permissions(entry.path(), Permissions::from_mode(0o700));
-        }
-    }
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            bail!("cannot remove {}: {error}", path.display())
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Bytes in lowercase hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The SHA-256 of a file, in lowercase hexadecimal.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn sha256_of(path: &Path) -> Result<String> {
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let hash = sha256(&file).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(hex(&hash))
-}
-
-/// The SHA-256 of what is left to read of a file.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn sha256(mut file: &File) -> std::io::Result<[u8; 32]> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            return Ok(hasher.finalize().into());
-        }
-        hasher.update(&buffer[..count]);
-    }
+/// Waits for a lock of the store, unless the user asks us to stop.
+fn wait_for(try_lock: impl FnMut() -> Result<(), TryLockError>) -> Result<()> {
+    lock::wait_for(try_lock, || {
+        to_stderr("waiting for another run that makes what this one needs …")
+    })
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub(super) fn fetch(ctx: &Ctx, name: &str, source: &DebianSource) -> Result<Sour
         return Err(Unreachable { what: source.package.clone(), reasons }.into());
     }
     // This also keeps a second run away from the private state of apt for this suite.
-    let scratch = ctx.store.scratch(Kind::Download, &("apt", &source.suite))?;
+    let scratch = ctx.store.scratch(Kind::Download, &request(&source.suite))?;
     // Another run may have fetched it while we waited.
     if let Some(archive) = stored(ctx, name, source, &file)? {
         return Ok(archive);
@@ -45,6 +45,11 @@ pub(super) fn fetch(ctx: &Ctx, name: &str, source: &DebianSource) -> Result<Sour
     })?;
     step.done(&format!("{} {version} from {}", source.package, source.suite));
     Ok(recipe.archive(entry, &version))
+}
+
+/// What nobody else may ask of the store while the private state of apt for a suite is used.
+pub fn request(suite: &str) -> (&'static str, &str) {
+    ("apt", suite)
 }
 
 fn locked(ctx: &Ctx, name: &str, source: &DebianSource) -> Result<Option<LockedKernel>> {

@@ -1,16 +1,17 @@
 //! The work folder of a kernel: its unpacked source and its objects. One run at a time uses it.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 use walkdir::WalkDir;
 
-use crate::cancel;
 use crate::ctx::Ctx;
+use crate::lock;
+use crate::store::trust;
 
 /// The folder, locked for as long as this lives.
 #[derive(Debug)]
@@ -25,27 +26,14 @@ impl Work {
     /// # Errors
     /// When it cannot be made or locked, or the user asks us to stop.
     pub fn open(ctx: &Ctx, name: &str) -> Result<Self> {
+        ctx.hold_checkout()?;
         let dir = ctx.layout.kernel_work(name);
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        let path = dir.join("lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(&path);
-        let lock = lock.with_context(|| format!("cannot open {}", path.display()))?;
-        let mut said = false;
-        loop {
-            match lock.try_lock() {
-                Ok(()) => return Ok(Self { dir, _lock: lock }),
-                Err(TryLockError::Error(error)) => {
-                    return Err(error).with_context(|| format!("cannot lock {}", path.display()));
-                }
-                Err(TryLockError::WouldBlock) => {
-                    if !std::mem::replace(&mut said, true) {
-                        ctx.ui.say(&format!("waiting for another run that builds kernel {name} …"));
-                    }
-                    cancel::check()?;
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-            }
-        }
+        trust::refuse_locked(&dir)?;
+        let lock = lock::open(&dir.join("lock"))?;
+        let say = || ctx.ui.say(&format!("waiting for another run that builds kernel {name} …"));
+        lock::wait_for(|| lock.try_lock(), say)?;
+        Ok(Self { dir, _lock: lock })
     }
 
     /// The source tree.
@@ -92,6 +80,11 @@ impl Work {
         let (whole, begun, build) = (self.build_stamp(), self.begun_stamp(), self.build());
         let objects = match (whole.says(what), begun.says(what)) {
             (true, _) => Objects::Whole,
+            // A clock that was set back since leaves no way to tell what is younger.
+            (false, true) if begun.is_of_the_future() => {
+                remove_folder(&build)?;
+                Objects::None
+            }
             (false, true) => {
                 // A compiler that was killed may have left half an object that make would trust.
                 begun.remove_younger(&build)?;
@@ -156,6 +149,11 @@ impl Stamp {
             .and_then(|()| File::open(&partial)?.sync_all())
             .and_then(|()| fs::rename(&partial, &self.0))
             .with_context(|| format!("cannot write {}", self.0.display()))
+    }
+
+    fn is_of_the_future(&self) -> bool {
+        let written = fs::symlink_metadata(&self.0).and_then(|meta| meta.modified());
+        written.is_ok_and(|written| written > SystemTime::now())
     }
 
     /// Removes the files in `dir` that were changed since it was written.

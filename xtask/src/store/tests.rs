@@ -1,6 +1,10 @@
 use std::cell::Cell;
+use std::os::unix::fs::symlink;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::bail;
 
 use super::*;
 
@@ -53,20 +57,116 @@ fn a_failed_build_leaves_nothing() {
     assert!(build(&store, "a").1);
 }
 
-#[test]
-fn an_altered_truncated_or_removed_file_is_rebuilt() {
+type Damage = fn(&Path);
+
+/// What may become of an entry.
+const DAMAGE: [(&str, Damage); 11] = [
+    ("altered", |dir| fs::write(dir.join("data"), "CONTENTS").unwrap()),
+    ("altered with its old time", |dir| {
+        let time = fs::metadata(dir.join("data")).unwrap().modified().unwrap();
+        fs::write(dir.join("data"), "CONTENTS").unwrap();
+        File::open(dir.join("data")).unwrap().set_modified(time).unwrap();
+    }),
+    ("truncated", |dir| fs::write(dir.join("data"), "cont").unwrap()),
+    ("removed", |dir| fs::remove_file(dir.join("data")).unwrap()),
+    ("replaced", |dir| {
+        fs::write(dir.join("other"), "contents").unwrap();
+        fs::remove_file(dir.join("data")).unwrap();
+        symlink("other", dir.join("data")).unwrap();
+    }),
+    ("unreadable", |dir| set_mode(&dir.join("data"), 0)),
+    ("open to others", |dir| set_mode(&dir.join("data"), 0o666)),
+    ("with half a stamp", |dir| {
+        let stamp = fs::read(dir.join("stamp.json")).unwrap();
+        fs::write(dir.join("stamp.json"), &stamp[..stamp.len() / 2]).unwrap();
+    }),
+    ("with another stamp", |dir| fs::write(dir.join("stamp.json"), "{}").unwrap()),
+    ("without a stamp", |dir| fs::remove_file(dir.join("stamp.json")).unwrap()),
+    ("a link", |dir| {
+        let other = dir.with_extension("other");
+        fs::rename(dir, &other).unwrap();
+        fs::write(other.join("data"), "CONTENTS").unwrap();
+        symlink(other, dir).unwrap();
+    }),
+];
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+/// Makes an entry of a kind, does something to it, and asks for it again.
+fn after(kind: Kind, what: &str, damage: impl FnOnce(&Path)) {
     let (_dir, store) = store();
-    for change in ["altered", "truncated", "removed"] {
-        let path = build(&store, "contents").0.file("data");
-        tamper(&path, || match change {
-            "altered" => fs::write(&path, "CONTENTS").unwrap(),
-            "truncated" => fs::write(&path, "cont").unwrap(),
-            _ => fs::remove_file(&path).unwrap(),
-        });
-        let (entry, built) = build(&store, "contents");
-        assert!(built, "{change}");
-        assert_eq!(fs::read_to_string(entry.file("data")).unwrap(), "contents");
+    let builds = Cell::new(0);
+    let get = || {
+        let build = |dir: &Path| {
+            builds.set(builds.get() + 1);
+            Ok(fs::write(dir.join("data"), "contents")?)
+        };
+        store.get_or_build(kind, &"recipe", build).unwrap()
+    };
+    let path = get().path().to_owned();
+    set_mode(&path, 0o755);
+    for file in ["data", "stamp.json"] {
+        set_mode(&path.join(file), 0o644);
     }
+    damage(&path);
+    assert!(store.get(kind, &"recipe").unwrap().is_none(), "{kind:?} {what}: it is trusted");
+    let text = fs::read_to_string(get().file("data")).unwrap();
+    assert_eq!((text.as_str(), builds.get()), ("contents", 2), "{kind:?} {what}");
+    let said = store.said.lock().unwrap();
+    assert_eq!(said.len(), 1, "{kind:?} {what}: said {said:?}");
+    let said = said.first().unwrap();
+    assert!(said.contains(kind.name()) && said.contains(&*path.to_string_lossy()), "{said}");
+}
+
+#[test]
+fn whatever_happens_to_an_entry_is_noticed_said_and_made_good() {
+    for kind in Kind::ALL {
+        for (what, damage) in DAMAGE {
+            after(kind, what, damage);
+        }
+    }
+}
+
+#[test]
+fn what_another_user_owns_is_not_trusted() {
+    if !nix::unistd::geteuid().is_root() {
+        // Only root can give a file away: this is another user's anyway.
+        assert!(trust::refuse_others(Path::new("/usr")).is_err());
+        return;
+    }
+    let give_away = |path: PathBuf| std::os::unix::fs::chown(path, Some(65534), None).unwrap();
+    for kind in Kind::ALL {
+        after(kind, "given away", |dir| give_away(dir.join("data")));
+    }
+    let (dir, store) = store();
+    give_away(store.path().into());
+    let error = Store::open(store.path().into()).unwrap_err().to_string();
+    assert!(error.contains("65534") && error.contains("UML_CACHE_DIR"), "{error}");
+    assert!(error.contains("chown -R 0"), "{error}");
+    let beside = dir.path().join("beside");
+    give_away(dir.path().into());
+    let error = Store::open(beside).unwrap_err().to_string();
+    assert!(error.contains(&*dir.path().to_string_lossy()), "{error}");
+}
+
+#[test]
+fn what_is_intact_is_read_once_for_each_change() {
+    let (_dir, store) = store();
+    let dir = build(&store, "a").0.path().to_owned();
+    let key = Key::of(&"a").unwrap();
+    let seen = || Seen::read(&store.used(Kind::Download, &key)).unwrap();
+    let text = fs::read_to_string(dir.join("stamp.json")).unwrap();
+    let other = text.replace(&hex(&Sha256::digest("a")), &hex(&Sha256::digest("b")));
+    let other: Stamp = serde_json::from_str(&other).unwrap();
+    assert!(other.check(&dir, None).is_err());
+    assert_eq!(other.check(&dir, Some(&seen())).unwrap(), seen(), "it was read once more");
+    let before = seen();
+    set_mode(&dir.join("data"), 0o444);
+    assert!(other.check(&dir, Some(&before)).is_err(), "a change was not noticed");
+    assert!(!build(&store, "a").1, "an entry with the same contents was rebuilt");
+    assert_ne!(before, seen(), "it would be read at each use");
 }
 
 #[test]
@@ -116,11 +216,50 @@ fn many_at_once_build_once_and_use_it_together() {
 }
 
 #[test]
-fn a_store_that_others_may_write_to_is_refused() {
+fn many_at_once_make_a_damaged_entry_good_once() {
+    let (_dir, store) = store();
+    let path = build(&store, "one").0.file("data");
+    tamper(&path, || fs::write(&path, "two").unwrap());
+    let (builds, all) = (AtomicUsize::new(0), Barrier::new(8));
+    let get = || {
+        let build = |dir: &Path| {
+            builds.fetch_add(1, Ordering::SeqCst);
+            Ok(fs::write(dir.join("data"), "one")?)
+        };
+        let entry = store.get_or_build(Kind::Download, &"one", build).unwrap();
+        // Nobody gives its entry back before all have theirs.
+        all.wait();
+        assert_eq!(fs::read_to_string(entry.file("data")).unwrap(), "one");
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(get);
+        }
+    });
+    assert_eq!(builds.into_inner(), 1);
+}
+
+#[test]
+fn a_place_that_others_may_write_to_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
-    let error = Store::open(dir.path().into()).unwrap_err().to_string();
-    assert!(error.contains("UML_CACHE_DIR"), "{error}");
+    set_mode(dir.path(), 0o777);
+    for store in [dir.path().to_owned(), dir.path().join("store")] {
+        let error = Store::open(store).unwrap_err().to_string();
+        assert!(error.contains("UML_CACHE_DIR") && error.contains("chmod go-w"), "{error}");
+    }
+    // As /tmp is: there each may remove only what is their own.
+    set_mode(dir.path(), 0o1777);
+    Store::open(dir.path().join("store")).unwrap();
+}
+
+#[test]
+fn whoever_could_replace_a_store_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("cache/store");
+    fs::create_dir_all(&store).unwrap();
+    assert_eq!(trust::replaceable(&store), None);
+    set_mode(dir.path(), 0o777);
+    assert_eq!(trust::replaceable(&store).unwrap(), dir.path());
 }
 
 #[test]

@@ -68,6 +68,7 @@ pub fn test_binaries(ctx: &Ctx) -> Result<Vec<TestBinary>> {
 
 /// Runs cargo with the flags of guest programs, and collects the executables that it built.
 fn cargo(ctx: &Ctx, args: Vec<OsString>) -> Result<Vec<TestBinary>> {
+    ctx.hold_checkout()?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut all = args;
     all.extend(
@@ -101,7 +102,7 @@ fn cargo(ctx: &Ctx, args: Vec<OsString>) -> Result<Vec<TestBinary>> {
         }
     }
     // In the environment of this cargo alone: exported, the flags would reach xtask itself.
-    let command = command.env("RUSTFLAGS", rustflags(ctx)).env_remove("CARGO_ENCODED_RUSTFLAGS");
+    let command = command.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", rustflags(ctx));
     let reader = command.reader().context("cannot start cargo")?;
     let mut binaries = Vec::new();
     for message in Message::parse_stream(BufReader::new(&reader)) {
@@ -128,8 +129,10 @@ fn rustflags(ctx: &Ctx) -> String {
     let home = std::env::var("CARGO_HOME")
         .ok()
         .or_else(|| Some(format!("{}/.cargo", std::env::var("HOME").ok()?)));
-    let mut flags = vec!["-Ctarget-feature=+crt-static -Crelocation-model=static".to_owned()];
+    let mut flags: Vec<String> =
+        ["-Ctarget-feature=+crt-static", "-Crelocation-model=static"].map(Into::into).into();
     flags.push(format!("--remap-path-prefix={}=/work", ctx.layout.root().display()));
     flags.extend(home.map(|home| format!("--remap-path-prefix={home}=/cargo")));
-    flags.join(" ")
+    // A path may have spaces (cargo(1), CARGO_ENCODED_RUSTFLAGS).
+    flags.join("\x1f")
 }

@@ -13,4 +13,5 @@ mod interruption;
 mod kernel;
 mod kernel_log;
 mod stage;
+mod store;
 mod support;
