@@ -10,10 +10,11 @@ use xtask::ctx::{Ctx, Locking, Network, Options};
 use xtask::doctor::Consent;
 use xtask::kernel::KernelBinary;
 use xtask::ui::{self, Verbosity};
-use xtask::{cancel, clean, config, fetch, kernel, rootfs, suite};
+use xtask::{cancel, clean, config, fetch, kernel, rootfs, space, suite};
 
 mod ci;
 mod doctor;
+mod environment;
 mod shell;
 mod test_in_uml;
 
@@ -236,6 +237,7 @@ mod code {
 }
 
 pub fn main() -> ExitCode {
+    environment::settle();
     let cli = Cli::parse();
     let result = run(&cli);
     result.unwrap_or_else(|error| {
@@ -258,30 +260,34 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     xtask::isolation::refuse_sudo()?;
     cancel::install()?;
     let ctx = Ctx::new(cli.global.options())?;
-    match &cli.command {
-        Command::Doctor => return doctor::report(&ctx),
+    act(&ctx, &cli.command).map_err(|error| space::explain(error, &ctx.layout))
+}
+
+fn act(ctx: &Ctx, command: &Command) -> Result<ExitCode> {
+    match command {
+        Command::Doctor => return doctor::report(ctx),
         Command::Setup { yes } => {
             let consent = if yes.given() { Consent::Given } else { Consent::Ask };
-            xtask::doctor::setup(&ctx, consent)?;
+            xtask::doctor::setup(ctx, consent)?;
         }
-        Command::Fetch { kernels } => kernels.fetch(&ctx)?,
+        Command::Fetch { kernels } => kernels.fetch(ctx)?,
         Command::Kernel { sources } => {
-            for kernel in sources.build(&ctx)?.0 {
+            for kernel in sources.build(ctx)?.0 {
                 ui::print(kernel.path.display())?;
             }
         }
-        Command::Image => ui::print(image(&ctx)?.path().display())?,
-        Command::TestInUml(args) => return Ok(ExitCode::from(args.run(&ctx)?)),
-        Command::Shell(args) => return args.run(&ctx),
+        Command::Image => ui::print(image(ctx)?.path().display())?,
+        Command::TestInUml(args) => return Ok(ExitCode::from(args.run(ctx)?)),
+        Command::Shell(args) => return args.run(ctx),
         Command::Clean { store, older_than } => {
             let what = match (older_than, store) {
                 (Some(days), _) => clean::What::UnusedFor(DAY * *days),
                 (None, true) => clean::What::Store,
                 (None, false) => clean::What::Checkout,
             };
-            clean::clean(&ctx, what)?;
+            clean::clean(ctx, what)?;
         }
-        Command::Ci => return ci::run(&ctx),
+        Command::Ci => return ci::run(ctx),
     }
     Ok(ExitCode::SUCCESS)
 }

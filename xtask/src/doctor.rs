@@ -3,17 +3,18 @@
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::ctx::Ctx;
 use crate::isolation::{Contained, Ids, Means};
 
+mod causes;
+mod limits;
 mod needs;
 mod setup;
 
-use needs::{FACILITIES, FILES, TOOLS};
+use needs::{FACILITIES, FILES, Facility, TOOLS};
 pub use setup::{Consent, ensure, setup};
 
 /// Something that was examined.
@@ -39,9 +40,6 @@ pub struct Problem {
 /// A kernel's tree and objects, an image, and room for guests.
 const DISK_NEEDED: u64 = 6 << 30;
 
-/// What a compiler on each CPU and a guest need, roughly.
-const MEMORY_NEEDED: u64 = 1 << 30;
-
 /// Examines everything.
 ///
 /// # Errors
@@ -63,13 +61,45 @@ pub fn examine(ctx: &Ctx) -> Result<Vec<Finding>> {
             Some(tried) => tried.result.clone().err(),
             None => Some("not tried, because namespaces are refused".into()),
         };
-        findings.push(finding(facility.name, seen, facility.effect, facility.cure));
+        findings.push(finding(facility.name, seen, facility.effect, &cure(facility)));
     }
     findings.push(subordinate_ids(ctx)?);
     findings.push(null_device());
-    findings.push(ptrace());
-    findings.extend([space(ctx.layout.root())?, space(ctx.store.path())?, memory()]);
+    findings.extend([space(ctx.layout.root())?, space(ctx.store.path())?]);
+    findings.extend([limits::memory(), limits::processes()]);
+    findings.extend(limits::of_process());
     Ok(findings)
+}
+
+/// Refuses a host on which guests cannot run, before anything is fetched or built for them.
+///
+/// # Errors
+/// When something that guests need is refused: with the cure.
+pub fn ensure_guests(ctx: &Ctx) -> Result<()> {
+    let needed = ctx.config.memory.bytes();
+    let left = limits::memory_left().unwrap_or(u64::MAX);
+    ensure!(
+        left > needed,
+        "a guest has {} MiB of memory, and {} MiB are available: end other programs, raise the \
+         limit of the control group, or give guests less in Cargo.toml",
+        needed >> 20,
+        left >> 20
+    );
+    let Some(refused) = ctx.isolation()?.refused_to_guests() else { return Ok(()) };
+    let cure = FACILITIES.iter().find(|known| known.name == refused.name).map(cure);
+    bail!(
+        "guests cannot run on this host: {}: {}\n  cure: {}\n  `cargo xtask doctor` looks at \
+         everything; `fetch`, `kernel` and `image` may work without guests",
+        refused.name,
+        refused.result.as_ref().err().map_or("", |why| why),
+        cure.unwrap_or_default()
+    );
+}
+
+fn cure(facility: &Facility) -> String {
+    let in_namespaces = ["namespaces", "tmpfs", "loopback"].contains(&facility.name);
+    let exact = in_namespaces.then(|| causes::cure(Path::new("/proc"))).flatten();
+    exact.unwrap_or_else(|| facility.cure.into())
 }
 
 fn finding(name: &str, seen: Option<String>, effect: &str, cure: &str) -> Finding {
@@ -121,37 +151,8 @@ fn null_device() -> Finding {
     )
 }
 
-/// User Mode Linux traces its own processes.
-fn ptrace() -> Finding {
-    // SAFETY: the child makes one system call and exits.
-    let status = match unsafe { nix::libc::fork() } {
-        0 => {
-            let traced = nix::sys::ptrace::traceme().is_ok();
-            // SAFETY: _exit(2) runs nothing of this process.
-            unsafe { nix::libc::_exit(i32::from(!traced)) }
-        }
-        child => {
-            let mut status = -1;
-            // SAFETY: `status` is a valid place for waitpid(2) to write to.
-            unsafe { nix::libc::waitpid(child, &mut status, 0) };
-            status
-        }
-    };
-    let refused =
-        !<ExitStatus as std::os::unix::process::ExitStatusExt>::from_raw(status).success();
-    finding(
-        "ptrace",
-        refused.then(|| "a process may not be traced by its parent".into()),
-        "guests cannot run",
-        "in a container, allow ptrace (docker run --cap-add SYS_PTRACE); else set \
-         /proc/sys/kernel/yama/ptrace_scope to 1 or less",
-    )
-}
-
 fn space(dir: &Path) -> Result<Finding> {
-    let stat = nix::sys::statvfs::statvfs(dir)
-        .with_context(|| format!("cannot ask for the free space of {}", dir.display()))?;
-    let free = stat.blocks_available() as u64 * stat.fragment_size() as u64;
+    let free = crate::space::free(dir)?;
     let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
     let seen = (free < DISK_NEEDED)
         .then(|| format!("{:.1} GiB free where {:.0} are needed", gib(free), gib(DISK_NEEDED)));
@@ -162,16 +163,4 @@ fn space(dir: &Path) -> Result<Finding> {
         "make room (cargo xtask clean), or name another place with CARGO_TARGET_DIR or \
          UML_CACHE_DIR",
     ))
-}
-
-fn memory() -> Finding {
-    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let available = info.lines().find_map(|line| {
-        let kib = line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?;
-        Some(kib.parse::<u64>().ok()? << 10)
-    });
-    let seen = available.filter(|bytes| *bytes < MEMORY_NEEDED).map(|bytes| {
-        format!("{} MiB are available where {} are needed", bytes >> 20, MEMORY_NEEDED >> 20)
-    });
-    finding("memory", seen, "builds and guests may be killed", "end other programs")
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::stat::Mode;
 
 mod contain;
 mod namespace;
@@ -16,16 +17,16 @@ mod probe;
 
 pub use contain::{Contained, Running};
 pub(crate) use namespace::{
-    Namespaces, die_with_parent, enter, fork, mount_proc, reap, unblock_signals,
+    Namespaces, die_with_parent, enter, fork, is_real_root, mount_proc, reap, unblock_signals,
 };
 pub use probe::Facility;
 
 /// What sets our processes apart; found by trying, consumed in one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Means {
-    /// An ordinary user's own user namespace.
+    /// A user namespace of one's own; a container's root needs one like everybody else.
     UserNamespace,
-    /// Real root needs no user namespace.
+    /// Real root needs none.
     Root,
     /// Neither is to be had: steps still run, but guests do not.
     None,
@@ -74,12 +75,13 @@ impl Isolation {
     /// # Errors
     /// When the executable cannot be started.
     pub fn find(exe: &Path) -> Result<Self> {
-        let facilities = probe::ask(exe)?;
+        let mut facilities = probe::ask(exe)?;
+        let root = facilities.extract_if(.., |tried| tried.name == probe::ROOT).next();
         let granted = facilities.iter().any(|f| f.name == probe::NAMESPACES && f.result.is_ok());
-        let means = match (granted, nix::unistd::geteuid().is_root()) {
+        let means = match (granted, root) {
             (false, _) => Means::None,
-            (true, true) => Means::Root,
-            (true, false) => Means::UserNamespace,
+            (true, Some(Facility { result: Ok(()), .. })) => Means::Root,
+            (true, _) => Means::UserNamespace,
         };
         Ok(Self { exe: exe.to_owned(), means, facilities })
     }
@@ -87,6 +89,11 @@ impl Isolation {
     /// The means that were found.
     pub fn means(&self) -> &Means {
         &self.means
+    }
+
+    /// The first thing without which guests cannot run, if anything is refused.
+    pub fn refused_to_guests(&self) -> Option<&Facility> {
+        self.facilities.iter().find(|facility| facility.result.is_err() && facility.is_needed())
     }
 
     /// All that was tried, with what came of it.
@@ -118,12 +125,15 @@ pub fn hidden_entry() {
     let mut args = std::env::args_os().skip(1);
     let Some(first) = args.next() else { return };
     let rest: Vec<OsString> = args.collect();
-    let result = match first.as_bytes() {
-        name if name == STAGE.as_bytes() => crate::stage::serve(),
-        name if name == CONTAIN.as_bytes() => contain::serve(&rest),
-        name if name == PROBE.as_bytes() => probe::serve(),
+    let serve = match first.as_bytes() {
+        name if name == STAGE.as_bytes() => crate::stage::serve,
+        name if name == CONTAIN.as_bytes() => contain::serve,
+        name if name == PROBE.as_bytes() => probe::serve,
         _ => return,
     };
+    // What is made here is for guests, and the same whatever the user's own umask is.
+    nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
+    let result = serve(&rest);
     match result {
         Ok(code) => std::process::exit(code),
         Err(error) => {

@@ -19,6 +19,7 @@ pub mod report;
 pub mod rootfs;
 pub mod runs;
 pub mod shell;
+pub mod space;
 pub mod stage;
 pub mod step;
 pub mod store;

@@ -32,7 +32,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
-use crate::isolation::{Isolation, Means, STAGE};
+use crate::isolation::{Isolation, STAGE};
 
 mod channel;
 mod keeper;
@@ -41,6 +41,7 @@ mod mconsole;
 mod serve;
 
 use channel::{Reply, Request};
+pub(crate) use keeper::drop_privileges;
 pub use link::Link;
 pub(crate) use serve::serve;
 
@@ -84,13 +85,13 @@ impl Stage {
     /// forked (PR_SET_PDEATHSIG in prctl(2)).
     ///
     /// # Errors
-    /// When this host grants no namespaces; the error says what was refused.
+    /// When this host refuses what guests need; the error says what.
     pub fn start(isolation: &Isolation, options: &StageOptions) -> Result<Self> {
-        if *isolation.means() == Means::None {
-            let refused = isolation.facilities().iter().find_map(|f| f.result.clone().err());
+        if let Some(refused) = isolation.refused_to_guests() {
+            let why = refused.result.as_ref().err().map_or("", |why| why);
             bail!(
-                "guests cannot run on this host: {}; `cargo xtask doctor` says more",
-                refused.unwrap_or_else(|| "namespaces are not granted".into())
+                "guests cannot run on this host: {}: {why}; `cargo xtask doctor` says more",
+                refused.name
             );
         }
         let (ours, theirs) =

@@ -25,6 +25,7 @@ pub(super) struct Shell {
 impl Shell {
     pub fn run(&self, ctx: &Ctx) -> Result<ExitCode> {
         doctor::ensure(ctx, None)?;
+        doctor::ensure_guests(ctx)?;
         let size = ctx.guest_size()?;
         let image = super::image(ctx)?;
         let (kernels, passed_over) = self.sources.build(ctx)?;

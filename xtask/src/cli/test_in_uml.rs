@@ -113,6 +113,7 @@ impl TestInUml {
         };
         if !self.list {
             doctor::ensure(ctx, self.yes.given().then_some(Consent::Given))?;
+            doctor::ensure_guests(ctx)?;
         }
         let binaries = suite::test_binaries(ctx)?;
         let filter = Filter { words: self.filters.clone(), ignored: self.choice.run_ignored };

@@ -62,25 +62,35 @@ pub(super) const FACILITIES: &[Facility] = &[
     Facility {
         name: "namespaces",
         effect: "guests cannot run, and nothing ends what a killed run left",
-        cure: "set /proc/sys/user/max_user_namespaces above 0; in a container, allow unshare \
-               (docker run --security-opt seccomp=unconfined)",
+        cure: "allow unshare(2): in a container, docker run --security-opt seccomp=unconfined, and \
+               as root in it --cap-add SYS_ADMIN",
     },
     Facility {
         name: "tmpfs",
         effect: "guests have no place for their memory",
-        cure: "where AppArmor restricts user namespaces: sudo sysctl \
-               kernel.apparmor_restrict_unprivileged_userns=0",
+        cure: "allow mount(2) in namespaces of one's own",
     },
     Facility {
         name: "loopback",
         effect: "guests have no network",
-        cure: "where AppArmor restricts user namespaces: sudo sysctl \
-               kernel.apparmor_restrict_unprivileged_userns=0",
+        cure: "allow CAP_NET_ADMIN in namespaces of one's own",
     },
     Facility {
         name: "tap",
         effect: "guests have no link",
         cure: "sudo modprobe tun && sudo chmod 0666 /dev/net/tun (udev does the latter where it \
                runs); in a container, pass --device /dev/net/tun",
+    },
+    Facility {
+        name: "ptrace",
+        effect: "guests cannot run: User Mode Linux traces its own processes",
+        cure: "set /proc/sys/kernel/yama/ptrace_scope to 1 or less; in a container, allow ptrace \
+               (docker run --security-opt seccomp=unconfined)",
+    },
+    Facility {
+        name: "personality",
+        effect: "guests run, but with addresses at random, and those of old kernels need more memory",
+        cure: "in a container, allow personality(ADDR_NO_RANDOMIZE): docker run --security-opt \
+               seccomp=unconfined",
     },
 ];

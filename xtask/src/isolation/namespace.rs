@@ -25,19 +25,42 @@ pub(crate) enum Namespaces {
 
 /// Unshares. Afterwards the next child is PID 1 of the new PID namespace.
 ///
-/// Real root keeps its ids; anybody else gets a user namespace with `ids`.
+/// Real root keeps its ids; anybody else, such as the root of a container, gets a user namespace with
+/// `ids`.
 pub(crate) fn enter(namespaces: Namespaces, ids: Ids) -> Result<()> {
     let mut flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID;
     if let Namespaces::Run = namespaces {
         flags |= CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
     }
-    if geteuid().is_root() {
-        unshare(flags).context("cannot unshare namespaces as root")?;
+    if is_real_root() {
+        unshare(flags).map_err(refused).context("cannot unshare namespaces as root")?;
     } else {
         enter_user_namespace(flags, ids)?;
     }
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .context("cannot make the mounts of the new namespace private")
+}
+
+/// Whether we are root to whom the kernel refuses nothing: with all capabilities, and with the ids of
+/// the host. Only then can devices be made, and given to another user.
+pub(crate) fn is_real_root() -> bool {
+    const CAP_SYS_ADMIN: u32 = 21;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let ids = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    geteuid().is_root()
+        && effective.is_some_and(|mask| mask & (1 << CAP_SYS_ADMIN) != 0)
+        && ids.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// Why namespaces are refused (unshare(2), user_namespaces(7)).
+fn refused(errno: Errno) -> anyhow::Error {
+    match errno {
+        Errno::ENOSPC => anyhow::anyhow!("no namespace left: a limit in /proc/sys/user is reached"),
+        Errno::EPERM => anyhow::anyhow!("namespaces are not granted on this host"),
+        other => anyhow::anyhow!("cannot unshare namespaces: {other}"),
+    }
 }
 
 fn enter_user_namespace(flags: CloneFlags, ids: Ids) -> Result<()> {
@@ -46,13 +69,7 @@ fn enter_user_namespace(flags: CloneFlags, ids: Ids) -> Result<()> {
         Ids::Subordinate => Some(Mapper::start()?),
         Ids::Own | Ids::Root => None,
     };
-    unshare(flags | CloneFlags::CLONE_NEWUSER).map_err(|errno| match errno {
-        Errno::ENOSPC => {
-            anyhow::anyhow!("no user namespace left: raise /proc/sys/user/max_user_namespaces")
-        }
-        Errno::EPERM => anyhow::anyhow!("user namespaces are not granted on this host"),
-        other => anyhow::anyhow!("cannot unshare a user namespace: {other}"),
-    })?;
+    unshare(flags | CloneFlags::CLONE_NEWUSER).map_err(refused)?;
     if let Some(mapper) = mapper {
         return mapper.map();
     }
@@ -113,6 +130,13 @@ impl Mapper {
 }
 
 fn map_range(process: u32) -> Result<()> {
+    if geteuid().is_root() {
+        // The root of a container may give away what it was given itself.
+        return ["uid_map", "gid_map"].iter().try_for_each(|map| {
+            let own = fs::read_to_string(format!("/proc/self/{map}"))?;
+            write(&format!("/proc/{process}/{map}"), &identity(&own))
+        });
+    }
     let user = nix::unistd::User::from_uid(geteuid())
         .ok()
         .flatten()
@@ -132,6 +156,16 @@ fn map_range(process: u32) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The map that gives a child the same ids as its parent, whose map is `own`.
+fn identity(own: &str) -> String {
+    let line = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [inside, _, count] = fields.as_slice() else { return String::new() };
+        format!("{inside} {inside} {count}\n")
+    };
+    own.lines().map(line).collect()
 }
 
 /// The range of ids that `file` (subuid(5)) grants to a user.

@@ -1,26 +1,42 @@
 //! What a host grants, found by trying it in a child: on some hosts unshare(2) succeeds and
 //! everything after it is denied.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use nix::sys::personality::{self, Persona};
+use nix::sys::ptrace;
+use nix::sys::signal::{Signal, raise};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::ForkResult;
 
-use super::{Ids, Isolation, Means, Namespaces, PROBE, enter, fork};
+use super::{Ids, Isolation, Means, Namespaces, PROBE, enter, fork, is_real_root};
+use crate::stage::drop_privileges;
 
 pub(super) const NAMESPACES: &str = "namespaces";
+/// Whether the kernel refuses us nothing; this is for choosing the means, and no facility.
+pub(super) const ROOT: &str = "root";
+const PERSONALITY: &str = "personality";
 
 /// Something that a run needs of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facility {
-    /// Its name: `namespaces`, `tmpfs`, `loopback` or `tap`.
+    /// Its name: `namespaces`, `tmpfs`, `loopback`, `tap`, `ptrace` or `personality`.
     pub name: String,
     /// Why it is not to be had.
     pub result: Result<(), String>,
+}
+
+impl Facility {
+    /// Whether guests cannot do without it.
+    pub(super) fn is_needed(&self) -> bool {
+        self.name != PERSONALITY
+    }
 }
 
 /// Starts the child that tries, and reads what it says.
@@ -46,7 +62,9 @@ fn say(name: &str, result: Result<()>) {
 }
 
 /// Serves `__probe`: one line for each facility, `NAME TAB ERROR`.
-pub(super) fn serve() -> Result<i32> {
+pub(super) fn serve(_: &[OsString]) -> Result<i32> {
+    let was_root = is_real_root();
+    say(ROOT, was_root.then_some(()).context("not the root of the host"));
     let entered = enter(Namespaces::Run, Ids::Root);
     let refused = entered.is_err();
     say(NAMESPACES, entered);
@@ -66,6 +84,8 @@ pub(super) fn serve() -> Result<i32> {
                 guest_agent::interface::bring_up("lo").context("cannot bring the loopback up"),
             );
             say("tap", try_tap());
+            say("ptrace", in_a_guests_place(was_root, trace_a_child));
+            say(PERSONALITY, in_a_guests_place(was_root, keep_addresses));
             std::process::exit(0);
         }
     }
@@ -87,4 +107,41 @@ fn try_tap() -> Result<()> {
     // SAFETY: the request is a whole `ifreq`, and outlives the call.
     let done = unsafe { nix::libc::ioctl(tun.as_raw_fd(), nix::libc::TUNSETIFF, &request) };
     nix::errno::Errno::result(done).map(drop).context("cannot make a tap")
+}
+
+/// Tries something as a guest would do it: without privileges.
+fn in_a_guests_place(was_root: bool, attempt: fn() -> nix::Result<()>) -> Result<()> {
+    let ForkResult::Parent { child } = fork()? else {
+        let errno = match drop_privileges(was_root) {
+            Ok(()) => attempt().map_or_else(|errno| errno as i32, |()| 0),
+            Err(_) => Errno::EPERM as i32,
+        };
+        std::process::exit(errno);
+    };
+    match waitpid(child, None).context("cannot wait for an attempt")? {
+        WaitStatus::Exited(_, 0) => Ok(()),
+        WaitStatus::Exited(_, errno) => Err(anyhow::anyhow!("refused: {}", Errno::from_raw(errno))),
+        other => Err(anyhow::anyhow!("an attempt ended with {other:?}")),
+    }
+}
+
+/// What User Mode Linux does with each process of its guest.
+fn trace_a_child() -> nix::Result<()> {
+    // SAFETY: this process has no threads.
+    let ForkResult::Parent { child } = unsafe { nix::unistd::fork() }? else {
+        let traced = ptrace::traceme().and_then(|()| raise(Signal::SIGSTOP));
+        std::process::exit(traced.map_or_else(|errno| errno as i32, |()| 0));
+    };
+    match waitpid(child, None)? {
+        WaitStatus::Stopped(..) => {}
+        WaitStatus::Exited(_, errno) => return Err(Errno::from_raw(errno)),
+        _ => return Err(Errno::EPERM),
+    }
+    ptrace::setoptions(child, ptrace::Options::PTRACE_O_TRACESYSGOOD)?;
+    ptrace::getregs(child)?;
+    ptrace::kill(child)
+}
+
+fn keep_addresses() -> nix::Result<()> {
+    personality::set(personality::get()? | Persona::ADDR_NO_RANDOMIZE).map(drop)
 }

@@ -13,6 +13,7 @@ use super::binary::KernelBinary;
 use super::kit::Kit;
 use super::make::{Make, assignment};
 use super::recipe::Toolchain;
+use super::work::ensure_buildable;
 use crate::ctx::Ctx;
 use crate::step::Step;
 use crate::store::{Entry, Kind, hex};
@@ -98,7 +99,9 @@ fn build_folder(
 
 /// Builds a copy of the folder, which stays as it is; says the names of the modules.
 fn make(ctx: &Ctx, step: &Step<'_>, kit: &Path, folder: &Path, dest: &Path) -> Result<Vec<String>> {
-    let kit = Kit::unpack(kit, ctx.run()?.path())?;
+    let parent = ctx.run()?.path();
+    ensure_buildable(parent)?;
+    let kit = Kit::unpack(kit, parent)?;
     let (tree, build, own) = (kit.tree()?, kit.build(), kit.module());
     for entry in source_files(folder) {
         let entry = entry.with_context(|| format!("cannot walk {}", folder.display()))?;

@@ -12,6 +12,7 @@ use super::work::{Work, remove_folder};
 use crate::archive::{self, TopDir};
 use crate::ctx::Ctx;
 use crate::fetch::SourceArchive;
+use crate::space::ensure_room;
 use crate::step::Step;
 
 /// A kernel's source, ready to be configured. Nothing is ever built inside of it.
@@ -89,6 +90,7 @@ pub fn prepare(
     let partial = work.partial_source();
     remove_folder(&partial)?;
     remove_folder(&work.source())?;
+    ensure_room(&partial, room(&archive.path)?, &format!("the source of kernel {name}"))?;
     step.note(&format!("unpacking {} to {}", archive.path.display(), partial.display()))?;
     archive::unpack(&archive.path, &partial, TopDir::Strip)?;
     series.apply(&step, &partial)?;
@@ -98,6 +100,20 @@ pub fn prepare(
     stamp.write(&origin)?;
     step.done(&format!("Linux {}, {series}", tree.version));
     Ok(tree)
+}
+
+/// How many bytes a kernel's archive takes when it is unpacked, at least: sources have become more
+/// and comments longer, so that 3.0 takes six times what its xz has, and 6.12 eleven times.
+fn room(archive: &Path) -> Result<u64> {
+    let meta = fs::metadata(archive);
+    let size = meta.with_context(|| format!("cannot look at {}", archive.display()))?.len();
+    let factor = match archive.extension().and_then(|end| end.to_str()) {
+        Some("xz") => 6,
+        Some("bz2") => 5,
+        Some("gz" | "tgz") => 4,
+        _ => 1,
+    };
+    Ok(size * factor)
 }
 
 #[cfg(test)]

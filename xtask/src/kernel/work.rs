@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 use walkdir::WalkDir;
 
@@ -28,6 +28,7 @@ impl Work {
     pub fn open(ctx: &Ctx, name: &str) -> Result<Self> {
         ctx.hold_checkout()?;
         let dir = ctx.layout.kernel_work(name);
+        ensure_buildable(&dir)?;
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         trust::refuse_locked(&dir)?;
         let lock = lock::open(&dir.join("lock"))?;
@@ -114,6 +115,22 @@ impl Work {
     pub fn requested(&self) -> PathBuf {
         self.dir.join("requested.config")
     }
+}
+
+/// Refuses a folder that the kernel's Makefiles cannot build in: they take a space for the end of a
+/// name, and a colon for the end of a list.
+///
+/// # Errors
+/// When its path has one.
+pub fn ensure_buildable(dir: &Path) -> Result<()> {
+    let odd = |c: char| c.is_whitespace() || c == ':' || c == '%';
+    ensure!(
+        !dir.to_string_lossy().contains(odd),
+        "make cannot build a kernel in {}, for a space, a colon or a percent sign in its path: name \
+         another target directory with CARGO_TARGET_DIR",
+        dir.display()
+    );
+    Ok(())
 }
 
 /// What a build folder holds of earlier builds.

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::ctx::Ctx;
 use crate::isolation::Ids;
 use crate::lockfile::{self, LockedRootfs};
+use crate::space::ensure_room;
 use crate::step::{Cmd, Step};
 use crate::store::{Entry, Key, Kind};
 
@@ -28,6 +29,9 @@ const LEFT_OUT: [&str; 5] = [
 ];
 
 const ARCHIVE: &str = "rootfs.tar";
+
+/// Room for packages, tree and archive, in bytes; half as much again as the default suite takes.
+const ROOM: u64 = 768 << 20;
 
 /// A bootstrapped root file system.
 #[derive(Debug)]
@@ -82,9 +86,11 @@ pub fn bootstrap(ctx: &Ctx) -> Result<Rootfs> {
         return Ok(rootfs);
     }
     ctx.needs_network(&format!("the root file system of {}", config.suite))?;
-    let archive = scratch.path().join(ARCHIVE);
+    let (archive, tree) = (scratch.path().join(ARCHIVE), scratch.path().join("tree"));
+    ensure_room(scratch.path(), ROOM, "the root file system and what it is made from")?;
     let step = Step::begin(ctx, "rootfs")?;
-    run(&step, &request, &archive)?;
+    fs::create_dir(&tree).with_context(|| format!("cannot make {}", tree.display()))?;
+    run(&step, &request, &archive, &tree)?;
     let resolved = versions(&archive)?;
     note_in_lock(ctx, &request, &resolved)?;
     let recipe = Recipe { request: &request, resolved: &resolved };
@@ -103,7 +109,9 @@ fn known(ctx: &Ctx, request: &Request<'_>) -> Result<Option<Rootfs>> {
 }
 
 /// mmdebstrap(1) in a namespace where it is root already: what it mounts and starts dies with us.
-fn run(step: &Step<'_>, request: &Request<'_>, archive: &Path) -> Result<()> {
+///
+/// It makes its tree below `tree`: that goes with the scratch folder, whatever /tmp is like.
+fn run(step: &Step<'_>, request: &Request<'_>, archive: &Path, tree: &Path) -> Result<()> {
     let cmd = Cmd::new("mmdebstrap")
         .ids(Ids::Subordinate)
         .args(["--mode=root", "--variant=minbase", "--format=tar"])
@@ -111,6 +119,7 @@ fn run(step: &Step<'_>, request: &Request<'_>, archive: &Path) -> Result<()> {
         .args(LEFT_OUT.iter().map(|path| format!("--dpkgopt=path-exclude={path}")))
         .arg(format!("--include={}", request.packages.join(",")))
         .args([request.suite, &archive.to_string_lossy(), request.mirror])
+        .env("TMPDIR", tree)
         .env("SOURCE_DATE_EPOCH", EPOCH.to_string())
         .env("LC_ALL", "C.UTF-8")
         .env("DEBIAN_FRONTEND", "noninteractive");

@@ -20,6 +20,7 @@ use super::manifest::Manifest;
 use super::tree::{self, Kind as NodeKind, Tree};
 use crate::ctx::Ctx;
 use crate::isolation::Ids;
+use crate::space::ensure_room;
 use crate::step::{Cmd, Step};
 use crate::store::{Entry, Key, Kind, sha256_of};
 
@@ -33,6 +34,9 @@ const FEATURES: &str = "^metadata_csum,^64bit,^orphan_file";
 
 /// Fixed, so that the same tree gives the same bytes.
 const UUID: &str = "6f8b2f4e-5f3c-4e0e-9f0e-3a2b6f6a7c11";
+
+/// What an image holds beside its tree, in bytes.
+const JOURNAL: u64 = 64 << 20;
 
 /// Raise this when the same inputs give another image.
 const FORMAT: u32 = 1;
@@ -82,6 +86,9 @@ pub fn build(ctx: &Ctx, rootfs: &Rootfs, agent: &Path) -> Result<Image> {
     };
     let entry = ctx.store.get_or_build(Kind::Image, &recipe, |dir| {
         let manifest = Manifest::read(&manifest)?;
+        // The tree is in it once as an archive, and once in the image, which is sparse.
+        let size = fs::metadata(rootfs.archive()).map_or(0, |meta| meta.len());
+        ensure_room(dir, 2 * size + JOURNAL, "the image and what it is made from")?;
         let step = Step::begin(ctx, "image")?;
         let mut archive =
             File::open(rootfs.archive()).context("cannot open the root file system")?;

@@ -26,7 +26,8 @@ pub(super) struct Guest {
     pub cpu: Option<u16>,
     /// Working directory, and the place for memory files.
     pub dir: String,
-    pub drop_to: Option<u32>,
+    /// Whether real root set the stage; its guests run as nobody.
+    pub was_root: bool,
 }
 
 /// Starts a keeper; `fds` are the guest's console and the pipe for its status.
@@ -112,31 +113,42 @@ fn prepare(guest: &Guest) -> Result<()> {
     // A panicked UML signals its whole process group.
     setsid().context("cannot start a session")?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).context("cannot forbid core files")?;
-    // Address space randomisation makes UML add a random gap to the guest's memory.
-    personality::set(personality::get()? | Persona::ADDR_NO_RANDOMIZE)
-        .context("cannot turn address space randomisation off")?;
+    // Address space randomisation makes UML add a random gap to the guest's memory. Where a container
+    // refuses to turn it off (Docker's seccomp profile does), guests cost more, and run.
+    let _ = personality::get().and_then(|now| personality::set(now | Persona::ADDR_NO_RANDOMIZE));
     if let Some(cpu) = guest.cpu {
         let mut set = CpuSet::new();
         set.set(cpu.into())?;
         // A CPU that was taken from us since is no reason not to run.
         let _ = sched_setaffinity(Pid::from_raw(0), &set);
     }
-    drop_privileges(guest.drop_to)
+    drop_privileges(guest.was_root)
 }
 
 /// No capability is left, and none can be had: not by exec, not by a setuid program.
-fn drop_privileges(user: Option<u32>) -> Result<()> {
+pub(crate) fn drop_privileges(was_root: bool) -> Result<()> {
     for capability in 0..64 {
         // SAFETY: PR_CAPBSET_DROP takes plain numbers; one beyond the last capability is EINVAL.
         unsafe { nix::libc::prctl(nix::libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
     }
-    if let Some(id) = user {
+    if was_root {
         setgroups(&[]).context("cannot give up groups")?;
-        let (gid, uid) = (Gid::from_raw(id), Uid::from_raw(id));
+        let (gid, uid) = (Gid::from_raw(NOBODY), Uid::from_raw(NOBODY));
         setresgid(gid, gid, gid).context("cannot give up the group")?;
         setresuid(uid, uid, uid).context("cannot give up root")?;
     }
+    give_up_capabilities().context("cannot give up capabilities")?;
     nix::sys::prctl::set_no_new_privs().context("cannot forbid new privileges")
+}
+
+/// The root of a user namespace keeps its capabilities until it executes something (capabilities(7)).
+fn give_up_capabilities() -> nix::Result<()> {
+    /// `_LINUX_CAPABILITY_VERSION_3`, and ourselves.
+    const HEADER: [u32; 2] = [0x2008_0522, 0];
+    let none = [0_u32; 6];
+    // SAFETY: capset(2) reads a header of two words, and the three sets twice for version 3.
+    let done = unsafe { nix::libc::syscall(nix::libc::SYS_capset, HEADER.as_ptr(), none.as_ptr()) };
+    nix::errno::Errno::result(done).map(drop)
 }
 
 /// The guest has no way to the host but its link: nothing of ours is left open in it.

@@ -1,6 +1,7 @@
 //! S0 and S1: the two processes that a stage consists of. They have no threads and no logic.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
 use std::ops::BitOr;
@@ -22,14 +23,16 @@ use nix::unistd::{ForkResult, Pid, getpid, setsid};
 use super::channel::{Reply, Request, receive, send};
 use super::link::Link;
 use super::{DIR, TUN, keeper, mconsole};
-use crate::isolation::{Ids, Namespaces, die_with_parent, enter, fork, mount_proc, reap};
+use crate::isolation::{
+    Ids, Namespaces, die_with_parent, enter, fork, is_real_root, mount_proc, reap,
+};
 
 /// Serves `__stage`: unshares, and stays outside of the PID namespace until S1 is gone.
-pub(crate) fn serve() -> Result<i32> {
+pub(crate) fn serve(_: &[OsString]) -> Result<i32> {
     // The second belt: the first is end-of-file on standard input.
     die_with_parent(Pid::parent())?;
     setsid().context("cannot start a session")?;
-    let was_root = nix::unistd::geteuid().is_root();
+    let was_root = is_real_root();
     if let Err(error) = enter(Namespaces::Run, Ids::Root) {
         return refuse(&error);
     }
@@ -178,8 +181,7 @@ fn answer(
         }
         Request::Spawn { argv, cpu, index } => {
             let dir = Link::numbered(index)?.dir();
-            let guest =
-                keeper::Guest { argv, cpu, dir, drop_to: was_root.then_some(keeper::NOBODY) };
+            let guest = keeper::Guest { argv, cpu, dir, was_root };
             let id = keeper::start(&guest, fds)?.as_raw();
             keepers.insert(id);
             return Ok((id, None));

@@ -1,0 +1,167 @@
+//! Limits that end builds and guests in the middle: memory and processes of a control group, and the
+//! limits of this process.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::sys::resource::{Resource, getrlimit};
+
+use super::{Finding, finding};
+
+/// What a compiler on each CPU and a guest need, roughly.
+const MEMORY_NEEDED: u64 = 1 << 30;
+
+/// Processes of a build on a few CPUs, and of a guest.
+const PROCESSES_NEEDED: u64 = 100;
+
+/// Bytes of memory that are free, on the host and in the control group.
+pub(super) fn memory_left() -> Option<u64> {
+    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let host = info.lines().find_map(|line| {
+        let kib = line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?;
+        Some(kib.parse::<u64>().ok()? << 10)
+    });
+    [host, memory_of_group()].into_iter().flatten().min()
+}
+
+pub(super) fn memory() -> Finding {
+    let left = memory_left();
+    let seen = left.filter(|bytes| *bytes < MEMORY_NEEDED).map(|bytes| {
+        format!("{} MiB are available where {} are needed", bytes >> 20, MEMORY_NEEDED >> 20)
+    });
+    let cure = "end other programs, or raise the limit of the container or control group";
+    finding("memory", seen, "builds and guests may be killed", cure)
+}
+
+/// Processes that the control group has room for.
+pub(super) fn processes() -> Finding {
+    let left = Group::of("pids").and_then(|group| group.left("pids.max", "pids.current"));
+    let seen = left
+        .filter(|left| *left < PROCESSES_NEEDED)
+        .map(|left| format!("room for {left} processes where {PROCESSES_NEEDED} are needed"));
+    let cure = "raise pids.max of the control group (docker run --pids-limit, systemd's TasksMax)";
+    finding("processes", seen, "builds and guests fail to start processes", cure)
+}
+
+/// What is left of the memory limit of our control group.
+fn memory_of_group() -> Option<u64> {
+    let group = Group::of("memory")?;
+    group
+        .left("memory.max", "memory.current")
+        .or_else(|| group.left("memory.limit_in_bytes", "memory.usage_in_bytes"))
+}
+
+/// A control group (cgroups(7)), of the unified hierarchy or of one controller's own.
+struct Group {
+    dirs: Vec<PathBuf>,
+}
+
+impl Group {
+    fn of(controller: &str) -> Option<Self> {
+        let text = fs::read_to_string("/proc/self/cgroup").ok()?;
+        Some(Self::parse(&text, controller))
+    }
+
+    /// The lines of /proc/self/cgroup: `ID:CONTROLLERS:PATH`, the unified one without controllers.
+    fn parse(text: &str, controller: &str) -> Self {
+        let mut dirs = Vec::new();
+        for line in text.lines() {
+            let [_, controllers, path] = line.splitn(3, ':').collect::<Vec<_>>()[..] else {
+                continue;
+            };
+            let mount = match controllers {
+                "" => Path::new("/sys/fs/cgroup").to_owned(),
+                all if all.split(',').any(|name| name == controller) => {
+                    Path::new("/sys/fs/cgroup").join(controller)
+                }
+                _ => continue,
+            };
+            // A container may see the path of the host, and its own group at the top.
+            dirs.extend([mount.join(path.trim_start_matches('/')), mount]);
+        }
+        Self { dirs }
+    }
+
+    /// What is left of a limit; nothing if there is none.
+    fn left(&self, limit: &str, used: &str) -> Option<u64> {
+        let number = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+        self.dirs
+            .iter()
+            .filter_map(|dir| {
+                Some(number(dir.join(limit))?.saturating_sub(number(dir.join(used))?))
+            })
+            .min()
+    }
+}
+
+/// A limit of this process, and what is needed of it.
+struct Limit {
+    resource: Resource,
+    option: &'static str,
+    /// In the unit of the resource.
+    needed: u64,
+    effect: &'static str,
+}
+
+/// An image's file is the largest that is written; an old kernel's guest maps the most.
+const LIMITS: [Limit; 4] = [
+    Limit {
+        resource: Resource::RLIMIT_NOFILE,
+        option: "-n",
+        needed: 256,
+        effect: "builds cannot open their files",
+    },
+    Limit {
+        resource: Resource::RLIMIT_NPROC,
+        option: "-u",
+        needed: PROCESSES_NEEDED,
+        effect: "builds and guests fail to start processes",
+    },
+    Limit {
+        resource: Resource::RLIMIT_FSIZE,
+        option: "-f",
+        needed: 4 << 30,
+        effect: "an image or a kernel is too large to be written",
+    },
+    Limit {
+        resource: Resource::RLIMIT_AS,
+        option: "-v",
+        needed: 4 << 30,
+        effect: "compilers, linkers and guests cannot map their memory",
+    },
+];
+
+/// The limits of this process that are too low (getrlimit(2)).
+pub(super) fn of_process() -> impl Iterator<Item = Finding> {
+    LIMITS.iter().map(|limit| {
+        let soft = getrlimit(limit.resource).map_or(u64::MAX, |(soft, _)| soft);
+        let seen = (soft < limit.needed)
+            .then(|| format!("the limit is {soft} where {} are needed", limit.needed));
+        let name = format!("ulimit {}", limit.option);
+        let cure = format!("ulimit {} unlimited, or raise it in limits.conf(5)", limit.option);
+        finding(&name, seen, limit.effect, &cure)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_limit_of_a_group_counts() {
+        let text = "8:pids:/docker/1\n5:cpu,memory:/a\n0::/user.slice\n";
+        let group = Group::parse(text, "memory");
+        let expected = ["memory/a", "memory", "user.slice", ""]
+            .map(|path| Path::new("/sys/fs/cgroup").join(path));
+        assert_eq!(group.dirs, expected);
+
+        let dir = tempfile::tempdir().unwrap();
+        let dirs: Vec<PathBuf> = ["a", "b", "c"].map(|name| dir.path().join(name)).into();
+        for (dir, limit) in dirs.iter().zip(["max", "900", "1000"]) {
+            fs::create_dir(dir).unwrap();
+            fs::write(dir.join("memory.max"), format!("{limit}\n")).unwrap();
+            fs::write(dir.join("memory.current"), "300\n").unwrap();
+        }
+        assert_eq!(Group { dirs }.left("memory.max", "memory.current"), Some(600));
+    }
+}
