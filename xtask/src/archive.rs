@@ -11,6 +11,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 mod decode;
 mod entry;
+#[cfg(test)]
+mod fuzz;
 mod writer;
 
 /// What becomes of the one folder that source archives hold everything in.

@@ -10,6 +10,8 @@ mod complaint;
 mod console;
 mod cow;
 mod driver;
+#[cfg(test)]
+mod fuzz;
 pub mod machine;
 mod output;
 pub mod peer;

@@ -10,6 +10,8 @@ mod configure;
 mod default;
 pub mod era;
 mod fragment;
+#[cfg(test)]
+mod fuzz;
 mod kconfig;
 mod kit;
 mod make;

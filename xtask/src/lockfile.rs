@@ -131,3 +131,44 @@ mod tests {
         assert!(parse("version = 1\nrubbish = 3").is_err());
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+
+    fn kernel() -> impl Strategy<Value = LockedKernel> {
+        [".*", ".*", ".*", ".*"].prop_map(|[suite, package, version, sha256]| LockedKernel {
+            suite,
+            package,
+            version,
+            sha256,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_lock_is_read_as_it_is_written(
+            kernels in btree_map(".*", kernel(), 0..3),
+            packages in btree_map("\\PC*", "\\PC*", 0..3),
+        ) {
+            let rootfs = [("bookworm".to_owned(), LockedRootfs { packages })].into();
+            let lock = Lock { version: VERSION, kernels, rootfs };
+            prop_assert_eq!(parse(&toml::to_string_pretty(&lock).unwrap()).unwrap(), lock);
+        }
+
+        #[test]
+        fn a_lock_file_is_read_or_refused(words in vec(select(&[
+            "version", "=", "1", "\n", "[", "]", "kernels", ".", "\"6.12\"", "rootfs", "packages", "suite", "sha256",
+            "'", "\"", "{", "}", ",", "#", "ä", "99999999999999999999", "\\", " ",
+        ][..]), 0..30)) {
+            let _ = parse(&words.concat());
+            if let Ok(lock) = parse(&format!("version = 1\n{}", words.concat())) {
+                prop_assert_eq!(parse(&toml::to_string_pretty(&lock).unwrap()).unwrap(), lock);
+            }
+        }
+    }
+}

@@ -211,3 +211,39 @@ mod tests {
         Manifest::parse(&(node("/dev/x", "0660", "major = 98") + &user("u-2", ""))).unwrap();
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_manifest_is_read_or_refused(words in vec(select(&[
+            "[[nodes]]\n", "[users.u]\n", "[files.'/a']\n", "path", "type", "major", "minor", "owner", "group", "groups",
+            "mode", "uid", "shell", "password", " = ", "'block'", "'/dev/x'", "'$6$a'", "'0660'", "98", "-1", "[]", "['a']",
+            "\n", "'", "\"", "\\u0000", "ä", "[", "]", ".",
+        ][..]), 0..40)) {
+            if let Ok(manifest) = Manifest::parse(&words.concat()) {
+                prop_assert!(manifest.nodes.iter().all(|node| node.path.starts_with('/')));
+            }
+        }
+
+        #[test]
+        fn no_name_of_a_manifest_ends_its_line_or_its_field(
+            name in "[a-z:\\n/.,\" ä]{0,6}",
+            path in "/?[a-z:\\n/.\" \t\r]{0,8}",
+        ) {
+            if is_name(&name) {
+                prop_assert!(!name.contains([':', '\n', '/', '.', ',', ' ']), "{name:?}");
+            }
+            if absolute(&path).is_ok() {
+                prop_assert!(path.split_whitespace().eq([path.as_str()]), "{path:?}");
+                prop_assert!(!path.contains("/../") && !path.contains([':', '"']), "{path:?}");
+            }
+        }
+    }
+}

@@ -147,3 +147,26 @@ mod tests {
         assert!(!words(&[], Ignored::Only).wants(&plain));
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_list_is_of_cases_or_refused(words in vec(select(&[
+            "a", "b::c", ": ", ":", "test", "benchmark", "\n", "\r", " ", "ä", "- should panic", "0 tests, ",
+        ][..]), 0..20)) {
+            let text = words.concat();
+            if let Ok(names) = parse(&text) {
+                // No line is lost, and each name is one of a line's.
+                let tests = text.lines().filter(|line| line.ends_with(": test"));
+                prop_assert!(tests.eq(names.iter().map(|name| format!("{name}: test"))), "{text:?}");
+            }
+        }
+    }
+}

@@ -15,6 +15,9 @@ use nix::unistd::Pid;
 
 use super::support::{eventually, exe};
 
+/// A limit for what hangs, not a measure: to remove a kernel's tree takes its time on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// How often a dear stage is interrupted before it may run to its end.
 const OFTEN: usize = 5;
 
@@ -90,15 +93,19 @@ impl Host {
         let mut child = self.command().spawn().unwrap();
         std::thread::sleep(instant);
         signal(&child, how);
-        let mut status = None;
-        eventually("the end of xtask", || {
-            status = child.try_wait().unwrap();
-            status.is_some()
-        });
-        let status = status.unwrap();
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            let (said, left) = (self.stderr(), descendants());
+            assert!(start.elapsed() < PATIENCE, "{how} after {instant:?}: {left:?} run on: {said}");
+            std::thread::sleep(Duration::from_millis(5));
+        };
         let said = self.stderr();
         match how {
-            // It may have been over before.
+            // It may have been over before, or not have begun to listen.
+            Signal::SIGINT if status.signal() == Some(how as i32) => assert_eq!(said, ""),
             Signal::SIGINT => {
                 assert!(matches!(status.code(), Some(130 | 0)), "{instant:?}, {status}: {said}")
             }

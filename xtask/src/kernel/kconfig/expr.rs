@@ -56,7 +56,7 @@ impl Expr {
     /// Reads an expression. What is no expression counts as one that holds: this is for
     /// explanations, and Kconfig itself is the judge.
     pub fn parse(text: &str) -> Self {
-        let mut tokens = Tokens { rest: text.trim() };
+        let mut tokens = Tokens { rest: text.trim(), depth: 0 };
         tokens.any().unwrap_or_else(|| Self::Macro(text.trim().into()))
     }
 
@@ -186,6 +186,7 @@ impl fmt::Display for Expr {
         };
         match self {
             Self::Symbol(text) | Self::Macro(text) => f.write_str(text),
+            Self::Text(text) if text.contains('"') => write!(f, "'{text}'"),
             Self::Text(text) => write!(f, "\"{text}\""),
             Self::Not(inner) => match **inner {
                 Self::Symbol(_) | Self::Macro(_) => write!(f, "!{inner}"),
@@ -201,7 +202,12 @@ impl fmt::Display for Expr {
 /// The rest of an expression's text. Each part is `None` where the text is none.
 struct Tokens<'a> {
     rest: &'a str,
+    /// How many operands lie around the one that is read.
+    depth: usize,
 }
+
+/// No tree nests operands deeper, and each level takes a piece of the stack.
+const DEEPEST: usize = 100;
 
 impl Tokens<'_> {
     fn take(&mut self, token: &str) -> bool {
@@ -235,6 +241,13 @@ impl Tokens<'_> {
     }
 
     fn primary(&mut self) -> Option<Expr> {
+        self.depth += 1;
+        let operand = (self.depth <= DEEPEST).then(|| self.operand()).flatten();
+        self.depth -= 1;
+        operand
+    }
+
+    fn operand(&mut self) -> Option<Expr> {
         // `!=` is never at a place where an operand begins.
         if self.take("!") {
             return Some(Expr::Not(Box::new(self.primary()?)));
@@ -316,6 +329,19 @@ mod tests {
             ("!(A && B)", Module),
         ] {
             assert_eq!(Expr::parse(text).state(&values), state, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_in_single_quotes_may_hold_double_ones() {
+        assert_eq!(Expr::parse("'a\"b'").to_string(), "'a\"b'");
+    }
+
+    #[test]
+    fn operands_nest_no_deeper_than_the_stack() {
+        assert!(matches!(Expr::parse(&format!("{}A", "!".repeat(90))), Expr::Not(_)));
+        for deep in ["!", "("] {
+            assert!(matches!(Expr::parse(&deep.repeat(1 << 20)), Expr::Macro(_)));
         }
     }
 
