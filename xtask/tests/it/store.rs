@@ -21,7 +21,7 @@ for argument; do
     esac
 done
 if [ -n "$requested" ]; then
-    cp "$requested" "$build/.config"
+    cat "$requested" HERE/comments >"$build/.config"
     exit
 fi
 mkdir HERE/building
@@ -48,6 +48,7 @@ impl Host {
         let mut tar = Command::new("tar");
         tar.arg("-C").arg(host.dir.path()).arg("-cf").arg(host.path("linux.tar")).arg("linux");
         assert!(tar.status().unwrap().success());
+        fs::write(host.path("comments"), "").unwrap();
         let make = host.path("bin/make");
         fs::create_dir(host.path("bin")).unwrap();
         fs::write(&make, MAKE.replace("HERE", host.dir.path().to_str().unwrap())).unwrap();
