@@ -10,7 +10,7 @@ use self::record::{CaseLine, Line, Record, describe};
 use crate::guest::machine::End;
 use crate::kernel::KernelBinary;
 use crate::runs::RunFolder;
-use crate::suite::{Execution, Life, Outcome, Tally, Verdict};
+use crate::suite::{Execution, Life, Outcome, Partition, Tally, Verdict};
 use crate::ui::{Tone, Ui, human_duration};
 
 mod grid;
@@ -31,19 +31,38 @@ pub struct Reporter<'a> {
     grid: Grid,
     /// Guests of which something is to be said at the end.
     remarkable: Vec<Life>,
+    /// Default kernels that were not used, and why.
+    passed_over: Vec<String>,
+}
+
+/// What is known of a run before it begins.
+#[derive(Debug, Default)]
+pub struct About {
+    /// How many cases there are.
+    pub cases: usize,
+    /// What their order was made from.
+    pub seed: Option<u64>,
+    /// Which part of all cases they are.
+    pub partition: Option<Partition>,
 }
 
 impl<'a> Reporter<'a> {
-    /// A reporter of so many cases that tells `ui`, and keeps what it is told in the folder of the
-    /// run.
+    /// A reporter that tells `ui`, and keeps what it is told in the folder of the run.
     ///
     /// # Errors
     /// When the report cannot be written.
-    pub fn new(ui: &'a Ui, run: &'a RunFolder, cases: usize) -> Result<Self> {
+    pub fn new(ui: &'a Ui, run: &'a RunFolder, about: &About) -> Result<Self> {
         let mut record = Record::create(&run.report_lines())?;
-        record.write(&Line::run(run.id()))?;
-        let progress = Progress::towards(cases);
-        Ok(Self { ui, run, record, progress, grid: Grid::default(), remarkable: Vec::new() })
+        record.write(&Line::run(run.id(), about))?;
+        Ok(Self {
+            ui,
+            run,
+            record,
+            progress: Progress::towards(about.cases),
+            grid: Grid::default(),
+            remarkable: Vec::new(),
+            passed_over: Vec::new(),
+        })
     }
 
     /// A kernel is there.
@@ -51,6 +70,7 @@ impl<'a> Reporter<'a> {
     /// # Errors
     /// When the report cannot be written.
     pub fn kernel(&mut self, kernel: &KernelBinary, passed_over: &[String]) -> Result<()> {
+        self.passed_over.extend_from_slice(passed_over);
         self.record.write(&Line::kernel(kernel, passed_over)?)
     }
 
@@ -107,7 +127,7 @@ impl<'a> Reporter<'a> {
             execution,
             &format!("TRY {} {}", execution.attempt, execution.verdict.outcome.word()),
         );
-        self.record.write(&Line::Attempt(CaseLine::new(execution)))
+        self.record.write(&Line::Case(CaseLine::new(execution)))
     }
 
     /// A case is over; a failure is shown with its output and with what the kernel said.
@@ -151,8 +171,9 @@ impl<'a> Reporter<'a> {
     /// # Errors
     /// When the report cannot be written.
     pub fn summary(self, tally: &Tally, took: Duration) -> Result<()> {
-        let Self { ui, run, mut record, grid, remarkable, .. } = self;
+        let Self { ui, run, mut record, grid, remarkable, passed_over, .. } = self;
         ui.progress(Vec::new());
+        passed_over.iter().for_each(|line| ui.warn(line));
         record.write(&Line::summary(tally, took))?;
         junit::write(&run.junit(), run.id(), record.cases())?;
         for line in remarkable.iter().flat_map(life_lines) {

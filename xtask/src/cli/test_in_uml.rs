@@ -9,7 +9,7 @@ use xtask::ctx::Ctx;
 use xtask::doctor::{self, Consent};
 use xtask::guest::Init;
 use xtask::kernel;
-use xtask::report::Reporter;
+use xtask::report::{About, Reporter};
 use xtask::stage::{Stage, StageOptions};
 use xtask::suite::{
     self, AfterFailure, Case, Filter, Finished, Ignored, Lane, Partition, Plan, Reuse, Seats,
@@ -117,7 +117,8 @@ impl TestInUml {
         }
         let binaries = suite::test_binaries(ctx)?;
         let filter = Filter { words: self.filters.clone(), ignored: self.choice.run_ignored };
-        let cases = self.choice.of(ctx, suite::list(&binaries, &filter)?);
+        let seed = self.choice.shuffle.map(|seed| seed.unwrap_or_else(suite::random_seed));
+        let cases = self.choice.of(suite::list(&binaries, &filter)?, seed);
         if self.list {
             for case in &cases {
                 ui::print(case.full_name())?;
@@ -128,17 +129,25 @@ impl TestInUml {
             ctx.ui.line("no case is called so: `--list` shows them all");
             return Ok(code::NO_TESTS);
         }
+        if let Some(seed) = seed {
+            ctx.ui.say(&format!("{:>12} --shuffle={seed}", "order"));
+        }
         let lane = |wanted: &Wanted<'_>| Lane {
             name: wanted.name().into(),
             jobs: suite::repeated(&cases, self.choice.repeat),
         };
-        let lanes = kernels.iter().map(lane).collect();
+        let lanes: Vec<Lane> = kernels.iter().map(lane).collect();
+        let about = About {
+            cases: lanes.iter().map(|lane| lane.jobs.len()).sum(),
+            seed,
+            partition: self.choice.partition.clone(),
+        };
         let make = |lane: usize| {
             let (kernel, passed_over) = kernels[lane].build(ctx)?;
             let modules = kernel::build_modules(ctx, &kernel, &modules)?;
             Target::new(kernel, passed_over, modules)
         };
-        self.run_lanes(ctx, lanes, make, size)
+        self.run_lanes(ctx, lanes, make, size, &about)
     }
 
     /// Runs the cases of the lanes, on the kernels that `make` gives, in guests of this size each.
@@ -148,11 +157,11 @@ impl TestInUml {
         lanes: Vec<Lane>,
         make: impl Fn(usize) -> Result<Target> + Sync,
         size: u64,
+        about: &About,
     ) -> Result<u8> {
         let Manner { guests, fresh, retries, no_fail_fast, deadline, keep_failed, init } =
             self.manner;
-        let jobs = lanes.iter().map(|lane| lane.jobs.len()).sum();
-        let seats = guests.number(ctx.config.memory).min(jobs);
+        let seats = guests.number(ctx.config.memory).min(about.cases);
         let image = super::image(ctx)?;
         let started = Instant::now();
         let plan = Plan {
@@ -168,7 +177,7 @@ impl TestInUml {
         };
         let size = size * seats as u64;
         let stage = Stage::start(ctx.isolation()?, &StageOptions { size })?;
-        let mut reporter = Reporter::new(&ctx.ui, ctx.run()?, jobs)?;
+        let mut reporter = Reporter::new(&ctx.ui, ctx.run()?, about)?;
         let finished = suite::run(ctx, &stage, &plan, make, &mut reporter)?;
         stage.shutdown()?;
         reporter.summary(&finished.tally, started.elapsed())?;
@@ -195,13 +204,11 @@ impl TestInUml {
 
 impl Choice {
     /// Those of the cases that are wanted, in the order that is wanted.
-    fn of(&self, ctx: &Ctx, mut cases: Vec<Case>) -> Vec<Case> {
+    fn of(&self, mut cases: Vec<Case>, seed: Option<u64>) -> Vec<Case> {
         if let Some(partition) = &self.partition {
             cases = partition.of(cases);
         }
-        if let Some(seed) = self.shuffle {
-            let seed = seed.unwrap_or_else(suite::random_seed);
-            ctx.ui.say(&format!("{:>12} --shuffle={seed}", "order"));
+        if let Some(seed) = seed {
             suite::shuffle(&mut cases, seed);
         }
         cases

@@ -72,7 +72,7 @@ mod tests {
             kernel: "6.12".into(),
             guest: Some("guest-6.12-1".into()),
             order: Some(1),
-            repetition: 1,
+            repeat: 1,
             attempt: 1,
             flaky: false,
             started: 0.5,

@@ -5,13 +5,13 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use guest_agent::wire::Leftover;
 use serde::Serialize;
 
-use super::plain;
+use super::{About, plain};
 use crate::guest::machine::End;
 use crate::kernel::KernelBinary;
 use crate::store::sha256_of;
@@ -25,7 +25,15 @@ const VERSION: u32 = 1;
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub(super) enum Line<'a> {
     /// The first.
-    Run { version: u32, id: &'a str, host_kernel: String, host_cpu: String },
+    Run {
+        version: u32,
+        id: &'a str,
+        started_at: f64,
+        seed: Option<u64>,
+        partition: Option<String>,
+        host_kernel: String,
+        host_cpu: String,
+    },
     /// A kernel under test, before its cases.
     Kernel {
         kernel: &'a str,
@@ -35,10 +43,8 @@ pub(super) enum Line<'a> {
         transport: &'a str,
         passed_over: &'a [String],
     },
-    /// A case is over.
+    /// A case is over, or an attempt at it.
     Case(CaseLine),
-    /// A case failed, and is tried again.
-    Attempt(CaseLine),
     /// A guest is over.
     Guest {
         guest: &'a str,
@@ -74,7 +80,7 @@ pub(super) struct CaseLine {
     pub order: Option<u32>,
     pub binary: String,
     pub name: String,
-    pub repetition: u32,
+    pub repeat: u32,
     pub attempt: u32,
     pub flaky: bool,
     /// When it began, in seconds since the run did.
@@ -101,7 +107,7 @@ impl CaseLine {
             order: place.map(|place| place.order),
             binary: job.case.binary.name.clone(),
             name: job.case.name.clone(),
-            repetition: job.repetition,
+            repeat: job.repetition,
             attempt: execution.attempt,
             flaky: execution.is_flaky(),
             started: execution.started.as_secs_f64(),
@@ -117,10 +123,19 @@ impl CaseLine {
 }
 
 impl<'a> Line<'a> {
-    pub fn run(id: &'a str) -> Self {
+    pub fn run(id: &'a str, about: &About) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let host_kernel = nix::sys::utsname::uname()
             .map_or_else(|_| String::new(), |name| name.release().to_string_lossy().into_owned());
-        Line::Run { version: VERSION, id, host_kernel, host_cpu: host_cpu() }
+        Line::Run {
+            version: VERSION,
+            id,
+            started_at: since.map_or(0.0, |since| since.as_secs_f64()),
+            seed: about.seed,
+            partition: about.partition.as_ref().map(ToString::to_string),
+            host_kernel,
+            host_cpu: host_cpu(),
+        }
     }
 
     pub fn kernel(kernel: &'a KernelBinary, passed_over: &'a [String]) -> Result<Self> {

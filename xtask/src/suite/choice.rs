@@ -48,6 +48,16 @@ impl FromStr for Partition {
     }
 }
 
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = match self.by {
+            By::Slice => "slice",
+            By::Hash => "hash",
+        };
+        write!(f, "{by}:{}/{}", self.index + 1, self.parts)
+    }
+}
+
 impl Partition {
     /// The cases of this part.
     pub fn of(&self, cases: Vec<Case>) -> Vec<Case> {
@@ -161,6 +171,7 @@ mod tests {
             }
         }
         let first: Partition = "hash:1/3".parse().unwrap();
+        assert_eq!(first.to_string(), "hash:1/3");
         let of = |index| first.holds(index, "ext4 acls");
         assert_eq!(of(0), of(1), "a hash goes by the name alone");
     }
