@@ -38,6 +38,8 @@ pub mod env {
     /// Number of the descriptor by which a case declares what its kernel will do: it sends an
     /// [`Expectation`](crate::marker::Expectation) as text, and gets a byte once that is noted.
     pub const DECLARATIONS: &str = "UML_DECLARATIONS_FD";
+    /// Which attempt at the case this is, from 1: above that only with `--retries`.
+    pub const ATTEMPT: &str = "UML_ATTEMPT";
     /// The modules that were built for this kernel, one `NAME PATH` a line.
     pub const MODULES: &str = "UML_MODULES";
     /// IPv4 address of the host end of the control link.

@@ -398,7 +398,7 @@ fn execute(session: &Session<'_>, number: usize, seat: &mut Seat<'_>, taken: Tak
         let case = job.case.full_name();
         session.tell(Note::Began { seat: number, kernel: kernel.clone(), case });
         let started = session.elapsed();
-        let ran = seat.run(&target, &job.case);
+        let ran = seat.run(&target, &job.case, attempt);
         let verdict = ran.unwrap_or_else(|error| give_up(session, lane, error));
         let failed = verdict.outcome.is_failure();
         let execution = Box::new(Execution { kernel, job: job.clone(), started, attempt, verdict });

@@ -114,7 +114,7 @@ impl<'a> Seat<'a> {
     }
 
     /// Runs a case in a guest that lives.
-    pub fn run(&mut self, target: &Arc<Target>, case: &Case) -> Result<Verdict> {
+    pub fn run(&mut self, target: &Arc<Target>, case: &Case, attempt: u32) -> Result<Verdict> {
         // A guest that dies before a case begins is no fault of this case. A second one that does
         // the same is.
         let mut end = End::Lost("twice".into());
@@ -122,7 +122,7 @@ impl<'a> Seat<'a> {
             let session = self.session;
             let current = self.board(target)?;
             let began = Instant::now();
-            let record = match current.run(session, case)? {
+            let record = match current.run(session, case, attempt)? {
                 CaseEnd::Ran(record) => *record,
                 CaseEnd::NotBegun => {
                     end = current.guest.end().cloned().unwrap_or(end);
@@ -240,14 +240,16 @@ impl<'a> Current<'a> {
         })
     }
 
-    fn run(&mut self, session: &Session<'_>, case: &Case) -> Result<CaseEnd> {
+    fn run(&mut self, session: &Session<'_>, case: &Case, attempt: u32) -> Result<CaseEnd> {
         let mut args = vec![case.name.clone(), "--exact".into(), "--nocapture".into()];
         if case.ignored {
             args.push("--ignored".into());
         }
+        let mut environment = self.environment.clone();
+        environment.push((env::ATTEMPT.into(), attempt.to_string()));
         let timeout = session.ctx.config.case_timeout.max(Duration::from_secs(1));
         self.guest
-            .run_case(&case.binary.program, args, self.environment.clone(), timeout)
+            .run_case(&case.binary.program, args, environment, timeout)
             .with_context(|| format!("cannot run {}", case.full_name()))
     }
 }
