@@ -15,6 +15,7 @@ use xtask::{cancel, clean, config, fetch, kernel, rootfs, space, suite};
 mod ci;
 mod doctor;
 mod environment;
+mod report;
 mod shell;
 mod test_in_uml;
 
@@ -67,6 +68,11 @@ enum Command {
     Image,
     /// Build everything, boot guests, and run the tests in them
     TestInUml(test_in_uml::TestInUml),
+    /// Show runs that are over in other formats, compare and merge them
+    Report {
+        #[command(subcommand)]
+        what: report::Report,
+    },
     /// Boot a guest with the image's own init, its console on this terminal
     Shell(shell::Shell),
     /// Remove what can be built again
@@ -278,6 +284,7 @@ fn act(ctx: &Ctx, command: &Command) -> Result<ExitCode> {
         }
         Command::Image => ui::print(image(ctx)?.path().display())?,
         Command::TestInUml(args) => return Ok(ExitCode::from(args.run(ctx)?)),
+        Command::Report { what } => return Ok(ExitCode::from(what.run(ctx)?)),
         Command::Shell(args) => return args.run(ctx),
         Command::Clean { store, older_than } => {
             let what = match (older_than, store) {

@@ -13,13 +13,29 @@ use crate::runs::RunFolder;
 use crate::suite::{Execution, Life, Outcome, Partition, Tally, Verdict};
 use crate::ui::{Tone, Ui, human_duration};
 
+mod compare;
+mod escape;
+mod excerpt;
+mod github;
 mod grid;
+mod html;
 mod junit;
+mod ktap;
 mod matrix;
+mod merge;
+mod model;
 mod progress;
+mod read;
 mod record;
+#[cfg(test)]
+mod samples;
+mod write;
 
+pub use compare::{Comparison, compare};
+pub use github::Runner;
 pub use matrix::Matrix;
+pub use read::RunReport;
+pub use write::{Format, file_of, put, render, write_all};
 
 /// Tells of a run as it goes: a person by the terminal, programs by files in the run's folder.
 #[derive(Debug)]
@@ -33,6 +49,7 @@ pub struct Reporter<'a> {
     remarkable: Vec<Life>,
     /// Default kernels that were not used, and why.
     passed_over: Vec<String>,
+    baseline: Option<RunReport>,
 }
 
 /// What is known of a run before it begins.
@@ -44,6 +61,8 @@ pub struct About {
     pub seed: Option<u64>,
     /// Which part of all cases they are.
     pub partition: Option<Partition>,
+    /// The run that it is compared with.
+    pub baseline: Option<RunReport>,
 }
 
 impl<'a> Reporter<'a> {
@@ -51,14 +70,15 @@ impl<'a> Reporter<'a> {
     ///
     /// # Errors
     /// When the report cannot be written.
-    pub fn new(ui: &'a Ui, run: &'a RunFolder, about: &About) -> Result<Self> {
+    pub fn new(ui: &'a Ui, run: &'a RunFolder, about: About) -> Result<Self> {
         let mut record = Record::create(&run.report_lines())?;
-        record.write(&Line::run(run.id(), about))?;
+        record.write(&Line::run(run.id(), &about))?;
         Ok(Self {
             ui,
             run,
             record,
             progress: Progress::towards(about.cases),
+            baseline: about.baseline,
             grid: Grid::default(),
             remarkable: Vec::new(),
             passed_over: Vec::new(),
@@ -171,11 +191,13 @@ impl<'a> Reporter<'a> {
     /// # Errors
     /// When the report cannot be written.
     pub fn summary(self, tally: &Tally, took: Duration) -> Result<()> {
-        let Self { ui, run, mut record, grid, remarkable, passed_over, .. } = self;
+        let Self { ui, run, mut record, grid, remarkable, passed_over, baseline, .. } = self;
         ui.progress(Vec::new());
         passed_over.iter().for_each(|line| ui.warn(line));
         record.write(&Line::summary(tally, took))?;
-        junit::write(&run.junit(), run.id(), record.cases())?;
+        for line in write_all(run.path(), baseline.as_ref())? {
+            ui.line(&line);
+        }
         for line in remarkable.iter().flat_map(life_lines) {
             ui.line(&line);
         }
@@ -274,13 +296,40 @@ fn summary_line(word: &str, tally: &Tally, took: Duration) -> String {
     line
 }
 
-/// Text of a guest as data: without anything that a terminal would obey. The bar before each line
-/// also keeps it from being a command to whoever reads the log, such as GitHub's `::error`.
+/// Text of a guest as data: without anything that a terminal would obey, or that turns the direction
+/// of what is written. The bar before each line also keeps it from being a command to whoever reads
+/// the log, such as GitHub's `::error`; commands that count anywhere in a line are broken up.
 pub fn plain(text: &str) -> String {
-    strip_ansi_escapes::strip_str(text)
-        .chars()
-        .map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c })
-        .collect()
+    // Nearly all text is so, and there is much of it.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) && !text.contains("##") {
+        return text.to_owned();
+    }
+    let stripped = strip_ansi_escapes::strip_str(text);
+    let turns = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let breaks = |c| matches!(c, '\u{2028}' | '\u{2029}');
+    let obeyed = |c: char| (c.is_control() && c != '\t') || turns(c) || breaks(c);
+    let text: String = stripped.chars().map(|c| if obeyed(c) { '\u{fffd}' } else { c }).collect();
+    without_commands(text)
+}
+
+/// Breaks up `##[error]` (GitHub's runner looks for it anywhere in a line: `ActionCommand.TryParse`)
+/// and its kin `##vso[…]` and `##teamcity[…]`.
+fn without_commands(text: String) -> String {
+    if !text.contains("##") {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + 3);
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find("##") {
+        let (before, from) = rest.split_at(at + 1);
+        out.push_str(before);
+        let word = from[1..].trim_start_matches(|c: char| c.is_ascii_alphanumeric());
+        if word.starts_with('[') {
+            out.push('\u{fffd}');
+        }
+        rest = from;
+    }
+    out + rest
 }
 
 #[cfg(test)]

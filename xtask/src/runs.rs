@@ -77,12 +77,7 @@ impl RunFolder {
 
     /// What became of each case, as JSON lines.
     pub fn report_lines(&self) -> PathBuf {
-        self.path.join("report.jsonl")
-    }
-
-    /// The same in JUnit's XML.
-    pub fn junit(&self) -> PathBuf {
-        self.path.join("junit.xml")
+        RunFiles::of(&self.path).report_lines()
     }
 
     /// The COW of the guest called `name`, if it is kept.
@@ -92,8 +87,95 @@ impl RunFolder {
 
     /// The console of the guest called `name`.
     pub fn console_log(&self, name: &str) -> PathBuf {
-        self.path.join(format!("{}.console", file_name(name)))
+        self.path.join(RunFiles::console_log(name))
     }
+}
+
+/// Where things lie in the folder of a run, be it over or going on, here or brought from elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub struct RunFiles<'a> {
+    folder: &'a Path,
+}
+
+impl<'a> RunFiles<'a> {
+    /// The files in this folder.
+    pub fn of(folder: &'a Path) -> Self {
+        Self { folder }
+    }
+
+    /// What became of each case, as JSON lines.
+    pub fn report_lines(self) -> PathBuf {
+        self.folder.join("report.jsonl")
+    }
+
+    /// The same in JUnit's XML.
+    pub fn junit(self) -> PathBuf {
+        self.folder.join("junit.xml")
+    }
+
+    /// The same in the kernel's KTAP.
+    pub fn ktap(self) -> PathBuf {
+        self.folder.join("report.ktap")
+    }
+
+    /// The same for a browser.
+    pub fn html(self) -> PathBuf {
+        self.folder.join("report.html")
+    }
+
+    /// The name of the console's file of the guest called `name`.
+    pub fn console_log(name: &str) -> String {
+        format!("{}.console", file_name(name))
+    }
+
+    /// The name of the file with what a case wrote, where that is too long to be shown elsewhere.
+    pub fn case_text(kernel: &str, binary: &str, name: &str, number: usize) -> String {
+        format!("case-{number}-{}.txt", file_name(&format!("{kernel}-{binary}-{name}")))
+    }
+}
+
+/// The folder of the run that a user calls `name`: its id, `latest`, or a path.
+///
+/// # Errors
+/// When there is no report of such a run; the message names the runs that there are.
+pub fn find(layout: &Layout, name: &str) -> Result<PathBuf> {
+    let plain = !name.is_empty() && !name.contains('/') && name != "." && name != "..";
+    let kept = plain.then(|| layout.runs().join(name));
+    for folder in kept.into_iter().chain([PathBuf::from(name)]) {
+        if RunFiles::of(&folder).report_lines().is_file() {
+            // `latest` will point elsewhere soon.
+            return folder.canonicalize().with_context(|| format!("no {}", folder.display()));
+        }
+    }
+    let known: Vec<String> =
+        before(&layout.runs(), None).iter().filter_map(|path| id_of(path)).collect();
+    bail!("no run `{name}` has a report here; there are: latest {}", known.join(" "))
+}
+
+/// The runs in the folder `runs` that have a report and began before the one called `own`, or all of
+/// them; the newest first.
+pub fn before(runs: &Path, own: Option<&str>) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(runs) else { return Vec::new() };
+    let mut folders: Vec<((u64, u64), PathBuf)> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| !path.is_symlink() && RunFiles::of(path).report_lines().is_file())
+        .filter_map(|path| Some((numbers(&id_of(&path)?)?, path)))
+        .collect();
+    let own = own.and_then(numbers).unwrap_or((u64::MAX, u64::MAX));
+    folders.retain(|(began, _)| *began < own);
+    folders.sort_unstable_by(|one, other| other.cmp(one));
+    folders.into_iter().map(|(_, path)| path).collect()
+}
+
+fn id_of(folder: &Path) -> Option<String> {
+    Some(folder.file_name()?.to_str()?.to_owned())
+}
+
+/// The two numbers of an id: when the run began, and which of that second it was.
+fn numbers(id: &str) -> Option<(u64, u64)> {
+    let (seconds, attempt) = id.split_once('-')?;
+    Some((seconds.parse().ok()?, attempt.parse().ok()?))
 }
 
 /// A name that is one plain file name, whatever a kernel or a step is called.

@@ -36,6 +36,9 @@ pub(super) struct TestInUml {
     /// List the cases instead of running them
     #[arg(long)]
     list: bool,
+    /// Say what newly fails, is fixed or became slower since this run: its id, folder, or `latest`
+    #[arg(long, value_name = "RUN")]
+    baseline: Option<String>,
     #[command(flatten)]
     choice: Choice,
     #[command(flatten)]
@@ -104,6 +107,9 @@ impl From<InitName> for Init {
 
 impl TestInUml {
     pub fn run(&self, ctx: &Ctx) -> Result<u8> {
+        // Before this run is the latest, and perhaps prunes it.
+        let baseline = self.baseline.as_deref().map(|name| super::report::read(ctx, name));
+        let baseline = baseline.transpose()?;
         // What is wrong is said before anything is built.
         let size = ctx.guest_size()?;
         let modules = self.module_folders(ctx)?;
@@ -141,13 +147,14 @@ impl TestInUml {
             cases: lanes.iter().map(|lane| lane.jobs.len()).sum(),
             seed,
             partition: self.choice.partition.clone(),
+            baseline,
         };
         let make = |lane: usize| {
             let (kernel, passed_over) = kernels[lane].build(ctx)?;
             let modules = kernel::build_modules(ctx, &kernel, &modules)?;
             Target::new(kernel, passed_over, modules)
         };
-        self.run_lanes(ctx, lanes, make, size, &about)
+        self.run_lanes(ctx, lanes, make, size, about)
     }
 
     /// Runs the cases of the lanes, on the kernels that `make` gives, in guests of this size each.
@@ -157,7 +164,7 @@ impl TestInUml {
         lanes: Vec<Lane>,
         make: impl Fn(usize) -> Result<Target> + Sync,
         size: u64,
-        about: &About,
+        about: About,
     ) -> Result<u8> {
         let Manner { guests, fresh, retries, no_fail_fast, deadline, keep_failed, init } =
             self.manner;

@@ -1,4 +1,4 @@
-//! What is kept of a run for programs: JSON lines as it goes, and JUnit at its end.
+//! What is kept of a run for programs: JSON lines as it goes, of which all reports are made.
 //!
 //! `docs/report.md` documents the lines; a field is never given another meaning within a version.
 
@@ -18,7 +18,7 @@ use crate::store::sha256_of;
 use crate::suite::{Execution, Life, Outcome, Tally};
 
 /// The version of the lines.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// One line.
 #[derive(Debug, Serialize)]
@@ -72,7 +72,7 @@ pub(super) enum Line<'a> {
 }
 
 /// What is kept of a case.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Serialize)]
 pub(super) struct CaseLine {
     pub kernel: String,
     pub guest: Option<String>,
@@ -210,32 +210,23 @@ fn host_cpu() -> String {
     model.and_then(|line| line.split_once(": ")).map_or_else(String::new, |(_, name)| name.into())
 }
 
-/// The file of JSON lines, and what JUnit will be made of.
+/// The file of JSON lines.
 #[derive(Debug)]
 pub(super) struct Record {
     lines: File,
-    cases: Vec<CaseLine>,
 }
 
 impl Record {
     pub fn create(path: &Path) -> Result<Self> {
         let lines =
             File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
-        Ok(Self { lines, cases: Vec::new() })
+        Ok(Self { lines })
     }
 
     /// Writes a line, in one piece: who reads along never sees half of one.
     pub fn write(&mut self, line: &Line<'_>) -> Result<()> {
         let mut text = serde_json::to_vec(line).context("cannot write a line of the report")?;
         text.push(b'\n');
-        self.lines.write_all(&text).context("cannot write the report")?;
-        if let Line::Case(case) = line {
-            self.cases.push(case.clone());
-        }
-        Ok(())
-    }
-
-    pub fn cases(&self) -> &[CaseLine] {
-        &self.cases
+        self.lines.write_all(&text).context("cannot write the report")
     }
 }

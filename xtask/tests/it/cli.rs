@@ -24,6 +24,7 @@ fn the_help_names_every_command() {
           kernel       Build a kernel
           image        Build the image that guests boot from
           test-in-uml  Build everything, boot guests, and run the tests in them
+          report       Show runs that are over in other formats, compare and merge them
           shell        Boot a guest with the image's own init, its console on this terminal
           clean        Remove what can be built again
           ci           Check everything that this project promises of itself

@@ -1,0 +1,128 @@
+//! `cargo xtask report`: runs that are over, in other formats.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Args, Subcommand, ValueEnum};
+use xtask::ctx::Ctx;
+use xtask::report::{self, Format, RunReport, Runner};
+use xtask::runs;
+
+use super::code;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Report {
+    /// A page for a browser, complete in itself
+    Html(Show),
+    /// KTAP, for the kernel's own parsers
+    Ktap(Show),
+    /// JUnit's XML
+    Junit(Show),
+    /// Annotations and a job's summary, for GitHub's runner
+    Github {
+        /// The runs: ids, folders, or `latest`
+        #[arg(value_name = "RUN", default_value = "latest")]
+        runs: Vec<String>,
+    },
+    /// What newly fails, is fixed or became slower from one run to another
+    Compare(Compare),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// The runs: ids, folders, or `latest`
+    #[arg(value_name = "RUN", default_value = "latest")]
+    runs: Vec<String>,
+    /// Write here instead of into the run's folder; `-` is standard output
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Compare {
+    /// The earlier run: its id, folder, or `latest`
+    #[arg(value_name = "BASELINE")]
+    before: String,
+    /// The later one
+    #[arg(value_name = "RUN", default_value = "latest")]
+    after: String,
+    /// What to write it as
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    format: CompareFormat,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum CompareFormat {
+    /// Lines for a person
+    #[default]
+    Text,
+    /// The later run's page, with the difference on it
+    Html,
+    /// For a program
+    Json,
+}
+
+impl Report {
+    pub fn run(&self, ctx: &Ctx) -> Result<u8> {
+        match self {
+            Report::Html(show) => show.run(ctx, Format::Html),
+            Report::Ktap(show) => show.run(ctx, Format::Ktap),
+            Report::Junit(show) => show.run(ctx, Format::Junit),
+            Report::Github { runs } => {
+                let runner = Runner::found(|name| std::env::var_os(name));
+                let runner = runner.context("GITHUB_ACTIONS is not `true`: no runner is here")?;
+                for run in runs {
+                    runner.tell(&read(ctx, run)?, None, &mut std::io::stdout())?;
+                }
+                Ok(0)
+            }
+            Report::Compare(compare) => compare.run(ctx),
+        }
+    }
+}
+
+impl Show {
+    fn run(&self, ctx: &Ctx, format: Format) -> Result<u8> {
+        ensure!(self.runs.len() == 1 || self.output.is_none(), "--output is for one run");
+        for run in &self.runs {
+            let report = read(ctx, run)?;
+            match &self.output {
+                Some(path) if path == Path::new("-") => {
+                    print(&report::render(&report, format, None, None)?)?;
+                }
+                output => {
+                    let own = || report::file_of(&report.folder, format);
+                    let path = output.clone().unwrap_or_else(own);
+                    report::put(&path, &report::render(&report, format, None, Some(&path))?)?;
+                    println!("{}", path.display());
+                }
+            }
+        }
+        Ok(0)
+    }
+}
+
+impl Compare {
+    fn run(&self, ctx: &Ctx) -> Result<u8> {
+        let (before, after) = (read(ctx, &self.before)?, read(ctx, &self.after)?);
+        let comparison = report::compare(&before, &after);
+        match self.format {
+            CompareFormat::Text => print(&(comparison.lines().join("\n") + "\n"))?,
+            CompareFormat::Html => {
+                print(&report::render(&after, Format::Html, Some(&comparison), None)?)?;
+            }
+            CompareFormat::Json => print(&comparison.json()?)?,
+        }
+        Ok(if comparison.newly_failing.is_empty() { 0 } else { code::TEST_FAILED })
+    }
+}
+
+/// The run that a user calls `name`.
+pub(super) fn read(ctx: &Ctx, name: &str) -> Result<RunReport> {
+    RunReport::read(&runs::find(&ctx.layout, name)?)
+}
+
+fn print(text: &str) -> Result<()> {
+    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
+}

@@ -1,0 +1,341 @@
+//! Reading what a run wrote: whatever shows a run, while it ends or years later, starts here.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::Deserialize;
+
+use super::excerpt::Excerpt;
+use super::model::{
+    Attempt, CaseEnd, CaseEvent, CaseId, CaseResult, GuestEvent, KernelEvent, RunEvent,
+    SummaryEvent,
+};
+use super::record::VERSION;
+use crate::runs::RunFiles;
+
+/// How much of a text is kept in memory: of a failure, and of anything else.
+const FAILURE_LIMIT: usize = 64 << 10;
+const LIMIT: usize = 16 << 10;
+
+/// A run, as its `report.jsonl` tells of it.
+#[derive(Debug, Clone, Default)]
+pub struct RunReport {
+    /// The run's folder.
+    pub folder: PathBuf,
+    /// The first line.
+    pub run: RunEvent,
+    /// The kernels under test, in their order.
+    pub kernels: Vec<KernelEvent>,
+    /// The cases, in the order in which they were first over.
+    pub cases: Vec<CaseResult>,
+    /// The guests, in the order in which they were over.
+    pub guests: Vec<GuestEvent>,
+    /// The last line; none if the run was cut off.
+    pub summary: Option<SummaryEvent>,
+}
+
+/// Something that makes a run red and is no case's fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// What it happened to.
+    pub subject: String,
+    /// What it was.
+    pub what: String,
+}
+
+/// How many cases ended in which way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Those that passed, the flaky ones among them.
+    pub passed: usize,
+    /// Those that passed after they had failed.
+    pub flaky: usize,
+    /// Those that failed in any way.
+    pub failed: usize,
+    /// Those that said why they could not do their work.
+    pub skipped: usize,
+    /// Those that were not begun.
+    pub not_run: usize,
+}
+
+impl RunReport {
+    /// Reads the run in `folder`.
+    ///
+    /// # Errors
+    /// When it cannot be read, or its lines are of a version that we do not know.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = RunFiles::of(folder).report_lines();
+        let file = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut report = Self { folder: folder.to_owned(), ..Self::default() };
+        let (mut lines, mut places) = (Lines::new(BufReader::new(file)), HashMap::new());
+        while let Some((offset, line)) = lines.next().with_context(|| path.display().to_string())? {
+            report
+                .take(offset, line, &mut places)
+                .with_context(|| format!("{}, byte {offset}", path.display()))?;
+        }
+        ensure!(report.run.version == VERSION, "{}: it has no first line", path.display());
+        Ok(report)
+    }
+
+    fn take(&mut self, offset: u64, line: &[u8], places: &mut Places) -> Result<()> {
+        #[derive(Deserialize)]
+        struct Event<'a> {
+            event: &'a str,
+        }
+        let Event { event } = serde_json::from_slice(line).context("it is no line of a report")?;
+        if event != "run" && self.run.version == 0 {
+            bail!("the first line is about a `{event}` and not about the run");
+        }
+        match event {
+            "run" => {
+                self.run = serde_json::from_slice(line)?;
+                let version = self.run.version;
+                ensure!(version == VERSION, "version {version} of the lines is not known here");
+            }
+            "kernel" => self.kernels.push(serde_json::from_slice(line)?),
+            "guest" => self.guests.push(serde_json::from_slice(line)?),
+            "summary" => self.summary = Some(serde_json::from_slice(line)?),
+            "case" => self.case(offset, serde_json::from_slice(line)?, places),
+            // New events may come within a version.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn case(&mut self, offset: u64, event: CaseEvent, places: &mut Places) {
+        let first = event.attempt.unwrap_or(1) <= 1;
+        let repeat = event.repeat;
+        let (id, attempt) = split(event, offset);
+        let before = places.entry(id.clone()).or_default();
+        // Without a number, a first attempt begins the next repetition.
+        let next = before.len() as u32 + u32::from(first || before.is_empty());
+        let repeat = repeat.unwrap_or(next).max(1);
+        match before.iter().find(|(known, _)| *known == repeat) {
+            Some((_, place)) => self.cases[*place].attempts.push(attempt),
+            None => {
+                before.push((repeat, self.cases.len()));
+                self.cases.push(CaseResult { id, repeat, attempts: vec![attempt] });
+            }
+        }
+    }
+
+    /// The whole output and kernel log of an attempt, as the file has them.
+    ///
+    /// # Errors
+    /// When the file cannot be read any more.
+    pub fn whole_texts(&self, attempt: &Attempt) -> Result<(String, Vec<String>)> {
+        let path = RunFiles::of(&self.folder).report_lines();
+        let read = || -> Result<CaseEvent> {
+            let mut file = File::open(&path)?;
+            file.seek(SeekFrom::Start(attempt.offset))?;
+            let mut line = Vec::new();
+            BufReader::new(file).read_until(b'\n', &mut line)?;
+            Ok(serde_json::from_slice(&line)?)
+        };
+        let event = read().with_context(|| format!("cannot read {} again", path.display()))?;
+        Ok((event.output, event.kernel_log))
+    }
+
+    /// What makes the run red beside its cases: guests that ended on their own, and a run or a part
+    /// of it that was cut off.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        let mut troubles = Vec::new();
+        let mut say = |subject: &str, what: String| {
+            troubles.push(Trouble { subject: subject.into(), what });
+        };
+        for guest in self.guests.iter().filter(|guest| guest.is_failure()) {
+            for stray in &guest.strays {
+                say(&guest.guest, format!("while no case ran, its kernel said {stray}"));
+            }
+            if guest.end != "clean" && !guest.charged {
+                let last = guest.last_case.as_deref().unwrap_or("none");
+                let (end, detail) = (&guest.end, &guest.detail);
+                say(
+                    &guest.guest,
+                    format!("{end}: {detail}; no case ran, and the last was: {last}"),
+                );
+            }
+        }
+        if self.summary.is_none() {
+            say(&self.run.id, "the run was cut off: its report has no summary".into());
+        }
+        for shard in self.run.merged.iter().filter(|shard| shard.cut_off) {
+            say(&shard.id, "the run was cut off: its report has no summary".into());
+        }
+        for missing in super::merge::missing_parts(&self.run.merged) {
+            say(&missing, "this part of the cases is in none of the merged runs".into());
+        }
+        troubles
+    }
+
+    /// How many cases ended in which way.
+    pub fn counts(&self) -> Counts {
+        Counts::of(&self.cases)
+    }
+
+    /// Whether the run is green: every case passed or was skipped, and nothing else went wrong.
+    pub fn is_success(&self) -> bool {
+        let counts = self.counts();
+        counts.failed == 0 && counts.not_run == 0 && self.troubles().is_empty()
+    }
+
+    /// The names of the kernels, in their order; also of those that only cases speak of.
+    pub fn kernel_names(&self) -> Vec<&str> {
+        let named = self.kernels.iter().map(|kernel| kernel.kernel.as_str());
+        let mut names: Vec<&str> = Vec::new();
+        for name in named.chain(self.cases.iter().map(|case| case.id.kernel.as_str())) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+}
+
+impl Counts {
+    /// Counts these.
+    pub fn of<'a>(cases: impl IntoIterator<Item = &'a CaseResult>) -> Self {
+        let mut counts = Self::default();
+        for case in cases {
+            *match case.end() {
+                CaseEnd::Passed => &mut counts.passed,
+                CaseEnd::Skipped => &mut counts.skipped,
+                CaseEnd::NotRun => &mut counts.not_run,
+                _ => &mut counts.failed,
+            } += 1;
+            counts.flaky += usize::from(case.is_flaky());
+        }
+        counts
+    }
+
+    /// The counts in words; what is none is left out.
+    pub fn words(&self) -> String {
+        let Self { passed, flaky, failed, skipped, not_run } = *self;
+        let mut words = vec![format!("{passed} passed")];
+        for (count, word) in
+            [(flaky, "flaky"), (failed, "failed"), (skipped, "skipped"), (not_run, "not run")]
+        {
+            if count > 0 {
+                words.push(format!("{count} {word}"));
+            }
+        }
+        words.join(", ")
+    }
+}
+
+/// The repetitions of each case that were seen, and where they are kept.
+type Places = HashMap<CaseId, Vec<(u32, usize)>>;
+
+fn split(event: CaseEvent, offset: u64) -> (CaseId, Attempt) {
+    let limit = if event.end.is_failure() { FAILURE_LIMIT } else { LIMIT };
+    let id = CaseId { kernel: event.kernel, binary: event.binary, name: event.name };
+    let attempt = Attempt {
+        end: event.end,
+        detail: event.detail,
+        complaint: event.complaint,
+        seconds: event.seconds,
+        guest: event.guest,
+        started: event.started,
+        order: event.order,
+        flaky: event.flaky,
+        output: Excerpt::of(&event.output, limit),
+        kernel_log: Excerpt::of(&event.kernel_log.join("\n"), limit),
+        left_behind: event.left_behind,
+        offset,
+    };
+    (id, attempt)
+}
+
+/// The whole lines of a file, with where each begins.
+pub(super) struct Lines<R> {
+    file: R,
+    line: Vec<u8>,
+    next: u64,
+}
+
+impl<R: std::io::BufRead> Lines<R> {
+    pub fn new(file: R) -> Self {
+        Self { file, line: Vec::new(), next: 0 }
+    }
+
+    /// The next line. A last one without an end was cut off with its run, and is none.
+    pub fn next(&mut self) -> Result<Option<(u64, &[u8])>> {
+        self.line.clear();
+        let offset = self.next;
+        self.next += self.file.read_until(b'\n', &mut self.line)? as u64;
+        Ok(self.line.strip_suffix(b"\n").map(|line| (offset, line)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{case, run, sample};
+    use super::*;
+
+    fn error(lines: &str) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(RunFiles::of(dir.path()).report_lines(), lines).unwrap();
+        format!("{:#}", RunReport::read(dir.path()).unwrap_err())
+    }
+
+    #[test]
+    fn attempts_and_repetitions_find_together() {
+        let sample = sample(&[
+            case("6.12", "a", "one", "failed"),
+            case("6.12", "a", "two", "passed"),
+            case("6.12", "a", "one", "passed").with("attempt", 2).with("flaky", true),
+            case("6.12", "a", "two", "failed").with("attempt", 1),
+            case("6.12", "a", "three", "passed").with("repeat", 2),
+            case("6.12", "a", "three", "hung").with("repeat", 1),
+        ]);
+        let seen: Vec<String> = sample
+            .report
+            .cases
+            .iter()
+            .map(|case| format!("{} {} {}", case.name(), case.attempts.len(), case.is_flaky()))
+            .collect();
+        let expected =
+            ["one 2 true", "two 1 false", "two (2) 1 false", "three (2) 1 false", "three 1 false"];
+        assert_eq!(seen, expected);
+        assert_eq!(sample.report.counts().words(), "3 passed, 1 flaky, 2 failed");
+    }
+
+    #[test]
+    fn an_end_that_is_not_known_is_no_success() {
+        let sample = sample(&[case("6.12", "a", "one", "teleported")]);
+        assert!(!sample.report.is_success());
+    }
+
+    #[test]
+    fn a_run_that_was_cut_off_is_read_and_is_not_green() {
+        let lines = format!("{}\n{}\n{{\"event\":\"ca", run(), case("k", "b", "n", "passed"));
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(RunFiles::of(dir.path()).report_lines(), lines).unwrap();
+        let report = RunReport::read(dir.path()).unwrap();
+        assert_eq!(report.counts().passed, 1);
+        assert!(!report.is_success());
+        assert!(report.troubles()[0].what.contains("cut off"));
+    }
+
+    #[test]
+    fn long_output_is_shortened_and_can_be_had_whole() {
+        let long = "x".repeat(100 << 10);
+        let failed = case("k", "b", "n", "failed").with("output", long.as_str());
+        let sample = sample(&[case("k", "b", "m", "passed"), failed]);
+        let attempt = sample.report.cases[1].last();
+        assert!(attempt.output.text.len() < FAILURE_LIMIT + 100 && attempt.output.left_out > 0);
+        assert_eq!(sample.report.whole_texts(attempt).unwrap().0, long);
+    }
+
+    #[test]
+    fn what_is_no_report_is_refused() {
+        let newer = r#"{"event":"run","version":2,"id":"x"}"#;
+        assert!(error(&format!("{newer}\n")).contains("version 2 of the lines is not known"));
+        assert!(error("").contains("no first line"));
+        assert!(error("{\"event\":\"case\"}\n").contains("not about the run"));
+        assert!(error("hello\n").contains("no line of a report"));
+    }
+}
