@@ -27,6 +27,21 @@ pub(super) enum Report {
     },
     /// What newly fails, is fixed or became slower from one run to another
     Compare(Compare),
+    /// One report of the parts of a run that `--partition` spread over machines
+    Merge(Merge),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Merge {
+    /// The folders of the runs, or folders with one run each
+    #[arg(value_name = "DIR", required = true)]
+    runs: Vec<PathBuf>,
+    /// The folder of the report
+    #[arg(long, short, value_name = "DIR")]
+    output: PathBuf,
+    /// Say what newly fails, is fixed or became slower since this run
+    #[arg(long, value_name = "RUN")]
+    baseline: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -78,6 +93,7 @@ impl Report {
                 Ok(0)
             }
             Report::Compare(compare) => compare.run(ctx),
+            Report::Merge(merge) => merge.run(ctx),
         }
     }
 }
@@ -115,6 +131,25 @@ impl Compare {
             CompareFormat::Json => print(&comparison.json()?)?,
         }
         Ok(if comparison.newly_failing.is_empty() { 0 } else { code::TEST_FAILED })
+    }
+}
+
+impl Merge {
+    fn run(&self, ctx: &Ctx) -> Result<u8> {
+        let baseline = self.baseline.as_deref().map(|name| read(ctx, name)).transpose()?;
+        for line in report::merge(&self.runs, &self.output)? {
+            ctx.ui.warn(&line);
+        }
+        for line in report::write_all(&self.output, baseline.as_ref())? {
+            ctx.ui.line(&line);
+        }
+        let merged = RunReport::read(&self.output)?;
+        for trouble in merged.troubles() {
+            ctx.ui.warn(&format!("{}: {}", trouble.subject, report::plain(&trouble.what)));
+        }
+        ctx.ui.line(&format!("{:>12} {}", "Summary", merged.counts().words()));
+        println!("{}", self.output.display());
+        Ok(if merged.is_success() { 0 } else { code::TEST_FAILED })
     }
 }
 
