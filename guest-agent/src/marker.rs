@@ -1,10 +1,15 @@
 //! Markers: lines that the agent writes to the kernel log, so that the host can tell from the
 //! console alone which case the kernel was running when it said something.
+//!
+//! The nonce of the run is on the kernel's command line, where every case can read it. So the host
+//! gives the agent a key over their connection, and from then on the agent seals its markers: a
+//! case can write a marker, but not one that the host takes for the agent's.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// What a marker says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,21 +58,40 @@ impl FromStr for Expectation {
     }
 }
 
+/// What markers are sealed with: a secret of the host and the agent in one guest.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key(pub [u8; 16]);
+
+impl fmt::Debug for Key {
+    /// A secret is in no log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+impl Key {
+    fn seal(&self, event: &str) -> String {
+        let hash = Sha256::new().chain_update(self.0).chain_update(event).finalize();
+        hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
 /// A marker of the run that has this nonce.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marker {
-    /// The nonce of the run: what a test prints cannot be taken for a marker.
+    /// The nonce of the run: a marker of another run is none.
     pub nonce: String,
+    /// What it is sealed with; nothing before the host has sent a key.
+    pub key: Option<Key>,
     /// What it says.
     pub event: Event,
 }
 
 const WORD: &str = "uml-agent";
 
-impl fmt::Display for Marker {
+impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{WORD} {} ", self.nonce)?;
-        match &self.event {
+        match self {
             Event::Ready(port) => write!(f, "ready {port}"),
             Event::Begin(sequence) => write!(f, "begin {sequence}"),
             Event::End(sequence) => write!(f, "end {sequence}"),
@@ -78,16 +102,40 @@ impl fmt::Display for Marker {
     }
 }
 
+impl fmt::Display for Marker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let event = self.event.to_string();
+        // The console keeps no blanks at the end of a line.
+        let event = event.trim_end();
+        write!(f, "{WORD} {}", self.nonce)?;
+        if let Some(key) = &self.key {
+            write!(f, ":{}", key.seal(event))?;
+        }
+        write!(f, " {event}")
+    }
+}
+
+/// A marker that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// The agent wrote it: only the agent and we have the key.
+    Sealed(Event),
+    /// Anybody may have written it.
+    Open(Event),
+}
+
 /// Finds a marker of the run with `nonce` in a line of the console. The kernel may have put a time
 /// stamp before it.
-pub fn find(line: &str, nonce: &str) -> Option<Event> {
+pub fn find(line: &str, nonce: &str, key: &Key) -> Option<Found> {
     let start = line.find(WORD)?;
     let before = line[..start].trim_end();
     if !(before.is_empty() || before.ends_with(']')) {
         return None;
     }
-    let (found, event) = line[start + WORD.len()..].trim().split_once(' ')?;
-    (found == nonce).then(|| event.parse().ok())?
+    let (found, text) = line[start + WORD.len()..].trim().split_once(' ')?;
+    let (found, seal) = found.split_once(':').unwrap_or((found, ""));
+    let event = (found == nonce).then(|| text.parse().ok())??;
+    Some(if seal == key.seal(text) { Found::Sealed(event) } else { Found::Open(event) })
 }
 
 impl FromStr for Event {

@@ -9,8 +9,10 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::marker::Key;
+
 /// Version of the protocol; both sides must speak the same.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// The first bytes that each side sends.
 const MAGIC: [u8; 8] = *b"uml-wire";
@@ -53,6 +55,8 @@ pub enum Error {
 /// What the host says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToGuest {
+    /// The first message: seal every marker from now on.
+    Seal(Key),
     /// There is a program; the agent answers [`ToHost::Have`] or [`ToHost::Need`].
     Offer {
         /// Its hash.
@@ -163,6 +167,12 @@ pub enum Leftover {
     Module(String),
     /// A clock that was set, by so many seconds.
     Clock(i64),
+    /// A mount that was there before and is gone, by its place.
+    Unmounted(String),
+    /// So many bytes more than before are taken on the file system at this place.
+    Space(String, u64),
+    /// A program or another file that the host sent, which is not what it was, by its place.
+    Program(String),
 }
 
 /// Sends our greeting and reads the other side's.

@@ -16,6 +16,7 @@ pub mod machine;
 mod output;
 pub mod peer;
 mod program;
+mod session;
 
 pub use boot::{BootFailed, Spec, boot};
 pub use calibration::Calibration;

@@ -17,15 +17,23 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::Log;
 use crate::declarations::Declarations;
 use crate::leftovers::Before;
+use crate::programs::Programs;
+use crate::{Log, Role, init};
 
 /// How long the pipes of a case may stay open once everything that held them was killed.
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// Runs a case between its two markers.
-pub fn run(run: &Run, host: &mut TcpStream, log: &mut Log) -> Result<Exit> {
+pub fn run(
+    run: &Run,
+    role: Role,
+    programs: &Programs,
+    host: &mut TcpStream,
+    log: &mut Log,
+) -> Result<Exit> {
+    programs.settle();
     let before = Before::now()?;
     let dir = CaseDir::make(run.sequence)?;
     log.mark(Event::Begin(run.sequence))?;
@@ -36,14 +44,19 @@ pub fn run(run: &Run, host: &mut TcpStream, log: &mut Log) -> Result<Exit> {
     if end == End::TimedOut {
         say_where_tasks_wait();
     }
-    let mut leftovers = before.end_processes();
+    // Without it nothing else is found that was left.
+    let unmounted = init::mount_proc_again()?;
+    let mut leftovers = before.end_processes(role);
     case.drain(log)?;
+    leftovers.extend(unmounted);
     leftovers.extend(before.end_mounts()?);
     leftovers.extend(before.modules()?);
     leftovers.extend(before.end_clock());
+    leftovers.extend(programs.changed());
     let tainted = before.tainted();
     let skip = fs::read_to_string(dir.skip_file()).ok().map(|why| why.trim().to_owned());
     drop(dir);
+    leftovers.extend(before.taken());
     log.mark(Event::End(run.sequence))?;
     Ok(Exit { sequence: run.sequence, end, duration, skip, leftovers, tainted })
 }
@@ -110,6 +123,7 @@ impl<'a> Case<'a> {
                     return Err(std::io::Error::last_os_error());
                 }
                 nix::unistd::setsid()?;
+                init::give_up_protection()?;
                 Ok(SigSet::all().thread_unblock()?)
             })
         };

@@ -6,7 +6,10 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use guest_agent::wire::Leftover;
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
@@ -72,6 +75,49 @@ pub fn set_up_service() -> Result<()> {
         Err(errno) => Err(errno).context("cannot take care of orphans"),
     }
 }
+
+/// Mounts /proc again if a case has unmounted it, and says so.
+pub fn mount_proc_again() -> Result<Option<Leftover>> {
+    if Path::new("/proc/self").exists() {
+        return Ok(None);
+    }
+    mount(Some("proc"), "/proc", Some("proc"), MsFlags::MS_NOSUID, None::<&str>)
+        .context("cannot mount /proc again")?;
+    Ok(Some(Leftover::Unmounted("/proc".into())))
+}
+
+/// The guest may run out of memory and out of time for its processes: not for the agent, which has
+/// to see to it that this ends. What a kernel does not have of this is passed over.
+pub fn protect_us() {
+    // SAFETY: setpriority(2) and mlockall(2) take plain numbers.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, -20);
+        // What the agent runs is not to be read from the disk again and again. Since 4.4.
+        libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT);
+    }
+    let _ = fs::write(OOM_SCORE, "-1000");
+    // The kernel's own limit asks whether their stacks fit the memory, and not whether anything
+    // else of them does: it would run out of memory first, and then be busy with that alone.
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = memory.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok());
+    if let Some(kib) = total {
+        let _ = fs::write("/proc/sys/kernel/threads-max", (kib / KIB_PER_THREAD).to_string());
+    }
+}
+
+/// Memory for a process that was forked and does nothing, with its page tables, in KiB.
+const KIB_PER_THREAD: u64 = 256;
+
+/// Makes this process, which the agent has forked, one like any other. Async-signal-safe.
+pub fn give_up_protection() -> Result<(), Errno> {
+    // SAFETY: setpriority(2) takes plain numbers.
+    Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) })?;
+    let file = open(OOM_SCORE, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    nix::unistd::write(&file, b"0").map(drop)
+}
+
+/// How much the kernel wants to end a process when it has no memory left (proc(5)).
+const OOM_SCORE: &str = "/proc/self/oom_score_adj";
 
 fn make_dir(path: &str) -> Result<()> {
     match fs::create_dir(path) {

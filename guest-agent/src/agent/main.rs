@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
-use guest_agent::marker::{Event, Marker};
+use guest_agent::marker::{Event, Key, Marker};
 use guest_agent::{NONCE_PARAMETER, PORT};
 
 mod case;
@@ -13,6 +13,7 @@ mod detectors;
 mod init;
 mod leftovers;
 mod power;
+mod processes;
 mod programs;
 mod serve;
 
@@ -29,17 +30,24 @@ enum Role {
 struct Log {
     kmsg: File,
     nonce: String,
+    key: Option<Key>,
 }
 
 impl Log {
     fn open() -> Result<Self> {
         let kmsg =
             OpenOptions::new().write(true).open("/dev/kmsg").context("cannot open /dev/kmsg")?;
-        Ok(Self { kmsg, nonce: parameter(NONCE_PARAMETER)?.unwrap_or_else(|| "none".into()) })
+        let nonce = parameter(NONCE_PARAMETER)?.unwrap_or_else(|| "none".into());
+        Ok(Self { kmsg, nonce, key: None })
+    }
+
+    /// Seals every marker from now on.
+    fn seal(&mut self, key: Key) {
+        self.key = Some(key);
     }
 
     fn mark(&mut self, event: Event) -> Result<()> {
-        let marker = Marker { nonce: self.nonce.clone(), event };
+        let marker = Marker { nonce: self.nonce.clone(), key: self.key.clone(), event };
         // One write is one record; below `err` a console level could hide it.
         self.kmsg.write_all(format!("<2>{marker}\n").as_bytes()).context("cannot write /dev/kmsg")
     }
@@ -59,29 +67,37 @@ fn main() {
     let role = if std::process::id() == 1 { Role::Init } else { Role::Service };
     // The end of PID 1 is a panic of the kernel: whatever goes wrong is said, and the guest is
     // switched off.
-    if let Err(error) = run(role) {
-        let said = Log::open().and_then(|mut log| log.mark(Event::Fatal(format!("{error:#}"))));
-        if said.is_err() {
+    let said = set_up(role).and_then(|mut log| match serve(role, &mut log) {
+        Ok(()) => Ok(()),
+        Err(error) => log.mark(Event::Fatal(format!("{error:#}"))),
+    });
+    if let Err(error) = said {
+        let marked = Log::open().and_then(|mut log| log.mark(Event::Fatal(format!("{error:#}"))));
+        if marked.is_err() {
             eprintln!("uml-agent: {error:#}");
         }
     }
     power::off(role);
 }
 
-fn run(role: Role) -> Result<()> {
+fn set_up(role: Role) -> Result<Log> {
     match role {
         Role::Init => init::set_up()?,
         Role::Service => init::set_up_service()?,
     }
+    init::protect_us();
     detectors::switch_on();
-    let mut log = Log::open()?;
+    Log::open()
+}
+
+fn serve(role: Role, log: &mut Log) -> Result<()> {
     let listener = std::net::TcpListener::bind(("0.0.0.0", PORT))
         .with_context(|| format!("cannot listen on port {PORT}"))?;
     log.mark(Event::Ready(PORT))?;
     let (stream, _) = listener.accept().context("cannot accept the host's connection")?;
     // One host, one connection: nobody in the guest can become a second.
     drop(listener);
-    let over = serve::serve(stream, &mut log)?;
+    let over = serve::serve(stream, role, log)?;
     power::prepare(role);
     over.farewell()?;
     log.mark(Event::Farewell)

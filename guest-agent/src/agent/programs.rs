@@ -1,11 +1,17 @@
 //! The programs that the host sent, each kept by its hash: a program is sent once per guest.
+//!
+//! A case may do to their files what it likes, as to everything in its guest. What it did is
+//! noticed: the next case is not to run another program than the host sent.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use guest_agent::wire::Hash;
+use guest_agent::wire::{Hash, Leftover};
 use guest_agent::{PROGRAMS, path_of};
 use sha2::{Digest as _, Sha256};
 
@@ -36,7 +42,7 @@ impl Arriving {
     }
 
     /// Checks the hash and makes the program one that can be run.
-    pub fn finish(self) -> Result<()> {
+    fn finish(self) -> Result<()> {
         let path = path_of(&self.hash);
         ensure!(self.hasher.finalize()[..] == self.hash, "a program arrived with another hash");
         self.file.set_permissions(Permissions::from_mode(0o755))?;
@@ -45,4 +51,67 @@ impl Arriving {
         fs::rename(path.with_extension("part"), &path)
             .with_context(|| format!("cannot keep {}", path.display()))
     }
+}
+
+/// Two ticks of the clock that file systems stamp their files by: a change within the tick of the
+/// one before it would not show.
+const TICKS: Duration = Duration::from_millis(20);
+
+/// The programs that are here.
+#[derive(Default)]
+pub struct Programs {
+    kept: BTreeMap<Hash, Look>,
+    latest: Option<Instant>,
+}
+
+/// How a file looks from outside: whatever changes or replaces it changes this.
+#[derive(PartialEq, Eq)]
+struct Look {
+    place: (u64, u64),
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Look {
+    fn at(path: &Path) -> io::Result<Self> {
+        let file = fs::symlink_metadata(path)?;
+        Ok(Self {
+            place: (file.dev(), file.ino()),
+            size: file.size(),
+            changed: (file.ctime(), file.ctime_nsec()),
+        })
+    }
+}
+
+impl Programs {
+    /// Whether a program is here, as the host sent it.
+    pub fn have(&self, hash: &Hash) -> bool {
+        self.kept.get(hash).is_some_and(|look| is_still(look, hash))
+    }
+
+    /// Keeps a program that has arrived.
+    pub fn keep(&mut self, program: Arriving) -> Result<()> {
+        let hash = program.hash;
+        program.finish()?;
+        self.kept.insert(hash, Look::at(&path_of(&hash)).context("cannot look at a program")?);
+        self.latest = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Waits until every change to a program will show.
+    pub fn settle(&self) {
+        if let Some(left) = self.latest.and_then(|at| TICKS.checked_sub(at.elapsed())) {
+            std::thread::sleep(left);
+        }
+    }
+
+    /// Names the programs that are not what they were.
+    pub fn changed(&self) -> impl Iterator<Item = Leftover> {
+        let changed = self.kept.iter().filter(|(hash, look)| !is_still(look, hash));
+        changed.map(|(hash, _)| Leftover::Program(path_of(hash).display().to_string()))
+    }
+}
+
+fn is_still(look: &Look, hash: &Hash) -> bool {
+    Look::at(&path_of(hash)).is_ok_and(|now| now == *look)
 }

@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result, bail};
 use guest_agent::wire::{self, ToGuest, ToHost, receive, send};
 use nix::sys::utsname::uname;
 
-use crate::programs::Arriving;
-use crate::{Log, case, programs};
+use crate::programs::{self, Arriving, Programs};
+use crate::{Log, Role, case};
 
 /// A session that is over; what is left is to say so.
 pub struct Over(TcpStream);
@@ -24,29 +24,33 @@ impl Over {
 }
 
 /// Serves the host until it asks for the end, or is gone.
-pub fn serve(mut stream: TcpStream, log: &mut Log) -> Result<Over> {
+pub fn serve(mut stream: TcpStream, role: Role, log: &mut Log) -> Result<Over> {
     stream.set_nodelay(true).context("cannot set TCP_NODELAY")?;
     wire::greet(&mut stream).context("cannot greet the host")?;
     let release = uname().context("uname failed")?.release().to_string_lossy().into_owned();
     send(&mut stream, &ToHost::Hello { release })?;
     let mut arriving: Option<Arriving> = None;
+    let mut programs = Programs::default();
     loop {
         match receive(&mut stream).context("cannot understand the host")? {
             None | Some(ToGuest::PowerOff) => return Ok(Over(stream)),
+            Some(ToGuest::Seal(key)) => log.seal(key),
             Some(ToGuest::Offer { hash, size }) => {
-                let known = guest_agent::path_of(&hash).exists();
+                let known = programs.have(&hash);
                 arriving = if known { None } else { Some(programs::begin(hash, size)?) };
                 send(&mut stream, if known { &ToHost::Have } else { &ToHost::Need })?;
             }
             Some(ToGuest::Chunk(bytes)) => {
                 let Some(program) = &mut arriving else { bail!("a chunk of no program") };
                 if program.take(&bytes)? {
-                    arriving.take().map_or(Ok(()), Arriving::finish)?;
+                    if let Some(program) = arriving.take() {
+                        programs.keep(program)?;
+                    }
                     send(&mut stream, &ToHost::Stored)?;
                 }
             }
             Some(ToGuest::Run(run)) => {
-                let answer = match case::run(&run, &mut stream, log) {
+                let answer = match case::run(&run, role, &programs, &mut stream, log) {
                     Ok(exit) => ToHost::Exited(exit),
                     Err(error) => ToHost::Failed(format!("{error:#}")),
                 };

@@ -1,7 +1,7 @@
 //! Peers that send anything, and kernels that log anything.
 
-use guest_agent::marker::{Event, Marker, find};
-use guest_agent::wire::{Error, LONGEST, ToGuest, ToHost, greet, receive, send};
+use guest_agent::marker::{Event, Found, Key, Marker, find};
+use guest_agent::wire::{Error, LONGEST, ToGuest, ToHost, VERSION, greet, receive, send};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -53,10 +53,10 @@ proptest! {
     }
 
     #[test]
-    fn no_greeting_but_ours_is_taken(theirs in vec(select(&b"uml-wire\x03\0\xff"[..]), 0..12)) {
-        let ours = b"uml-wire\x03\0";
+    fn no_greeting_but_ours_is_taken(theirs in vec(select(&b"uml-wire\x04\0\xff"[..]), 0..12)) {
+        let ours = [b"uml-wire".as_slice(), &VERSION.to_le_bytes()].concat();
         let greeted = greet(&mut std::io::Cursor::new([&[0; 10], theirs.as_slice()].concat()));
-        prop_assert_eq!(greeted.is_ok(), theirs.starts_with(ours));
+        prop_assert_eq!(greeted.is_ok(), theirs.starts_with(&ours));
     }
 
     #[test]
@@ -65,12 +65,18 @@ proptest! {
         "message", "death", "[  1.0]", "]", "\0", "ä", "uml-agent n end 7",
     ][..]), 0..10)) {
         let line = words.concat();
-        if let Some(event) = find(&line, "n") {
-            // It reads the same in the agent's own writing, but for blanks around its text.
-            let marker = Marker { nonce: "n".into(), event: event.clone() };
-            let again = find(&marker.to_string(), "n");
-            if !matches!(event, Event::Fatal(_) | Event::Expect(_)) {
-                prop_assert_eq!(again, Some(event));
+        let key = Key([7; 16]);
+        match find(&line, "n", &key) {
+            None => {}
+            Some(Found::Sealed(event)) => prop_assert!(false, "a seal was guessed: {event:?}"),
+            Some(Found::Open(event)) => {
+                // It reads the same in the agent's own writing, but for blanks around its text.
+                let write = |key| Marker { nonce: "n".into(), key, event: event.clone() }.to_string();
+                if !matches!(event, Event::Fatal(_) | Event::Expect(_)) {
+                    prop_assert_eq!(find(&write(None), "n", &key), Some(Found::Open(event.clone())));
+                    let sealed = write(Some(key.clone()));
+                    prop_assert_eq!(find(&sealed, "n", &key), Some(Found::Sealed(event.clone())));
+                }
             }
         }
     }

@@ -1,5 +1,7 @@
-use guest_agent::marker::{Event, Expectation, Marker, find};
+use guest_agent::marker::{Event, Expectation, Found, Key, Marker, find};
 use proptest::prelude::*;
+
+const KEY: Key = Key([7; 16]);
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
@@ -16,21 +18,31 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     #[test]
     fn a_marker_is_found_behind_any_time_stamp(event in event(), stamp in "(\\[ {0,3}[0-9]{1,4}\\.[0-9]{6}\\] )?") {
-        let marker = Marker { nonce: "n0nce".into(), event: event.clone() };
-        let line = format!("{stamp}{marker}");
-        prop_assert_eq!(find(&line, "n0nce"), Some(event));
-        prop_assert_eq!(find(&line, "other"), None);
+        let open = Marker { nonce: "n0nce".into(), key: None, event: event.clone() };
+        let line = format!("{stamp}{open}");
+        prop_assert_eq!(find(&line, "n0nce", &KEY), Some(Found::Open(event.clone())));
+        prop_assert_eq!(find(&line, "other", &KEY), None);
+        let sealed = format!("{stamp}{}", Marker { key: Some(KEY), ..open });
+        prop_assert_eq!(find(&sealed, "n0nce", &KEY), Some(Found::Sealed(event.clone())));
+        prop_assert_eq!(find(&sealed, "n0nce", &Key([8; 16])), Some(Found::Open(event)));
     }
 
     #[test]
     fn any_line_is_looked_at_without_harm(line in ".*") {
-        prop_assert_eq!(find(&line, "n0nce"), None);
+        prop_assert_eq!(find(&line, "n0nce", &KEY), None);
     }
 }
 
 #[test]
+fn a_seal_holds_for_one_event_alone() {
+    let begin = Marker { nonce: "n0nce".into(), key: Some(KEY), event: Event::Begin(3) };
+    let forged = begin.to_string().replace("begin", "end");
+    assert_eq!(find(&forged, "n0nce", &KEY), Some(Found::Open(Event::End(3))));
+}
+
+#[test]
 fn text_before_a_marker_makes_it_none() {
-    assert_eq!(find("somebody said: uml-agent n0nce end 3", "n0nce"), None);
-    assert_eq!(find("[    0.1] uml-agent n0nce end", "n0nce"), None);
-    assert_eq!(find("[    0.1] uml-agent n0nce end 4 5", "n0nce"), None);
+    assert_eq!(find("somebody said: uml-agent n0nce end 3", "n0nce", &KEY), None);
+    assert_eq!(find("[    0.1] uml-agent n0nce end", "n0nce", &KEY), None);
+    assert_eq!(find("[    0.1] uml-agent n0nce end 4 5", "n0nce", &KEY), None);
 }

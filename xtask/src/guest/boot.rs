@@ -2,27 +2,28 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, PipeReader, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use guest_agent::marker::Key;
 
 use super::calibration::Calibration;
 use super::command_line::{ByHand, CommandLine, Init};
+use super::console;
+use super::console::ConsoleLog;
 use super::cow::Cow;
 use super::driver::Guest;
-use super::machine::{Event, Limits};
+use super::machine::{Event, Limits, Machine};
 use crate::config::Memory;
 use crate::guest::Transport;
-use crate::stage::{GuestCommand, GuestStatus, Link, Stage};
+use crate::stage::{GuestCommand, GuestStatus, Stage};
 
-/// Room for events that the driver has not looked at yet: a guest that floods its console waits.
-const EVENTS: usize = 4096;
-
-/// The longest console line that is kept in one piece, in bytes.
-const LONGEST_LINE: usize = 16 << 10;
+/// Room for events that the driver has not looked at yet: a guest that floods us waits. One event
+/// holds at most a message of the agent's.
+const EVENTS: usize = 256;
 
 /// What a guest is made of.
 #[derive(Debug)]
@@ -98,13 +99,12 @@ pub fn boot<'a>(
     let commands = Commands::new(spec, &line, &argv);
     commands.keep(&spec.console_log.with_extension("boot"))?;
     let (console, theirs) = std::io::pipe().context("cannot make a console")?;
-    let log = File::create(&spec.console_log)
-        .with_context(|| format!("cannot make {}", spec.console_log.display()))?;
+    let log = ConsoleLog::create(&spec.console_log)?;
     let powered_on = Instant::now();
     let process =
         stage.spawn(&link, &GuestCommand { argv, cpu: spec.cpu, console: theirs.into() })?;
     let (events, inbox) = sync_channel(EVENTS);
-    watch_console(console, log, events.clone());
+    console::watch(console, log, events.clone());
     watch_status(process.status()?, events.clone());
     let (boot_timeout, power_off) = match spec.init {
         Init::Agent => (spec.boot_timeout, Duration::from_secs(15)),
@@ -119,8 +119,8 @@ pub fn boot<'a>(
         traces: Duration::from_secs(1),
         marker: Duration::from_secs(10),
     };
-    let mut guest =
-        Guest::new(spec, stage, link.clone(), process, (events, inbox), limits, powered_on);
+    let (channel, machine) = ((events, inbox), Machine::new(spec.nonce, fresh_key()?, limits));
+    let mut guest = Guest::new(spec, stage, link.clone(), process, channel, machine, powered_on);
     guest.by_hand.clone_from(&commands.by_hand);
     match guest.come_up(calibration)? {
         None => Ok(guest),
@@ -168,84 +168,17 @@ fn failed(spec: &Spec<'_>, commands: Commands, end: String) -> BootFailed {
     }
 }
 
-/// Copies the console to its file and tells of every line. When nobody listens any more it still
-/// reads on: a guest must never wait for its console.
-fn watch_console(console: PipeReader, mut log: File, events: SyncSender<Event>) {
-    std::thread::spawn(move || {
-        let mut console = BufReader::with_capacity(64 << 10, console);
-        let mut line = Vec::new();
-        while let Ok(bytes) = console.fill_buf() {
-            if bytes.is_empty() {
-                break;
-            }
-            // A file that cannot be written costs the log, not the verdict.
-            let _ = log.write_all(bytes);
-            for &byte in bytes {
-                if byte == b'\n' || line.len() >= LONGEST_LINE {
-                    tell_line(&mut line, &events);
-                }
-                if byte != b'\n' && byte != b'\r' {
-                    line.push(byte);
-                }
-            }
-            let count = bytes.len();
-            console.consume(count);
-        }
-        if !line.is_empty() {
-            tell_line(&mut line, &events);
-        }
-        let _ = events.send(Event::ConsoleClosed);
-    });
-}
-
-fn tell_line(line: &mut Vec<u8>, events: &SyncSender<Event>) {
-    let text = String::from_utf8_lossy(line).into_owned();
-    line.clear();
-    let _ = events.send(Event::Line(text));
+/// A key that nobody can guess.
+fn fresh_key() -> Result<Key> {
+    let mut bytes = [0; 16];
+    File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .context("cannot read /dev/urandom")?;
+    Ok(Key(bytes))
 }
 
 fn watch_status(status: GuestStatus, events: SyncSender<Event>) {
     std::thread::spawn(move || {
         let _ = events.send(Event::Exited(status.wait().ok().flatten()));
     });
-}
-
-/// Connects to the agent and reads its messages in a thread.
-pub(super) fn connect(
-    stage: &Stage,
-    link: &Link,
-    port: u16,
-    events: &SyncSender<Event>,
-    timeout: Duration,
-) -> Result<std::net::TcpStream> {
-    use guest_agent::wire::{ToHost, greet, receive};
-    let address = std::net::SocketAddrV4::new(link.guest(), port);
-    let mut stream = stage.connect(address, timeout)?;
-    stream
-        .set_nodelay(true)
-        .and_then(|()| stream.set_read_timeout(Some(timeout)))
-        .and_then(|()| stream.set_write_timeout(Some(Duration::from_secs(30))))
-        .context("cannot set up the connection")?;
-    greet(&mut stream)?;
-    match receive(&mut stream)? {
-        Some(ToHost::Hello { .. }) => {}
-        other => anyhow::bail!("the agent began with {other:?}"),
-    }
-    stream.set_read_timeout(None).context("cannot set up the connection")?;
-    let mut reader = BufReader::new(stream.try_clone().context("cannot share the connection")?);
-    let events = events.clone();
-    std::thread::spawn(move || {
-        loop {
-            let event = match receive(&mut reader) {
-                Ok(Some(message)) => Event::Message(message),
-                Ok(None) => Event::Disconnected("the agent closed it".into()),
-                Err(error) => Event::Disconnected(error.to_string()),
-            };
-            let over = matches!(event, Event::Disconnected(_));
-            if events.send(event).is_err() || over {
-                return;
-            }
-        }
-    });
-    Ok(stream)
 }

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use guest_agent::wire::{CHUNK, Hash, Run, ToGuest, ToHost, send};
 
-use super::boot::{Spec, connect};
+use super::boot::Spec;
 use super::calibration::Calibration;
 use super::complaint::Complaint;
-use super::machine::{Action, CaseRecord, End, Event, Limits, Machine, State};
+use super::machine::{Action, CaseRecord, End, Event, Machine, State};
 use super::program::Program;
+use super::session::connect;
 use crate::cancel;
 use crate::stage::{GuestProcess, Link, Stage};
 
@@ -63,10 +64,9 @@ impl<'a> Guest<'a> {
         link: Link,
         process: GuestProcess<'a>,
         (events, inbox): (SyncSender<Event>, Receiver<Event>),
-        limits: Limits,
+        (machine, first): (Machine, Vec<Action>),
         powered_on: Instant,
     ) -> Self {
-        let (machine, first) = Machine::new(spec.nonce, limits);
         Self {
             name: spec.name.into(),
             stage,
@@ -282,8 +282,8 @@ impl<'a> Guest<'a> {
                 }
             }
             Action::Connect(port) => {
-                let timeout = Duration::from_secs(10);
-                match connect(self.stage, &self.link, port, &self.events, timeout) {
+                let key = self.machine.key();
+                match connect(self.stage, &self.link, port, key, &self.events) {
                     Ok(stream) => {
                         self.stream = Some(stream);
                         self.feed(Event::Connected);

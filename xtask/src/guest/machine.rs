@@ -4,12 +4,12 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use guest_agent::marker::{self, Event as Mark, Expectation};
+use guest_agent::marker::{self, Event as Mark, Expectation, Found, Key};
 use guest_agent::wire::{Exit, ToHost};
 
 use super::complaint::Complaint;
 use super::console;
-use super::output::Output;
+use super::output::{Lines, Output};
 
 #[cfg(test)]
 mod tests;
@@ -99,7 +99,7 @@ pub struct Limits {
     pub grace: Duration,
     /// For the traces of a guest that hangs.
     pub traces: Duration,
-    /// From the agent's word that a case is over to its marker on the console.
+    /// From the agent's word that a case is over to its marker on the console, or the other way.
     pub marker: Duration,
 }
 
@@ -117,15 +117,12 @@ pub struct CaseRecord {
     /// What the case wrote, as it came.
     pub output: Output,
     /// What the kernel said between the case's markers.
-    pub log: Vec<String>,
+    pub log: Lines,
     /// What the case declared of its kernel.
     pub expectations: Vec<Expectation>,
     /// Why the record cannot be trusted.
     pub disorder: Option<String>,
 }
-
-/// More lines of kernel log of a case than this are dropped.
-const MOST_LINES: usize = 10_000;
 
 /// More complaints than this outside of cases are dropped.
 const MOST_STRAYS: usize = 20;
@@ -138,8 +135,12 @@ impl CaseRecord {
     /// Takes a line of the log if it belongs to the case.
     fn line(&mut self, line: &str) -> bool {
         let belongs = self.begin_seen && !self.end_seen;
-        if belongs && self.log.len() < MOST_LINES {
-            self.log.push(line.to_owned());
+        if belongs {
+            let declared = |expected: &Expectation| match expected {
+                Expectation::Message(text) | Expectation::Death(text) => line.contains(text),
+            };
+            let counts = Complaint::of_line(line).is_some();
+            self.log.push(line, counts || self.expectations.iter().any(declared));
         }
         belongs
     }
@@ -168,11 +169,14 @@ pub enum State {
 #[derive(Debug)]
 pub struct Machine {
     nonce: String,
+    key: Key,
     limits: Limits,
     state: State,
     /// The case that is over, or that ran when the guest ended.
     finished: Option<Box<CaseRecord>>,
     panic: Option<String>,
+    /// What explains the end of a lost guest better than how its process went.
+    cause: Option<String>,
     status: Option<Option<ExitStatus>>,
     console_closed: bool,
     farewell: bool,
@@ -183,14 +187,16 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A guest that was powered on just now.
-    pub fn new(nonce: &str, limits: Limits) -> (Self, Vec<Action>) {
+    /// A guest that was powered on just now, and that will be given this key.
+    pub fn new(nonce: &str, key: Key, limits: Limits) -> (Self, Vec<Action>) {
         let machine = Self {
             nonce: nonce.into(),
+            key,
             limits,
             state: State::Booting,
             finished: None,
             panic: None,
+            cause: None,
             status: None,
             console_closed: false,
             farewell: false,
@@ -203,6 +209,11 @@ impl Machine {
     /// Where the guest is.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// What the guest's agent is to seal its markers with.
+    pub fn key(&self) -> &Key {
+        &self.key
     }
 
     /// Takes the record of the case that is over. If the guest is ending, the record is whole only
@@ -244,8 +255,10 @@ impl Machine {
     }
 
     fn line(&mut self, line: String) -> Vec<Action> {
-        if let Some(mark) = marker::find(&line, &self.nonce) {
-            return self.mark(mark);
+        match marker::find(&line, &self.nonce, &self.key) {
+            Some(Found::Sealed(mark)) => return self.mark(mark),
+            Some(Found::Open(mark)) => return self.open_mark(mark),
+            None => {}
         }
         let fatal = console::is_fatal(&line);
         if fatal && self.hung.is_some() {
@@ -269,25 +282,53 @@ impl Machine {
         Vec::new()
     }
 
+    /// A marker that anybody may have written: the agent itself, before it has a key.
+    fn open_mark(&mut self, mark: Mark) -> Vec<Action> {
+        match (mark, &mut self.state, &mut self.finished) {
+            (Mark::Ready(port), State::Booting, _) => {
+                self.state = State::Connecting;
+                vec![Action::Connect(port), Action::Grant(self.limits.connect)]
+            }
+            (Mark::Ready(_), ..) => {
+                let mut actions = self.lost_by("it began to boot again".into());
+                actions.push(Action::Kill);
+                actions
+            }
+            (Mark::Fatal(why), State::Booting | State::Connecting, _) => self.fatal(&why),
+            (mark, State::Running(case), _) | (mark, State::Ending(_), Some(case)) => {
+                case.disorder = Some(format!("a marker that the agent did not write: {mark:?}"));
+                Vec::new()
+            }
+            // Nothing runs, so no verdict depends on it.
+            _ => Vec::new(),
+        }
+    }
+
+    fn fatal(&mut self, why: &str) -> Vec<Action> {
+        self.lost_by(format!("the agent said: {why}"))
+    }
+
+    fn lost_by(&mut self, cause: String) -> Vec<Action> {
+        self.cause.get_or_insert_with(|| cause.clone());
+        self.sign(End::Lost(cause))
+    }
+
+    /// A marker of the agent's.
     fn mark(&mut self, mark: Mark) -> Vec<Action> {
         match mark {
-            Mark::Ready(port) if matches!(self.state, State::Booting) => {
-                self.state = State::Connecting;
-                return vec![Action::Connect(port), Action::Grant(self.limits.connect)];
-            }
             Mark::Farewell => self.farewell = true,
-            Mark::Fatal(why) => return self.sign(End::Lost(format!("the agent said: {why}"))),
-            mark => self.mark_case(mark),
+            Mark::Fatal(why) => return self.fatal(&why),
+            mark => return self.mark_case(mark),
         }
         Vec::new()
     }
 
     /// A marker within a case. The end of the guest may be known before its last words are read.
-    fn mark_case(&mut self, mark: Mark) {
+    fn mark_case(&mut self, mark: Mark) -> Vec<Action> {
         let case = match (&mut self.state, &mut self.finished) {
             (State::Running(case), _) | (State::Ending(_), Some(case)) => case,
             // Nothing runs, so no verdict depends on it.
-            _ => return,
+            _ => return Vec::new(),
         };
         match mark {
             Mark::Begin(sequence) if sequence == case.sequence => case.begin_seen = true,
@@ -297,12 +338,17 @@ impl Machine {
                     case.disorder = Some("its begin marker is missing on the console".into());
                 }
                 case.end_seen = true;
+                if case.exit.is_none() && matches!(self.state, State::Running(_)) {
+                    // Its word may be on its way, and does not take the time of a case.
+                    return vec![Action::Grant(self.limits.marker)];
+                }
                 self.close_case();
             }
             mark => {
                 case.disorder = Some(format!("a marker out of order on the console: {mark:?}"));
             }
         }
+        Vec::new()
     }
 
     fn connected(&mut self) -> Vec<Action> {
@@ -327,7 +373,7 @@ impl Machine {
             }
             (ToHost::Failed(why), State::Running(case)) => {
                 case.disorder = Some(format!("the agent could not run it: {why}"));
-                return self.sign(End::Lost(format!("the agent failed: {why}")));
+                return self.lost_by(format!("the agent failed: {why}"));
             }
             (ToHost::Farewell, _) => self.farewell = true,
             _ => {}
@@ -396,7 +442,10 @@ impl Machine {
         {
             let end = match (end.clone(), status) {
                 (End::Clean { .. }, Some(status)) => End::Clean { aborted: !status.success() },
-                (End::Lost(_), _) => self.better(End::Lost(self.how_it_went())),
+                (End::Lost(_), _) => {
+                    let cause = self.cause.clone();
+                    self.better(End::Lost(cause.unwrap_or_else(|| self.how_it_went())))
+                }
                 (end, _) => end,
             };
             self.state = State::Over(end);
@@ -423,11 +472,16 @@ impl Machine {
                 self.close_case();
                 return Vec::new();
             }
-            State::Running(_) if self.hung.is_none() => {
-                self.hung = Some("it did not answer when the case's time was over");
-                return vec![Action::Trace, Action::Grant(self.limits.traces)];
+            State::Running(case) => {
+                let what = match case.end_seen {
+                    true => "it did not answer, though the case was over by its marker",
+                    false => "it did not answer when the case's time was over",
+                };
+                if self.hung.replace(what).is_none() {
+                    return vec![Action::Trace, Action::Grant(self.limits.traces)];
+                }
+                what
             }
-            State::Running(_) => "it did not answer when the case's time was over",
             State::ShuttingDown => "it did not switch off in time",
         };
         let mut actions = self.sign(End::Hung(what.into()));

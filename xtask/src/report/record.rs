@@ -201,6 +201,9 @@ pub(super) fn describe(leftover: &Leftover) -> String {
         Leftover::Mount(place) => format!("mount {place} (unmounted)"),
         Leftover::Clock(by) => format!("a clock that was set by {by} s (set back)"),
         Leftover::Module(name) => format!("module {name} (still loaded)"),
+        Leftover::Unmounted(place) => format!("no mount on {place}"),
+        Leftover::Space(place, bytes) => format!("{} MiB taken on {place}", bytes >> 20),
+        Leftover::Program(place) => format!("another file than was sent at {place}"),
     })
 }
 

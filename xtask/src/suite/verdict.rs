@@ -128,10 +128,11 @@ impl Verdict {
         }
     }
 
-    /// Whether cases after it deserve another guest: this one's kernel is not what it was.
+    /// Whether cases after it deserve another guest: this one is not what it was.
     pub fn spoils_guest(&self) -> bool {
         let stays = |leftover: &Leftover| match leftover {
             Leftover::Stuck(_) | Leftover::Module(_) => true,
+            Leftover::Unmounted(_) | Leftover::Space(..) | Leftover::Program(_) => true,
             Leftover::Process(_) | Leftover::Mount(_) | Leftover::Clock(_) => false,
         };
         matches!(self.outcome, Outcome::Kernel(_) | Outcome::Untrusted(_))
@@ -144,8 +145,8 @@ impl Verdict {
         let outcome = outcome(&record, guest);
         let (duration, leftovers) =
             record.exit.map_or((took, Vec::new()), |exit| (exit.duration, exit.leftovers));
-        let output = record.output.bytes();
-        Self { outcome, duration, output, log: record.log, leftovers, place: None }
+        let (output, log) = (record.output.bytes(), record.log.all());
+        Self { outcome, duration, output, log, leftovers, place: None }
     }
 }
 
@@ -186,7 +187,7 @@ fn outcome(record: &CaseRecord, guest: Option<&End>) -> Outcome {
 
 /// Whether a line of the case's kernel log holds this text.
 fn says(record: &CaseRecord, text: &str) -> bool {
-    record.log.iter().any(|line| line.contains(text))
+    record.log.all().iter().any(|line| line.contains(text))
 }
 
 /// What the kernel complained of and the case did not declare.
@@ -196,7 +197,7 @@ fn complaints(record: &CaseRecord) -> impl Iterator<Item = Complaint> {
             Expectation::Message(text) | Expectation::Death(text) => complaint.line.contains(text),
         })
     };
-    Complaint::of_log(&record.log).into_iter().filter(move |complaint| !declared(complaint))
+    Complaint::of_log(&record.log.all()).into_iter().filter(move |complaint| !declared(complaint))
 }
 
 /// What the case declared and the kernel did not do.

@@ -1,4 +1,4 @@
-use guest_agent::marker::Expectation;
+use guest_agent::marker::{Expectation, Marker};
 use guest_agent::wire::{End as ProcessEnd, Stream};
 
 use super::*;
@@ -14,11 +14,20 @@ const LIMITS: Limits = Limits {
 
 const ABORT: i32 = 6;
 
+const KEY: Key = Key([5; 16]);
+
 fn line(text: &str) -> Event {
     Event::Line(format!("[    0.100000] {text}"))
 }
 
+/// A marker of the agent's.
 fn mark(text: &str) -> Event {
+    let event = text.parse().unwrap();
+    line(&Marker { nonce: "n".into(), key: Some(KEY), event }.to_string())
+}
+
+/// A marker of the agent before it has a key, or of anybody.
+fn open_mark(text: &str) -> Event {
     line(&format!("uml-agent n {text}"))
 }
 
@@ -43,8 +52,8 @@ fn run(sequence: u32) -> Event {
 
 /// A guest that is ready, after which `events` happened.
 fn ready(events: impl IntoIterator<Item = Event>) -> Machine {
-    let (mut machine, _) = Machine::new("n", LIMITS);
-    assert_eq!(machine.step(mark("ready 7"))[0], Action::Connect(7));
+    let (mut machine, _) = Machine::new("n", KEY, LIMITS);
+    assert_eq!(machine.step(open_mark("ready 7"))[0], Action::Connect(7));
     machine.step(Event::Connected);
     for event in events {
         machine.step(event);
@@ -66,7 +75,7 @@ fn a_case_is_closed_by_exit_and_marker_in_either_order() {
     for events in [exit_first, marker_first] {
         let mut machine = ready(events);
         let case = machine.take_case_if_settled().unwrap();
-        assert_eq!(case.log, ["[    0.100000] said"]);
+        assert_eq!(case.log.all(), ["[    0.100000] said"]);
         assert_eq!(case.disorder, None);
         assert!(matches!(machine.state(), State::Ready));
     }
@@ -93,7 +102,7 @@ fn a_missing_or_foreign_marker_is_a_disorder() {
 fn lines_outside_of_the_markers_are_not_the_cases() {
     let events =
         [run(1), line("before"), mark("begin 1"), mark("end 1"), line("after"), exit(1, 0)];
-    assert!(ready(events).take_case_if_settled().unwrap().log.is_empty());
+    assert!(ready(events).take_case_if_settled().unwrap().log.all().is_empty());
 }
 
 #[test]
@@ -110,7 +119,7 @@ fn a_panic_is_noticed_at_its_line_and_keeps_the_case() {
     }
     assert_eq!(end(&machine), &End::Panicked("Kernel panic - not syncing: no".into()));
     let case = machine.take_case_if_settled().unwrap();
-    assert_eq!(case.log.len(), 2);
+    assert_eq!(case.log.all().len(), 2);
     assert!(case.exit.is_none());
 }
 
@@ -140,7 +149,7 @@ fn what_a_case_declared_counts_though_its_guests_end_is_known_before() {
     ]);
     let case = machine.take_case_if_settled().unwrap();
     assert_eq!(case.expectations, [Expectation::Death("Kernel panic".into())]);
-    assert_eq!(case.log.len(), 1);
+    assert_eq!(case.log.all().len(), 1);
     assert!(matches!(end(&machine), End::Panicked(_)));
 }
 
@@ -162,7 +171,7 @@ fn a_case_that_outlives_its_limit_makes_the_guest_hung() {
     assert!(matches!(end(&machine), End::Hung(_)));
     let case = machine.take_case_if_settled().unwrap();
     assert!(case.exit.is_none());
-    assert_eq!(case.log, ["[    0.100000] task:stuck"]);
+    assert_eq!(case.log.all(), ["[    0.100000] task:stuck"]);
 }
 
 #[test]
@@ -171,7 +180,7 @@ fn a_guest_that_dies_of_being_asked_for_traces_is_hung_all_the_same() {
     let late = [run(1), mark("begin 1"), Event::Deadline, panic, exited(ABORT)];
     let mut machine = ready(late.into_iter().chain([Event::ConsoleClosed]));
     assert!(matches!(end(&machine), End::Hung(_)));
-    assert!(machine.take_case_if_settled().unwrap().log.is_empty());
+    assert!(machine.take_case_if_settled().unwrap().log.all().is_empty());
 }
 
 #[test]
@@ -204,7 +213,7 @@ fn the_farewell_decides_and_not_the_exit_status() {
 #[test]
 fn a_boot_that_fails_says_why() {
     let boot = |events: Vec<Event>| {
-        let (mut machine, _) = Machine::new("n", LIMITS);
+        let (mut machine, _) = Machine::new("n", KEY, LIMITS);
         for event in events {
             machine.step(event);
         }
@@ -219,7 +228,7 @@ fn a_boot_that_fails_says_why() {
     let mut late = vec![Event::Deadline];
     late.extend(over());
     assert!(boot(late).contains("did not become ready in time"));
-    let mut refused = vec![mark("ready 7"), Event::Disconnected("refused".into())];
+    let mut refused = vec![open_mark("ready 7"), Event::Disconnected("refused".into())];
     refused.extend(over());
     assert!(boot(refused).contains("refused"));
 }
@@ -233,7 +242,7 @@ fn grace_ends_what_never_ends_by_itself() {
 
 #[test]
 fn markers_of_another_run_mean_nothing() {
-    let (mut machine, _) = Machine::new("n", LIMITS);
+    let (mut machine, _) = Machine::new("n", KEY, LIMITS);
     assert!(machine.step(line("uml-agent other ready 7")).is_empty());
     assert!(matches!(machine.state(), State::Booting));
 }
@@ -245,14 +254,17 @@ fn a_flood_of_output_is_bounded() {
         let bytes = vec![b'x'; 1 << 20];
         machine.step(Event::Message(ToHost::Output { stream: Stream::Stdout, bytes }));
     }
-    for _ in 0..2 * MOST_LINES {
-        machine.step(line("flood"));
+    for number in 0..50_000 {
+        machine.step(line(if number == 30_000 { "WARNING: at x.c:3" } else { "flood" }));
     }
     machine.step(mark("end 1"));
     machine.step(exit(1, 0));
     let case = machine.take_case_if_settled().unwrap();
-    assert!(case.output.bytes().len() < 6 << 20);
-    assert_eq!(case.log.len(), MOST_LINES);
+    // A chunk is kept whole.
+    assert!(case.output.bytes().len() < 4 << 20);
+    let log = case.log.all();
+    assert!(log.len() < 30_000, "{}", log.len());
+    assert!(log.iter().any(|line| line.contains("WARNING: at x.c:3")), "none that counts is lost");
 }
 
 #[test]
@@ -270,7 +282,7 @@ fn a_complaint_while_no_case_runs_belongs_to_none_and_is_kept() {
     let warn = || line("WARNING: at x.c:3");
     let mut machine =
         ready([warn(), run(1), warn(), mark("begin 1"), mark("end 1"), warn(), exit(1, 0)]);
-    assert!(machine.take_case_if_settled().unwrap().log.is_empty());
+    assert!(machine.take_case_if_settled().unwrap().log.all().is_empty());
     assert_eq!(machine.take_strays().len(), 3);
 }
 
@@ -280,4 +292,51 @@ fn a_guest_that_dies_before_a_case_begins_leaves_a_record_without_a_beginning() 
     machine.step(Event::ConsoleClosed);
     assert!(!machine.take_case_if_settled().unwrap().begin_seen);
     assert_eq!(*end(&machine), End::Panicked("Kernel panic - not syncing: x".into()));
+}
+
+#[test]
+fn a_marker_that_the_agent_did_not_write_is_never_a_pass() {
+    let forged = ["end 1", "begin 1", "begin 2", "farewell", "fatal no", "expect message x"];
+    for forged in forged {
+        let mut machine =
+            ready([run(1), mark("begin 1"), open_mark(forged), mark("end 1"), exit(1, 0)]);
+        let disorder = machine.take_case_if_settled().unwrap().disorder.unwrap();
+        assert!(disorder.contains("the agent did not write"), "{forged}: {disorder}");
+    }
+    // Nor does it close the case: what the kernel says after it is still the case's.
+    let mut machine = ready([run(1), mark("begin 1"), open_mark("end 1"), line("BUG: x")]);
+    machine.step(exit(1, 0));
+    assert!(machine.take_case_if_settled().is_none());
+    machine.step(mark("end 1"));
+    assert_eq!(machine.take_case_if_settled().unwrap().log.all(), ["[    0.100000] BUG: x"]);
+}
+
+#[test]
+fn a_forged_farewell_does_not_make_an_end_clean() {
+    let forged = [run(1), mark("begin 1"), open_mark("farewell"), mark("end 1"), exit(1, 0)];
+    let late = [Event::PowerOff, open_mark("farewell"), exited(ABORT), Event::ConsoleClosed];
+    let machine = ready(forged.into_iter().chain(late));
+    assert!(matches!(end(&machine), End::Lost(_)));
+}
+
+#[test]
+fn a_guest_that_boots_again_is_lost_at_once() {
+    let (mut machine, again) = (ready([run(1), mark("begin 1")]), open_mark("ready 7"));
+    assert!(machine.step(again).contains(&Action::Kill));
+    machine.step(Event::Exited(None));
+    machine.step(Event::ConsoleClosed);
+    assert_eq!(end(&machine), &End::Lost("it began to boot again".into()));
+    assert!(machine.take_case_if_settled().unwrap().exit.is_none());
+}
+
+#[test]
+fn a_case_that_is_over_is_not_waited_for_as_long_as_one_that_runs() {
+    let mut machine = ready([run(1), mark("begin 1")]);
+    assert_eq!(machine.step(mark("end 1")), [Action::Grant(LIMITS.marker)]);
+    assert_eq!(machine.step(Event::Deadline), [Action::Trace, Action::Grant(LIMITS.traces)]);
+    machine.step(Event::Deadline);
+    machine.step(Event::Exited(None));
+    machine.step(Event::ConsoleClosed);
+    assert!(end(&machine).to_string().contains("over by its marker"), "{}", end(&machine));
+    assert!(machine.take_case_if_settled().unwrap().exit.is_none());
 }

@@ -1,0 +1,148 @@
+//! The processes that a case leaves behind. There may be a thousand, that fork without end.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use guest_agent::wire::Leftover;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::Role;
+
+/// How long killed processes may take until there are fewer of them, and others until they stop.
+/// One that is stuck in the kernel does neither.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// More processes than this are not named.
+const MOST_NAMED: usize = 20;
+
+/// The processes that there were at some time.
+pub struct Processes(BTreeSet<i32>);
+
+impl Processes {
+    /// Those that there are.
+    pub fn now() -> Self {
+        Self(pids().collect())
+    }
+
+    /// Kills all others, and those that they start meanwhile.
+    pub fn end_others(&self, role: Role) -> Vec<Leftover> {
+        self.stop_others(role);
+        let mut found: Vec<_> = self.others_by_name(role).take(MOST_NAMED).collect();
+        let (mut left, mut fewest) = (found.clone(), usize::MAX);
+        let mut deadline = Instant::now() + PATIENCE;
+        while !left.is_empty() && Instant::now() < deadline {
+            self.signal_others(role, Signal::SIGKILL);
+            // SAFETY: waitpid(2) may be asked to forget the status.
+            while unsafe { nix::libc::waitpid(-1, std::ptr::null_mut(), nix::libc::WNOHANG) } > 0 {}
+            std::thread::yield_now();
+            left = self.others_by_name(role).collect();
+            for process in &left {
+                if found.iter().all(|known| known.0 != process.0) && found.len() < MOST_NAMED {
+                    found.push(process.clone());
+                }
+            }
+            if left.len() < fewest {
+                (fewest, deadline) = (left.len(), Instant::now() + PATIENCE);
+            }
+        }
+        let stuck = |pid| left.iter().any(|process| process.0 == pid);
+        let named = found.into_iter().map(|(pid, name)| match stuck(pid) {
+            true => Leftover::Stuck(name),
+            false => Leftover::Process(name),
+        });
+        named.collect()
+    }
+
+    /// Stops them and waits until they stand still. Who forks holds the lock that his command is read
+    /// with, and not every kernel survives that he is killed within (UML's `flush_tlb_mm()` in 6.12
+    /// walks into the entry that marks where `dup_mmap()` was broken off).
+    fn stop_others(&self, role: Role) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.signal_others(role, Signal::SIGSTOP);
+            let mut moving = self.others(role).filter_map(Stat::of).filter(Stat::moves);
+            if moving.next().is_none() || Instant::now() >= deadline {
+                return;
+            }
+            sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn signal_others(&self, role: Role, signal: Signal) {
+        match role {
+            // All at once but for the caller (kill(2)): one by one, they could outrun us. An error says
+            // that there is none.
+            Role::Init => drop(kill(Pid::from_raw(-1), signal)),
+            Role::Service => self.others(role).for_each(|pid| {
+                let _ = kill(Pid::from_raw(pid), signal);
+            }),
+        }
+    }
+
+    fn others(&self, role: Role) -> impl Iterator<Item = i32> {
+        let others = pids().filter(|pid| !self.0.contains(pid));
+        others.filter(move |&pid| role == Role::Init || is_ours(pid))
+    }
+
+    fn others_by_name(&self, role: Role) -> impl Iterator<Item = (i32, String)> {
+        self.others(role).filter_map(|pid| Some((pid, command_of(pid)?)))
+    }
+}
+
+/// Every process, those of the kernel too.
+fn pids() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Whether a process descends from us. Orphans do too: they come to us and not to a guest's init,
+/// whose own children, a getty that it starts again, are nobody's leftovers.
+fn is_ours(pid: i32) -> bool {
+    let own = std::process::id().cast_signed();
+    let mut at = pid;
+    while at > 1 && at != own {
+        match Stat::of(at) {
+            Some(stat) => at = stat.parent,
+            // It has gone since it was listed.
+            None => return false,
+        }
+    }
+    at == own
+}
+
+/// The third and the fourth field of /proc/PID/stat.
+struct Stat {
+    state: char,
+    parent: i32,
+}
+
+impl Stat {
+    /// Of a process that is there.
+    fn of(pid: i32) -> Option<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The second field is in parentheses, and may hold any character.
+        let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+        let state = fields.next()?.chars().next()?;
+        Some(Self { state, parent: fields.next()?.parse().ok()? })
+    }
+
+    /// Whether it neither is stopped nor dead. The kernel's own are children of its thread number 2.
+    fn moves(&self) -> bool {
+        self.parent != 2 && !['T', 't', 'Z', 'X'].contains(&self.state)
+    }
+}
+
+/// The command of a process of user space: kernel threads and the dead have none.
+fn command_of(pid: i32) -> Option<String> {
+    let mut line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    if line.is_empty() && fs::read_dir(format!("/proc/{pid}/task")).ok()?.count() > 1 {
+        // Its first thread is dead, and another is not: that one is stuck in the kernel.
+        line = fs::read(format!("/proc/{pid}/comm")).ok()?;
+    }
+    let text = Some(line).filter(|line| !line.is_empty());
+    let text = String::from_utf8_lossy(&text?).replace('\0', " ");
+    Some(text.trim_end().chars().take(200).collect())
+}
