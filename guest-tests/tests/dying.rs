@@ -8,6 +8,8 @@ use std::time::Duration;
 use guest_tests::TestResult;
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::ptrace;
+use nix::unistd::getppid;
 
 /// Longer than any case may take.
 const FOR_EVER: Duration = Duration::from_secs(3600);
@@ -30,6 +32,15 @@ fn by_a_frozen_disk() -> TestResult {
     // SAFETY: the request takes no argument that is read.
     let done = unsafe { libc::ioctl(root.as_raw_fd(), FIFREEZE as _, 0) };
     Errno::result(done)?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "ends its guest"]
+fn by_stopping_the_agent() -> TestResult {
+    // No signal stops PID 1, but whoever traces it does.
+    ptrace::attach(getppid())?;
+    std::thread::sleep(FOR_EVER);
     Ok(())
 }
 

@@ -58,6 +58,11 @@ impl Layout {
         self.root.join("guest-tests/fault-matrix.toml")
     }
 
+    /// The table of how cases that do harm have to end.
+    pub fn harm_matrix(&self) -> PathBuf {
+        self.root.join("guest-tests/harm-matrix.toml")
+    }
+
     /// The lock file with the resolved versions and hashes.
     pub fn lock_file(&self) -> PathBuf {
         self.root.join("uml.lock")

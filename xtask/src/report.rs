@@ -33,7 +33,7 @@ mod write;
 
 pub use compare::{Comparison, compare};
 pub use github::Runner;
-pub use matrix::Matrix;
+pub use matrix::{FAULTS, HARM, Matrix};
 pub use merge::merge;
 pub use read::RunReport;
 pub use write::{Format, file_of, put, render, write_all};

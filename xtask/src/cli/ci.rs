@@ -11,7 +11,7 @@ use xshell::{Shell, cmd};
 use xtask::ctx::Ctx;
 use xtask::doctor::{Consent, setup};
 use xtask::isolation::OWN_EXE;
-use xtask::report::Matrix;
+use xtask::report::{FAULTS, HARM, Matrix};
 use xtask::store::sha256_of;
 
 use super::test_in_uml::TestInUml;
@@ -75,15 +75,21 @@ pub(super) fn run(ctx: &Ctx) -> Result<ExitCode> {
     ensure!(code == code::TEST_FAILED, "they came back as {code}");
     let kept = kept_disks(ctx)?;
     ensure!(kept.len() == 1, "one guest of two had a failure, and these are kept: {kept:?}");
-    ctx.ui.line(&format!("{:>12} the fault matrix", "ci"));
-    let matrix = Matrix::read(&ctx.layout.fault_matrix())?;
-    let code = tests(&["--no-fail-fast", "--run-ignored", "only", "faults matrix::"])?.run(ctx)?;
-    ensure!(code == code::TEST_FAILED, "the faults came back as {code}");
-    let right = matrix.hold_against(&ctx.run()?.report_lines())?;
-    ctx.ui.line(&format!("{:>12} {right} faults ended as the table says", "ci"));
+    hold_matrix(ctx, "faults matrix::", Matrix::read(&ctx.layout.fault_matrix(), FAULTS)?)?;
+    hold_matrix(ctx, "harmful ", Matrix::read(&ctx.layout.harm_matrix(), HARM)?)?;
     ctx.ui.line(&format!("{:>12} the same image twice", "ci"));
     same_image_twice(ctx, &shell)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs cases that fail on purpose, and holds the table of their ends against what happened.
+fn hold_matrix(ctx: &Ctx, cases: &str, matrix: Matrix) -> Result<()> {
+    ctx.ui.line(&format!("{:>12} {cases}, each of which has its end in a table", "ci"));
+    let code = tests(&["--no-fail-fast", "--run-ignored", "only", cases])?.run(ctx)?;
+    ensure!(code == code::TEST_FAILED, "they came back as {code}");
+    let right = matrix.hold_against(&ctx.run()?.report_lines())?;
+    ctx.ui.line(&format!("{:>12} {right} cases ended as the table says", "ci"));
+    Ok(())
 }
 
 /// The disks in the run's folder.

@@ -4,6 +4,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use guest_agent::marker::{self, Event as Mark, Expectation, Found, Key, Marker};
 use guest_agent::wire::{End as ProcessEnd, Exit, Stream, ToHost};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -59,16 +60,24 @@ fn line() -> impl Strategy<Value = String> {
     vec(select(WORDS), 0..8).prop_map(|words| words.concat())
 }
 
-/// A line that means something to a machine whose nonce is `n`.
+/// The key of the machine, whose nonce is `n`.
+const KEY: Key = Key([7; 16]);
+
+/// A line that means something to it, sealed or forged.
 fn mark() -> impl Strategy<Value = String> {
-    let what = select(
-        &["ready 7", "begin", "end", "farewell", "fatal x", "expect message B", "expect death K"][..],
-    );
-    (what, 1..4_u32, select(&["n", "n", "n", "m"][..])).prop_map(|(what, sequence, nonce)| {
-        match what {
-            "begin" | "end" => format!("[    1.0] uml-agent {nonce} {what} {sequence}"),
-            what => format!("[    1.0] uml-agent {nonce} {what}"),
-        }
+    let what = prop_oneof![
+        Just(Mark::Ready(7)),
+        Just(Mark::Farewell),
+        Just(Mark::Fatal("x".into())),
+        Just(Mark::Expect(Expectation::Message("B".into()))),
+        Just(Mark::Expect(Expectation::Death("K".into()))),
+        (1..4_u32).prop_map(Mark::Begin),
+        (1..4_u32).prop_map(Mark::End),
+    ];
+    let key = select(&[Some(KEY), Some(KEY), None, Some(Key([8; 16]))][..]);
+    (what, key, select(&["n", "n", "n", "m"][..])).prop_map(|(event, key, nonce)| {
+        let marker = Marker { nonce: nonce.into(), key, event };
+        format!("[    1.0] {marker}")
     })
 }
 
@@ -152,11 +161,9 @@ struct Told {
 impl Told {
     fn take(&mut self, what: &Happening) {
         match what {
-            Happening::Line(line) => match guest_agent::marker::find(line, "n") {
-                Some(guest_agent::marker::Event::Begin(of)) if of == self.sequence => {
-                    self.begun = true
-                }
-                Some(guest_agent::marker::Event::End(of)) if of == self.sequence => {
+            Happening::Line(line) => match marker::find(line, "n", &KEY) {
+                Some(Found::Sealed(Mark::Begin(of))) if of == self.sequence => self.begun = true,
+                Some(Found::Sealed(Mark::End(of))) if of == self.sequence => {
                     self.ended |= self.begun
                 }
                 _ => {}
@@ -207,7 +214,7 @@ proptest! {
         ready in any::<bool>(),
         happenings in vec(happening(), 0..30),
     ) {
-        let (mut machine, _) = Machine::new("n", LIMITS);
+        let (mut machine, _) = Machine::new("n", KEY, LIMITS);
         let mut told = Told::default();
         let up = [Happening::Line("uml-agent n ready 7".into()), Happening::Plain(0)];
         for what in up.into_iter().filter(|_| ready).chain(happenings) {

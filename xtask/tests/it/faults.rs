@@ -1,31 +1,39 @@
 use std::path::Path;
 use std::process::Command;
 
-use xtask::report::Matrix;
+use xtask::report::{FAULTS, HARM, Matrix};
 
-/// The kernels are those of the table, or those that UML_MATRIX_KERNELS names, by blanks apart.
+/// The kernels are those of the fault matrix, or those that UML_MATRIX_KERNELS names, by blanks
+/// apart.
 #[test]
 #[ignore = "builds every kernel of the fault matrix, and takes minutes with each"]
-fn every_fault_ends_as_the_table_says() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let matrix = Matrix::read(&root.join("guest-tests/fault-matrix.toml")).unwrap();
+fn everything_that_fails_on_purpose_ends_as_the_tables_say() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("guest-tests");
+    let faults = Matrix::read(&tests.join("fault-matrix.toml"), FAULTS).unwrap();
+    let harm = Matrix::read(&tests.join("harm-matrix.toml"), HARM).unwrap();
     let chosen = std::env::var("UML_MATRIX_KERNELS").unwrap_or_default();
     let kernels: Vec<&str> = match chosen.split_whitespace().collect::<Vec<_>>() {
-        none if none.is_empty() => matrix.kernels(),
+        none if none.is_empty() => faults.kernels(),
         some => some,
     };
     for kernel in kernels {
-        let args = ["test-in-uml", "--kernel", kernel, "--run-ignored", "only", "--no-fail-fast"];
-        let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
-            .args(args)
-            .arg("faults matrix::")
-            .current_dir(root)
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(100), "{text}");
-        let report = text.lines().find_map(|line| line.trim().strip_prefix("evidence "));
-        let report = Path::new(report.expect("the run names its folder")).join("report.jsonl");
-        matrix.hold_against(&report).unwrap();
+        for (cases, matrix) in [("faults matrix::", &faults), ("harmful ", &harm)] {
+            matrix.hold_against(&run(&tests, kernel, cases)).unwrap();
+        }
     }
+}
+
+/// Runs these cases; returns their report.
+fn run(tests: &Path, kernel: &str, cases: &str) -> std::path::PathBuf {
+    let args = ["test-in-uml", "--kernel", kernel, "--run-ignored", "only", "--no-fail-fast"];
+    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .args(args)
+        .arg(cases)
+        .current_dir(tests)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(100), "{text}");
+    let folder = text.lines().find_map(|line| line.trim().strip_prefix("evidence "));
+    Path::new(folder.expect("the run names its folder")).join("report.jsonl")
 }
