@@ -132,6 +132,11 @@ impl Store {
     /// # Errors
     /// When it or the folder that it is in belongs to another user, or others may write there.
     pub fn open(dir: PathBuf) -> Result<Self> {
+        if let Some(there) = dir.ancestors().find(|dir| dir.exists()) {
+            trust::refuse_locked(there).with_context(|| {
+                format!("no store can be at {}: name another with UML_CACHE_DIR", dir.display())
+            })?;
+        }
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)

@@ -75,7 +75,7 @@ pub(super) fn remove_tree(path: &Path) -> Result<()> {
     }
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| match trust::foreign(path) {
+            Err(error).with_context(|| match trust::foreign(path, usize::MAX) {
                 Some(foreign) => format!("cannot remove {}: {foreign}", path.display()),
                 None => format!("cannot remove {}", path.display()),
             })

@@ -60,17 +60,18 @@ pub fn refuse_locked(dir: &Path) -> Result<()> {
     let wanted = AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK;
     match faccessat(AT_FDCWD, dir, wanted, AtFlags::AT_EACCESS) {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
-        Err(errno) => match foreign(dir) {
+        Err(errno) => match foreign(dir, 0) {
             Some(foreign) => bail!("cannot write to {}: {foreign}", dir.display()),
             None => Err(errno).with_context(|| format!("cannot write to {}", dir.display())),
         },
     }
 }
 
-/// What is said of the first file in `dir` that belongs to another user, if one does.
-pub fn foreign(dir: &Path) -> Option<String> {
+/// What is said of the first file in `dir`, down to so many levels, that belongs to another user.
+pub fn foreign(dir: &Path, levels: usize) -> Option<String> {
     let own = geteuid();
-    let found = WalkDir::new(dir).follow_root_links(false).into_iter().flatten();
+    let walk = WalkDir::new(dir).follow_root_links(false).max_depth(levels);
+    let found = walk.into_iter().flatten();
     let mut owners =
         found.filter_map(|entry| Some((entry.path().to_owned(), entry.metadata().ok()?)));
     let strange = owners.find(|(_, meta)| meta.uid() != own.as_raw());

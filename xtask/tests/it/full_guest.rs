@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 nix::ioctl_write_ptr_bad!(set_size, nix::libc::TIOCSWINSZ, Winsize);
 
 /// `cargo xtask shell` with somebody at its terminal.
-struct Shell {
+pub struct Shell {
     child: Child,
     keyboard: File,
     /// Our terminal, and how it was before.
@@ -57,7 +57,7 @@ impl Shell {
         Self::new(child, keyboard, Some((pty.slave, found)), master)
     }
 
-    fn on_pipes() -> Self {
+    pub fn on_pipes() -> Self {
         let mut child = command(&[]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let keyboard = File::from(OwnedFd::from(child.stdin.take().unwrap()));
         let screen = File::from(OwnedFd::from(child.stdout.take().unwrap()));
@@ -82,8 +82,12 @@ impl Shell {
         Self { child, keyboard, terminal, screen, text: String::new(), seen: 0 }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until the console says something, after all that was waited for before.
-    fn expect(&mut self, what: &str) -> &mut Self {
+    pub fn expect(&mut self, what: &str) -> &mut Self {
         let start = Instant::now();
         loop {
             if let Some(at) = self.text[self.seen..].find(what) {
@@ -101,7 +105,7 @@ impl Shell {
         }
     }
 
-    fn keys(&mut self, keys: &str) -> &mut Self {
+    pub fn keys(&mut self, keys: &str) -> &mut Self {
         // Whoever asks may throw away what was typed before: login(1) does, after its prompt.
         std::thread::sleep(Duration::from_millis(300));
         self.keyboard.write_all(keys.as_bytes()).unwrap();
@@ -119,7 +123,7 @@ impl Shell {
     }
 
     /// Waits for the end, and looks at the terminal afterwards.
-    fn ends_with(&mut self, code: i32) {
+    pub fn ends_with(&mut self, code: i32) {
         let start = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {

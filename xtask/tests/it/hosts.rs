@@ -375,3 +375,43 @@ fn odd_letters_and_long_paths_hold_a_cache_and_a_checkout() {
         assert!(said.contains(odd) && said.contains("CARGO_TARGET_DIR"), "{said}");
     }
 }
+
+#[test]
+fn folders_that_another_user_made_are_named_with_the_way_out() {
+    // Root without capabilities meets another user's folders as any user meets root's.
+    let Some(wrapped) = geteuid().is_root().then(|| {
+        Wrapped::new("exec setpriv --bounding-set=-all --inh-caps=-all \"$0.real\" \"$@\"")
+    }) else {
+        return;
+    };
+    for place in [
+        "checkout/uml",
+        "checkout/uml/runs",
+        "checkout/uml/kernels",
+        "checkout/uml/kernels/6.12",
+        "checkout/uml/guest-target",
+        "cache/apt",
+        "cache/facts",
+        "cache/store/locks",
+        "cache/store",
+        "cache",
+    ] {
+        let host = Host::new();
+        host.go();
+        let inner = host.kernel("checkout");
+        fs::create_dir_all(host.path(place)).unwrap();
+        // What is above must be ours, and closed to others.
+        fs::set_permissions(host.path(place), fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::chown(host.path(place), Some(65534), None).unwrap();
+        let mut command = Command::new(wrapped.exe());
+        command.args(inner.get_args());
+        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = command.output().unwrap();
+        let said = says(&output);
+        assert_eq!(output.status.code(), Some(96), "{place}: {said}");
+        assert!(said.contains("belongs to nobody (65534)"), "{place}: {said}");
+        let cure = format!("chown -R 0 {}", host.path(place).display());
+        assert!(said.contains(&cure), "{place}: {said}");
+        assert_eq!(host.builds(), 0);
+    }
+}

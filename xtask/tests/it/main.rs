@@ -12,6 +12,7 @@ mod hosts;
 mod interruption;
 mod kernel;
 mod kernel_log;
+mod privileges;
 mod report;
 mod space;
 mod stage;
