@@ -85,6 +85,12 @@ pub fn ensure_guests(ctx: &Ctx) -> Result<()> {
         needed >> 20,
         left >> 20
     );
+    ensure!(
+        limits::largest_file() >= needed,
+        "a guest's memory is a file of {} MiB, and `ulimit -f` allows {}: raise that",
+        needed >> 20,
+        limits::largest_file() >> 20
+    );
     let Some(refused) = ctx.isolation()?.refused_to_guests() else { return Ok(()) };
     let cure = FACILITIES.iter().find(|known| known.name == refused.name).map(cure);
     bail!(

@@ -131,6 +131,11 @@ const LIMITS: [Limit; 4] = [
     },
 ];
 
+/// How large a file of this process may be, in bytes.
+pub(super) fn largest_file() -> u64 {
+    getrlimit(Resource::RLIMIT_FSIZE).map_or(u64::MAX, |(soft, _)| soft)
+}
+
 /// The limits of this process that are too low (getrlimit(2)).
 pub(super) fn of_process() -> impl Iterator<Item = Finding> {
     LIMITS.iter().map(|limit| {

@@ -59,6 +59,7 @@ pub fn build_archive(ctx: &Ctx, name: &str, kernel: &Kernel, path: &Path) -> Res
 pub fn build_tree(ctx: &Ctx, name: &str, kernel: &Kernel, path: &Path) -> Result<KernelBinary> {
     let make = || {
         let path = path.canonicalize().with_context(|| format!("no tree at {}", path.display()))?;
+        ensure_buildable(&path)?;
         Inputs::read(ctx, name, kernel)?.of_tree(ctx, &path)
     };
     make().with_context(|| format!("kernel {name}"))

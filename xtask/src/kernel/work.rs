@@ -117,8 +117,8 @@ impl Work {
     }
 }
 
-/// Refuses a folder that the kernel's Makefiles cannot build in: they take a space for the end of a
-/// name, and a colon for the end of a list.
+/// Refuses a folder that the kernel's Makefiles cannot use: they take a space for the end of a name,
+/// and a colon for the end of a list.
 ///
 /// # Errors
 /// When its path has one.
@@ -126,8 +126,8 @@ pub fn ensure_buildable(dir: &Path) -> Result<()> {
     let odd = |c: char| c.is_whitespace() || c == ':' || c == '%';
     ensure!(
         !dir.to_string_lossy().contains(odd),
-        "make cannot build a kernel in {}, for a space, a colon or a percent sign in its path: name \
-         another target directory with CARGO_TARGET_DIR",
+        "make cannot use {}, for a space, a colon or a percent sign in its path: use another \
+         (CARGO_TARGET_DIR names the folder that kernels are built in)",
         dir.display()
     );
     Ok(())
@@ -219,6 +219,26 @@ pub fn remove_folder(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn objects_of_a_build_that_was_cut_short_stay_unless_the_clock_was_set_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = File::create(dir.path().join("lock")).unwrap();
+        let work = Work { dir: dir.path().into(), _lock: lock };
+        assert_eq!(work.begin_build(&"a").unwrap(), Objects::None);
+        let day = std::time::Duration::from_secs(24 * 60 * 60);
+        let age = |path: &Path, time| File::open(path).unwrap().set_modified(time).unwrap();
+        let (early, late) = (work.build().join("early.o"), work.build().join("late.o"));
+        for object in [&early, &late] {
+            fs::write(object, "object").unwrap();
+        }
+        age(&early, SystemTime::now() - day);
+        assert_eq!(work.begin_build(&"a").unwrap(), Objects::Some);
+        assert!(early.exists() && !late.exists());
+        age(&work.begun_stamp().0, SystemTime::now() + day);
+        assert_eq!(work.begin_build(&"a").unwrap(), Objects::None);
+        assert!(!early.exists());
+    }
 
     #[test]
     fn a_stamp_says_one_thing_until_it_is_removed() {

@@ -343,8 +343,12 @@ fn low_limits_are_named_and_kill_nobody() {
     for limit in ["MISS  ulimit -n: the limit is 100", "MISS  ulimit -f: the limit is 2048000"] {
         assert!(text.contains(limit), "{text}");
     }
-    let dir = tempfile::tempdir().unwrap();
-    let full = File::create(dir.path().join("out")).unwrap();
+    let host = Host::new();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -f 4000; exec \"$0\" shell --kernel 6.12"]).arg(exe());
+    let said = says(&shell.env("UML_CACHE_DIR", host.path("cache")).output().unwrap());
+    assert!(said.contains("`ulimit -f` allows 1: raise that"), "{said}");
+    let full = File::create(host.path("out")).unwrap();
     let output = limited("ulimit -f 1").stdout(full).output().unwrap();
     assert_eq!(output.status.code(), Some(96), "{output:?}");
     assert!(says(&output).contains("File too large"), "{}", says(&output));

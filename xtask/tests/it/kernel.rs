@@ -9,7 +9,7 @@ use super::support::exe;
 
 /// A folder that is a kernel tree as far as its Makefile says.
 fn tree(dir: &Path) -> PathBuf {
-    let tree = dir.join("a tree");
+    let tree = dir.join("tree");
     fs::create_dir(&tree).unwrap();
     fs::write(tree.join("Makefile"), "VERSION = 3\nPATCHLEVEL = 0\n").unwrap();
     tree
@@ -38,6 +38,10 @@ fn a_tree_that_cannot_be_used_is_refused_with_the_way_out() {
     assert!(error.contains("no tree at") && error.contains("missing"), "{error}");
     let error = of_tree(dir.path(), dir.path());
     assert!(error.contains("is not a kernel tree"), "{error}");
+    let odd = dir.path().join("a tree");
+    fs::create_dir(&odd).unwrap();
+    let error = of_tree(dir.path(), &odd);
+    assert!(error.contains("make cannot use") && error.contains("a tree"), "{error}");
     let tree = tree(dir.path());
     fs::write(tree.join(".config"), "").unwrap();
     let error = of_tree(dir.path(), &tree);
