@@ -111,6 +111,10 @@ pub struct DebianSource {
     /// Where the suite comes from; the default follows from the suite's name.
     #[serde(default)]
     pub mirror: Option<String>,
+    /// The keys that the suite is signed with, relative to the workspace's root; the default is
+    /// Debian's own.
+    #[serde(default)]
+    pub keyring: Option<PathBuf>,
 }
 
 /// An archive of a kernel's source.

@@ -32,10 +32,10 @@ impl<'a> Apt<'a> {
     /// # Errors
     /// When the keyring is missing, or a file cannot be written.
     pub fn prepare(ctx: &Ctx, step: &'a Step<'a>, source: &'a DebianSource) -> Result<Self> {
-        let keyring =
-            KEYRINGS.into_iter().find(|path| Path::new(path).exists()).with_context(|| {
-                format!("{} is missing: install the package debian-archive-keyring", KEYRINGS[0])
-            })?;
+        let keyring = match &source.keyring {
+            Some(own) => own_keyring(&ctx.layout.root().join(own))?,
+            None => debians_keyring()?.to_owned(),
+        };
         let dir = ctx.layout.apt(&source.suite);
         let write = |name: &str, text: &str| {
             let path = dir.join(name);
@@ -46,7 +46,7 @@ impl<'a> Apt<'a> {
             let sub = dir.join(sub);
             fs::create_dir_all(&sub).with_context(|| format!("cannot make {}", sub.display()))?;
         }
-        write("sources.list", &sources_list(source, keyring))?;
+        write("sources.list", &sources_list(source, &keyring))?;
         let config = write("apt.conf", &configuration(&dir, &host_network())?)?;
         Ok(Self { step, source, config })
     }
@@ -207,6 +207,19 @@ impl Versions {
         (candidate != "(none)")
             .then(|| Self { candidate: candidate.to_owned(), all: all.collect() })
     }
+}
+
+fn debians_keyring() -> Result<&'static str> {
+    KEYRINGS.into_iter().find(|path| Path::new(path).exists()).with_context(|| {
+        format!("{} is missing: install the package debian-archive-keyring", KEYRINGS[0])
+    })
+}
+
+fn own_keyring(path: &Path) -> Result<String> {
+    let what = || format!("the keyring {}", path.display());
+    fs::metadata(path).with_context(what)?;
+    let text = path.to_str().filter(|text| !text.contains([' ', '\n', '[', ']', ',']));
+    Ok(text.context("apt cannot use such a path").with_context(what)?.to_owned())
 }
 
 fn mirror(source: &DebianSource) -> &str {

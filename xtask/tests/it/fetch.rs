@@ -1,7 +1,6 @@
 //! Fetching from servers that lie, stall, cut and lead astray, all of them on the loopback.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::Read as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,89 +11,7 @@ use xtask::fetch::{Client, Patience, Unreachable, tarball};
 use xtask::store::{Store, hex};
 use xtask::ui::{Ui, Verbosity};
 
-/// What a request asked for.
-struct Asked {
-    path: String,
-    /// The first byte that is wanted.
-    from: usize,
-    /// How many requests there were before.
-    number: usize,
-}
-
-/// A server that answers every request by `answer`, and closes the connection after it.
-struct Server {
-    url: String,
-    requests: Arc<AtomicUsize>,
-}
-
-impl Server {
-    fn new(answer: impl Fn(&Asked, &mut TcpStream) + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let requests = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&requests);
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                let number = count.fetch_add(1, Ordering::SeqCst);
-                if let Some((path, from)) = head(&stream) {
-                    answer(&Asked { path, from, number }, &mut stream);
-                }
-            }
-        });
-        Self { url, requests }
-    }
-
-    /// A server of one file that may be asked for a range of it.
-    fn of(file: Vec<u8>) -> Self {
-        Self::new(move |asked, stream| give(&file, asked, file.len(), stream))
-    }
-
-    fn requests(&self) -> usize {
-        self.requests.load(Ordering::SeqCst)
-    }
-}
-
-/// Reads the head of a request: its path, and where the range begins.
-fn head(stream: &TcpStream) -> Option<(String, usize)> {
-    let mut lines = BufReader::new(stream).lines();
-    let path = lines.next()?.ok()?.split(' ').nth(1)?.to_owned();
-    let mut from = 0;
-    for line in lines {
-        let line = line.ok()?.to_lowercase();
-        if line.is_empty() {
-            return Some((path, from));
-        }
-        if let Some(range) = line.strip_prefix("range: bytes=") {
-            from = range.trim_end_matches('-').parse().ok()?;
-        }
-    }
-    None
-}
-
-fn write(stream: &mut TcpStream, text: &str, body: &[u8]) {
-    // Who hangs up in the middle is a client that had enough.
-    let _ = stream.write_all(text.replace('\n', "\r\n").as_bytes());
-    let _ = stream.write_all(body);
-}
-
-/// Gives the range that was asked for, and cuts after `most` bytes of it.
-fn give(file: &[u8], asked: &Asked, most: usize, stream: &mut TcpStream) {
-    let rest = &file[asked.from.min(file.len())..];
-    let head = match asked.from {
-        0 => "HTTP/1.1 200 OK\n".to_owned(),
-        from if from >= file.len() => {
-            return write(stream, "HTTP/1.1 416 No\nContent-Length: 0\n\n", b"");
-        }
-        from => format!(
-            "HTTP/1.1 206 Partial\nContent-Range: bytes {from}-{}/{}\n",
-            file.len() - 1,
-            file.len()
-        ),
-    };
-    let head = format!("{head}Content-Length: {}\nConnection: close\n\n", rest.len());
-    write(stream, &head, &rest[..most.min(rest.len())]);
-}
+use super::server::{Asked, Server, give, write};
 
 /// A file of so many bytes, and its hash.
 fn file(size: usize) -> (Vec<u8>, String) {

@@ -3,7 +3,12 @@ use expect_test::expect;
 use super::*;
 
 fn source(suite: &str, package: &str, mirror: Option<&str>) -> DebianSource {
-    DebianSource { suite: suite.into(), package: package.into(), mirror: mirror.map(str::to_owned) }
+    DebianSource {
+        suite: suite.into(),
+        package: package.into(),
+        mirror: mirror.map(str::to_owned),
+        keyring: None,
+    }
 }
 
 fn lines(text: &str) -> Vec<String> {
@@ -71,7 +76,7 @@ fn versions_are_read_from_the_policy() {
 
 #[test]
 fn only_silence_counts_as_unreachable() {
-    let of = |text| Failure::of(&lines(text));
+    let of = |text: &str| Failure::of(&lines(text));
     let gone = of("Ign:1 http://h sid InRelease\nErr:1 http://h sid InRelease\n  \
                    Could not resolve 'h'\nReading package lists...\n\
                    E: Failed to fetch http://h/dists/sid/InRelease  Could not resolve 'h'\n\
@@ -82,6 +87,12 @@ fn only_silence_counts_as_unreachable() {
                     verified because the public key is not available: NO_PUBKEY 1\n\
                     E: Failed to fetch http://h/x  y\n";
     assert_eq!(of(unsigned), Failure::Untrusted);
+    for why in
+        ["is expired (invalid since 2 days)", "is not valid yet (invalid for another 2 days)"]
+    {
+        let dated = format!("E: Release file for http://h/dists/sid/InRelease {why}.\n");
+        assert_eq!(of(&dated), Failure::Untrusted, "{why}");
+    }
     let sync = "E: Failed to fetch http://h/x  File has unexpected size (1 != 2). Mirror sync in \
                 progress? [IP: 1.2.3.4 80]\n";
     assert_eq!(of(sync), Failure::MirrorSync);

@@ -1,0 +1,99 @@
+//! A small workspace of somebody's, for xtask to be run in.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::support::exe;
+
+const TABLE: &str = r#"
+[workspace.metadata.uml]
+kernel = ["mine"]
+[workspace.metadata.uml.rootfs]
+suite = "bookworm"
+[workspace.metadata.uml.tests]
+package = "guest-tests"
+features = []
+[workspace.metadata.uml.kernels.mine]
+debian = { suite = "bookworm", package = "linux-source-6.1" }
+fragments = ["uml"]
+"#;
+
+/// A workspace with one package of tests.
+pub struct Workspace {
+    dir: tempfile::TempDir,
+}
+
+impl Workspace {
+    /// One whose test targets are these, each with its text.
+    pub fn new(tests: &[(&str, &str)]) -> Self {
+        let workspace = Self { dir: tempfile::tempdir().unwrap() };
+        let root = format!(
+            "[workspace]\nmembers = [\"guest-tests\"]\n[profile.guest]\ninherits = \"dev\"\n{TABLE}"
+        );
+        workspace.write("Cargo.toml", &root);
+        workspace.write(
+            "guest-tests/Cargo.toml",
+            "[package]\nname = \"guest-tests\"\nedition = \"2024\"\n",
+        );
+        workspace.write("guest-tests/src/lib.rs", "");
+        for (name, text) in tests {
+            workspace.write(&format!("guest-tests/tests/{name}.rs"), text);
+        }
+        workspace
+    }
+
+    /// Writes a file of it.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// Where a file of it is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Changes the workspace's own table.
+    pub fn replace(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.path("Cargo.toml")).unwrap();
+        assert!(text.contains(from), "{text}");
+        self.write("Cargo.toml", &text.replace(from, to));
+    }
+
+    /// The exit code, and what was written to standard output and standard error.
+    pub fn xtask(&self, args: &[&str]) -> (Option<i32>, String, String) {
+        self.xtask_with(args, &[])
+    }
+
+    /// The same with variables of the environment.
+    pub fn xtask_with(
+        &self,
+        args: &[&str],
+        vars: &[(&str, &str)],
+    ) -> (Option<i32>, String, String) {
+        let mut command = Command::new(exe());
+        for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+            command.env_remove(name).env_remove(name.to_uppercase());
+        }
+        let output = command
+            .args(args)
+            .envs(vars.iter().copied())
+            // As `cargo run` sets it.
+            .env("CARGO_MANIFEST_DIR", self.path("guest-tests"))
+            .env("CARGO_TARGET_DIR", self.path("target"))
+            .env("UML_CACHE_DIR", self.path("cache"))
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    }
+
+    /// What is said when the set-up fails.
+    pub fn refusal(&self, args: &[&str]) -> String {
+        let (code, _, said) = self.xtask(args);
+        assert_eq!(code, Some(96), "{said}");
+        said
+    }
+}
