@@ -12,6 +12,7 @@ use xtask::kernel::KernelBinary;
 use xtask::ui::{self, Verbosity};
 use xtask::{cancel, clean, config, fetch, kernel, rootfs, space, suite};
 
+mod choice;
 mod ci;
 mod doctor;
 mod environment;
@@ -140,6 +141,11 @@ struct Sources {
 }
 
 impl Sources {
+    /// Whether anything but the default is asked for.
+    fn are_named(&self) -> bool {
+        self.tree.is_some() || self.tarball.is_some() || !self.kernels.names.is_empty()
+    }
+
     /// The kernels that are meant, none of them built yet.
     fn wanted<'a>(&'a self, ctx: &'a Ctx) -> Result<Vec<Wanted<'a>>> {
         let own = match (&self.tree, &self.tarball) {

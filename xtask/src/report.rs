@@ -28,7 +28,7 @@ mod progress;
 mod read;
 mod record;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 mod write;
 
 pub use compare::{Comparison, compare};
@@ -51,6 +51,7 @@ pub struct Reporter<'a> {
     /// Default kernels that were not used, and why.
     passed_over: Vec<String>,
     baseline: Option<RunReport>,
+    again: String,
 }
 
 /// What is known of a run before it begins.
@@ -64,6 +65,8 @@ pub struct About {
     pub partition: Option<Partition>,
     /// The run that it is compared with.
     pub baseline: Option<RunReport>,
+    /// The command that runs what failed again.
+    pub again: String,
 }
 
 impl<'a> Reporter<'a> {
@@ -80,6 +83,7 @@ impl<'a> Reporter<'a> {
             record,
             progress: Progress::towards(about.cases),
             baseline: about.baseline,
+            again: about.again,
             grid: Grid::default(),
             remarkable: Vec::new(),
             passed_over: Vec::new(),
@@ -192,7 +196,7 @@ impl<'a> Reporter<'a> {
     /// # Errors
     /// When the report cannot be written.
     pub fn summary(self, tally: &Tally, took: Duration) -> Result<()> {
-        let Self { ui, run, mut record, grid, remarkable, passed_over, baseline, .. } = self;
+        let Self { ui, run, mut record, grid, remarkable, passed_over, baseline, again, .. } = self;
         ui.progress(Vec::new());
         passed_over.iter().for_each(|line| ui.warn(line));
         record.write(&Line::summary(tally, took))?;
@@ -214,7 +218,6 @@ impl<'a> Reporter<'a> {
         };
         ui.line(&summary_line(&ui.paint(tone, "     Summary"), tally, took));
         if tally.failed > 0 {
-            let again = "cargo xtask test-in-uml --last-failed";
             ui.line(&format!("{:>12} {again}", "again"));
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! The user's tests: built for guests, listed, run, judged.
 
+mod again;
 mod build;
 mod cases;
 mod choice;
@@ -8,6 +9,7 @@ mod run;
 mod seat;
 mod verdict;
 
+pub use again::{Again, failed_in, sequence_of};
 pub use build::{TestBinary, TestBuildFailed, agent, test_binaries};
 pub use cases::{Case, Filter, Ignored, list};
 pub use choice::{Partition, Seats, random_seed, repeated, shuffle};

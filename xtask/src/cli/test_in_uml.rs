@@ -11,18 +11,13 @@ use xtask::guest::Init;
 use xtask::kernel;
 use xtask::report::{About, Reporter};
 use xtask::stage::{Stage, StageOptions};
-use xtask::suite::{
-    self, AfterFailure, Case, Filter, Finished, Ignored, Lane, Partition, Plan, Reuse, Seats,
-    Target,
-};
-use xtask::ui;
+use xtask::suite::{self, AfterFailure, Again, Finished, Lane, Plan, Reuse, Seats, Target};
 
-use super::{Sources, Wanted, Yes, cancel, code};
+use super::choice::{Choice, Chosen};
+use super::{Source, Sources, Wanted, Yes, cancel, code};
 
 #[derive(Debug, Args)]
 pub(super) struct TestInUml {
-    /// Run only cases whose `BINARY NAME` contains one of these
-    filters: Vec<String>,
     #[command(flatten)]
     sources: Sources,
     /// Test every configured kernel
@@ -33,9 +28,6 @@ pub(super) struct TestInUml {
     /// Build this folder of an out-of-tree kernel module too, for cases to load; may be repeated
     #[arg(long = "module", value_name = "PATH")]
     modules: Vec<PathBuf>,
-    /// List the cases instead of running them
-    #[arg(long)]
-    list: bool,
     /// Say what newly fails, is fixed or became slower since this run: its id, folder, or `latest`
     #[arg(long, value_name = "RUN")]
     baseline: Option<String>,
@@ -43,24 +35,6 @@ pub(super) struct TestInUml {
     choice: Choice,
     #[command(flatten)]
     manner: Manner,
-}
-
-/// Which cases are run, and in which order.
-#[derive(Debug, Args)]
-struct Choice {
-    /// Which ignored cases to run
-    #[arg(long, value_enum, default_value_t, value_name = "WHICH")]
-    run_ignored: Ignored,
-    /// Run one of n parts of the cases: `slice:1/3` takes every third, `hash:1/3` those whose names
-    /// hash to it
-    #[arg(long, value_name = "PART")]
-    partition: Option<Partition>,
-    /// Run the cases in random order, that of SEED if one is given
-    #[arg(long, value_name = "SEED", num_args = 0..=1, require_equals = true)]
-    shuffle: Option<Option<u64>>,
-    /// Run each case so many times
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    repeat: u32,
 }
 
 /// How they are run.
@@ -107,54 +81,82 @@ impl From<InitName> for Init {
 
 impl TestInUml {
     pub fn run(&self, ctx: &Ctx) -> Result<u8> {
-        // Before this run is the latest, and perhaps prunes it.
+        // Before this run is the latest, and perhaps prunes another.
         let baseline = self.baseline.as_deref().map(|name| super::report::read(ctx, name));
         let baseline = baseline.transpose()?;
+        let earlier = self.choice.earlier(ctx)?;
         // What is wrong is said before anything is built.
         let size = ctx.guest_size()?;
         let modules = self.module_folders(ctx)?;
-        let kernels = match self.all_kernels {
-            true => Wanted::all(ctx)?,
-            false => self.sources.wanted(ctx)?,
-        };
-        if !self.list {
+        let kernels = self.kernels(ctx, earlier.as_deref())?;
+        if !self.choice.list {
             doctor::ensure(ctx, self.yes.given().then_some(Consent::Given))?;
             doctor::ensure_guests(ctx)?;
         }
-        let binaries = suite::test_binaries(ctx)?;
-        let filter = Filter { words: self.filters.clone(), ignored: self.choice.run_ignored };
-        let seed = self.choice.shuffle.map(|seed| seed.unwrap_or_else(suite::random_seed));
-        let cases = self.choice.of(suite::list(&binaries, &filter)?, seed);
-        if self.list {
-            for case in &cases {
-                ui::print(case.full_name())?;
-            }
+        let chosen = self.choice.of(ctx, &kernels, earlier.as_deref())?;
+        if self.choice.list {
+            chosen.list()?;
             return Ok(0);
         }
-        if cases.is_empty() {
-            ctx.ui.line("no case is called so: `--list` shows them all");
+        let Chosen { lanes, seed } = chosen;
+        if lanes.is_empty() {
+            ctx.ui.line("there is no such case: `--list` shows them all");
             return Ok(code::NO_TESTS);
         }
         if let Some(seed) = seed {
             ctx.ui.say(&format!("{:>12} --shuffle={seed}", "order"));
         }
-        let lane = |wanted: &Wanted<'_>| Lane {
-            name: wanted.name().into(),
-            jobs: suite::repeated(&cases, self.choice.repeat),
-        };
-        let lanes: Vec<Lane> = kernels.iter().map(lane).collect();
         let about = About {
-            cases: lanes.iter().map(|lane| lane.jobs.len()).sum(),
+            cases: lanes.iter().map(|(_, lane)| lane.jobs.len()).sum(),
             seed,
             partition: self.choice.partition.clone(),
             baseline,
+            again: self.again(),
         };
+        let (kernels, lanes): (Vec<_>, Vec<_>) = lanes.into_iter().unzip();
         let make = |lane: usize| {
             let (kernel, passed_over) = kernels[lane].build(ctx)?;
             let modules = kernel::build_modules(ctx, &kernel, &modules)?;
             Target::new(kernel, passed_over, modules)
         };
         self.run_lanes(ctx, lanes, make, size, about)
+    }
+
+    /// The kernels that are meant: those of an earlier run's cases, if no others are named.
+    fn kernels<'a>(
+        &'a self,
+        ctx: &'a Ctx,
+        earlier: Option<&'a [Again]>,
+    ) -> Result<Vec<Wanted<'a>>> {
+        match earlier {
+            _ if self.all_kernels => Wanted::all(ctx),
+            Some(earlier) if !self.sources.are_named() => earlier
+                .iter()
+                .map(|again| Wanted::named(ctx, &again.kernel, Source::Configured))
+                .collect(),
+            _ => self.sources.wanted(ctx),
+        }
+    }
+
+    /// The command that runs again what failed.
+    fn again(&self) -> String {
+        let mut words: Vec<String> =
+            ["cargo", "xtask", "test-in-uml", "--last-failed"].map(String::from).to_vec();
+        let own = [("--tree", &self.sources.tree), ("--tarball", &self.sources.tarball)];
+        for (flag, path) in own {
+            if let Some(path) = path {
+                words.extend([flag.into(), path.display().to_string()]);
+                let names = self.sources.kernels.names.iter();
+                words.extend(names.flat_map(|name| ["--kernel".into(), name.clone()]));
+            }
+        }
+        if let InitName::Sysv = self.manner.init {
+            words.extend(["--init".into(), "sysv".into()]);
+        }
+        for module in &self.modules {
+            words.extend(["--module".into(), module.display().to_string()]);
+        }
+        shlex::try_join(words.iter().map(String::as_str)).unwrap_or_default()
     }
 
     /// Runs the cases of the lanes, on the kernels that `make` gives, in guests of this size each.
@@ -168,7 +170,10 @@ impl TestInUml {
     ) -> Result<u8> {
         let Manner { guests, fresh, retries, no_fail_fast, deadline, keep_failed, init } =
             self.manner;
-        let seats = guests.number(ctx.config.memory).min(about.cases);
+        let seats = match self.choice.replays() {
+            true => 1,
+            false => guests.number(ctx.config.memory).min(about.cases),
+        };
         let image = super::image(ctx)?;
         let started = Instant::now();
         let plan = Plan {
@@ -178,7 +183,10 @@ impl TestInUml {
             seats,
             retries,
             reuse: if fresh { Reuse::Never } else { Reuse::Clean },
-            after_failure: if no_fail_fast { AfterFailure::GoOn } else { AfterFailure::Stop },
+            after_failure: match no_fail_fast || self.choice.replays() {
+                true => AfterFailure::GoOn,
+                false => AfterFailure::Stop,
+            },
             keep_failed,
             deadline,
         };
@@ -206,19 +214,6 @@ impl TestInUml {
             }
         }
         Ok(folders)
-    }
-}
-
-impl Choice {
-    /// Those of the cases that are wanted, in the order that is wanted.
-    fn of(&self, mut cases: Vec<Case>, seed: Option<u64>) -> Vec<Case> {
-        if let Some(partition) = &self.partition {
-            cases = partition.of(cases);
-        }
-        if let Some(seed) = seed {
-            suite::shuffle(&mut cases, seed);
-        }
-        cases
     }
 }
 
