@@ -47,8 +47,8 @@ pub(super) fn run(ctx: &Ctx) -> Result<ExitCode> {
         return Ok(ExitCode::from(code));
     }
     step(
-        "the console of the full guest",
-        cmd!(shell, "{cargo} test --package xtask --test it -- --ignored full_guest"),
+        "the console of the full guest, and images that no guest comes up from",
+        cmd!(shell, "{cargo} test --package xtask --test it -- --ignored full_guest broken_image"),
     )?;
     ctx.ui.line(&format!("{:>12} tests after a full boot", "ci"));
     let code = tests(&["--no-fail-fast", "--init", "sysv"])?.run(ctx)?;

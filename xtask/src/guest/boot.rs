@@ -12,6 +12,7 @@ use guest_agent::marker::Key;
 
 use super::calibration::Calibration;
 use super::command_line::{ByHand, CommandLine, Init};
+use super::complaint::{self, Complaint};
 use super::console;
 use super::console::ConsoleLog;
 use super::cow::Cow;
@@ -58,7 +59,7 @@ pub struct Spec<'a> {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the guest {name} {end}\n  to boot it by hand:\n    {by_hand}\n  as it was booted:\n    {argv}\n  \
-     the end of its console, {}:\n    {}", console_log.display(), tail.join("\n    ")
+     the end of its console, {}:\n    | {}", console_log.display(), tail.join("\n    | ")
 )]
 pub struct BootFailed {
     name: String,
@@ -153,10 +154,14 @@ impl Commands {
     }
 }
 
-fn failed(spec: &Spec<'_>, commands: Commands, end: String) -> BootFailed {
+fn failed(spec: &Spec<'_>, commands: Commands, mut end: String) -> BootFailed {
     let text = fs::read(&spec.console_log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
+    if Complaint::of_log(&lines).iter().any(|complaint| complaint.name == complaint::NO_INIT) {
+        let program = spec.init.program();
+        end += &format!("; the image has no {program}, or none that this kernel can run");
+    }
     let tail = &lines[lines.len().saturating_sub(25)..];
     BootFailed {
         name: spec.name.into(),

@@ -51,7 +51,7 @@ pub enum Init {
 }
 
 impl Init {
-    fn program(self) -> &'static str {
+    pub(super) fn program(self) -> &'static str {
         match self {
             Init::Agent => AGENT,
             Init::Sysv | Init::Terminal => "/sbin/init",

@@ -108,8 +108,11 @@ const fn fatal(name: &'static str, lines: &'static [&'static str]) -> Pattern {
     Pattern { name, severity: Severity::Fatal, in_warning: false, lines }
 }
 
+/// The name of what a kernel says that finds no init.
+pub(super) const NO_INIT: &str = "no-init";
+
 /// All patterns; a line has the first that fits it.
-static PATTERNS: [Pattern; 28] = [
+static PATTERNS: [Pattern; 29] = [
     fatal(
         "kernel-mode-fault",
         &[
@@ -127,6 +130,16 @@ static PATTERNS: [Pattern; 28] = [
             "Kernel panic - not syncing: corrupted stack end detected",
             "Kernel panic - not syncing: stack-protector",
             "Kernel panic - not syncing: Kernel stack overflow",
+        ],
+    ),
+    fatal(
+        NO_INIT,
+        &[
+            "Kernel panic - not syncing: Requested init",
+            "Kernel panic - not syncing: No working init found",
+            "Kernel panic - not syncing: No init found",
+            // An old kernel goes on, with an init that nobody asked for.
+            "Failed to execute *.  Attempting defaults",
         ],
     ),
     fatal("panic", &["Kernel panic - not syncing"]),

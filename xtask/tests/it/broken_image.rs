@@ -1,0 +1,81 @@
+//! Images that no guest comes up from. These need a kernel and an image, so that they are ignored
+//! here; `cargo xtask ci` runs them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use xtask::config::Memory;
+use xtask::guest::{Calibration, Init, Spec, Transport, boot};
+use xtask::layout::Layout;
+use xtask::stage::{Stage, StageOptions};
+
+use super::support::{exe, isolation};
+
+/// The path of what a stage makes.
+fn made_by(stage: &str) -> PathBuf {
+    let output = Command::new(exe()).args(["--quiet", stage]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().into()
+}
+
+/// Boots a copy of the image that `command` of debugfs(8) has changed; returns why nothing came up.
+fn failure(init: Init, commands: &[&str]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let (kernel, image) = (made_by("kernel"), dir.path().join("image"));
+    let copied =
+        Command::new("cp").arg("--sparse=always").arg(made_by("image")).arg(&image).status();
+    assert!(copied.unwrap().success());
+    Command::new("chmod").arg("u+w").arg(&image).status().unwrap();
+    for command in commands {
+        let changed = Command::new("debugfs").args(["-w", "-R", command]).arg(&image).output();
+        assert!(changed.unwrap().status.success(), "{command}");
+    }
+    let stage = Stage::start(&isolation(), &StageOptions { size: 1 << 31 }).unwrap();
+    let spec = Spec {
+        name: "guest",
+        kernel: (&kernel, &stage.expose(&kernel, "kernel").unwrap()),
+        image: (&image, &stage.expose(&image, "image").unwrap()),
+        cow: None,
+        memory: "64M".parse::<Memory>().unwrap(),
+        transport: Transport::Vector,
+        init,
+        era: &["noreboot"],
+        nonce: "nonce",
+        cpu: None,
+        boot_timeout: Duration::from_secs(5),
+        console_log: dir.path().join("guest.console"),
+    };
+    let layout = Layout::new(dir.path().into(), dir.path().into()).unwrap();
+    let key = kernel.parent().unwrap().file_name().unwrap().to_string_lossy();
+    let why = boot(&stage, &spec, &mut Calibration::of(&layout, &key)).unwrap_err().to_string();
+    stage.shutdown().unwrap();
+    why
+}
+
+#[test]
+#[ignore = "needs a kernel and an image"]
+fn an_image_without_an_init_is_named_as_what_it_is() {
+    let error = failure(Init::Agent, &["rm /usr/sbin/uml-agent"]);
+    assert!(error.contains("the image has no /usr/sbin/uml-agent"), "{error}");
+    let error = failure(Init::Sysv, &["rm /usr/sbin/init"]);
+    assert!(error.contains("the image has no /sbin/init"), "{error}");
+}
+
+#[test]
+#[ignore = "needs a kernel and an image"]
+fn an_init_that_is_no_agent_is_not_waited_for_without_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = |script: &str| {
+        let path: &Path = &dir.path().join("other");
+        fs::write(path, script).unwrap();
+        Command::new("chmod").arg("755").arg(path).status().unwrap();
+        let write = format!("write {} /usr/sbin/uml-agent", path.display());
+        failure(Init::Agent, &["rm /usr/sbin/uml-agent", &write])
+    };
+    let error = other("#!/bin/sh\nexit 0\n");
+    assert!(error.contains("Attempted to kill init"), "{error}");
+    let error = other("#!/bin/sh\nexec sleep 1000\n");
+    assert!(error.contains("it did not become ready in time"), "{error}");
+}
