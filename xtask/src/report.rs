@@ -272,13 +272,27 @@ fn evidence(verdict: &Verdict) -> Vec<String> {
     let output = String::from_utf8_lossy(&verdict.output);
     if !output.trim().is_empty() {
         lines.push("  output:".into());
-        lines.extend(output.trim_end().lines().map(|line| format!("  | {}", plain(line))));
+        lines.extend(ends(output.trim_end().lines().collect()));
     }
     if !verdict.log.is_empty() {
         lines.push("  kernel log:".into());
-        lines.extend(verdict.log.iter().map(|line| format!("  | {}", plain(line))));
+        lines.extend(ends(verdict.log.iter().map(String::as_str).collect()));
     }
     lines
+}
+
+/// How many lines of a text a person is shown of its beginning, and of its end.
+const SHOWN: [usize; 2] = [100, 200];
+
+fn ends(lines: Vec<&str>) -> Vec<String> {
+    let [first, last] = SHOWN;
+    let bar = |line: &&str| format!("  | {}", plain(line));
+    if lines.len() <= first + last {
+        return lines.iter().map(bar).collect();
+    }
+    let left_out = format!("  ({} lines are in the report alone)", lines.len() - first - last);
+    let (beginning, end) = (&lines[..first], &lines[lines.len() - last..]);
+    beginning.iter().map(bar).chain([left_out]).chain(end.iter().map(bar)).collect()
 }
 
 fn summary_line(word: &str, tally: &Tally, took: Duration) -> String {
@@ -370,16 +384,29 @@ mod tests {
     #[test]
     fn guest_output_cannot_command_whoever_reads_it() {
         let mut failed = verdict(Outcome::Failed("exit code 101".into()));
-        failed.output = b"::error::no\n\x1b[2J\x1b]0;title\x07x\xff\r\n".to_vec();
+        failed.output =
+            b"::error::no\n\x1b[2J\x1b]0;title\x07x\xff\r\n#\x1b[31m#[error]no".to_vec();
         failed.log = vec!["[  0.1] WARNING".into()];
         expect![[r#"
             "  output:"
             "  | ::error::no"
             "  | x�"
+            "  | ## [error]no"
             "  kernel log:"
             "  | [  0.1] WARNING"
         "#]]
         .assert_eq(&evidence(&failed).iter().map(|line| format!("{line:?}\n")).collect::<String>());
+    }
+
+    #[test]
+    fn a_flood_does_not_scroll_everything_else_away() {
+        let mut failed = verdict(Outcome::Failed("exit code 101".into()));
+        failed.output =
+            (0..10_000).map(|number| format!("line {number}\n")).collect::<String>().into();
+        let lines = evidence(&failed);
+        assert_eq!(lines.len(), 1 + SHOWN[0] + 1 + SHOWN[1]);
+        assert_eq!((&*lines[1], &*lines[lines.len() - 1]), ("  | line 0", "  | line 9999"));
+        assert_eq!(lines[1 + SHOWN[0]], "  (9700 lines are in the report alone)");
     }
 
     #[test]

@@ -289,6 +289,7 @@ impl Machine {
                 self.state = State::Connecting;
                 vec![Action::Connect(port), Action::Grant(self.limits.connect)]
             }
+            (_, State::Over(_), _) => Vec::new(),
             (Mark::Ready(_), ..) => {
                 let mut actions = self.lost_by("it began to boot again".into());
                 actions.push(Action::Kill);
