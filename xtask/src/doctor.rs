@@ -40,6 +40,9 @@ pub struct Problem {
 /// A kernel's tree and objects, an image, and room for guests.
 const DISK_NEEDED: u64 = 6 << 30;
 
+/// Each process in a guest is one of the host, and the guest's kernel is some more.
+const PROCESSES_OF_A_GUEST: u64 = 24;
+
 /// Examines everything.
 ///
 /// # Errors
@@ -90,6 +93,12 @@ pub fn ensure_guests(ctx: &Ctx) -> Result<()> {
         "a guest's memory is a file of {} MiB, and `ulimit -f` allows {}: raise that",
         needed >> 20,
         limits::largest_file() >> 20
+    );
+    let processes = limits::processes_left().unwrap_or(u64::MAX);
+    ensure!(
+        processes >= PROCESSES_OF_A_GUEST,
+        "a guest is some {PROCESSES_OF_A_GUEST} processes, and the control group has room for \
+         {processes}: raise its pids.max"
     );
     let Some(refused) = ctx.isolation()?.refused_to_guests() else { return Ok(()) };
     let cure = FACILITIES.iter().find(|known| known.name == refused.name).map(cure);

@@ -33,10 +33,13 @@ pub(super) fn memory() -> Finding {
     finding("memory", seen, "builds and guests may be killed", cure)
 }
 
-/// Processes that the control group has room for.
+/// How many processes the control group has room for, if it has a limit.
+pub(super) fn processes_left() -> Option<u64> {
+    Group::of("pids")?.left("pids.max", "pids.current", None)
+}
+
 pub(super) fn processes() -> Finding {
-    let left = Group::of("pids").and_then(|group| group.left("pids.max", "pids.current"));
-    let seen = left
+    let seen = processes_left()
         .filter(|left| *left < PROCESSES_NEEDED)
         .map(|left| format!("room for {left} processes where {PROCESSES_NEEDED} are needed"));
     let cure = "raise pids.max of the control group (docker run --pids-limit, systemd's TasksMax)";
@@ -46,9 +49,11 @@ pub(super) fn processes() -> Finding {
 /// What is left of the memory limit of our control group.
 fn memory_of_group() -> Option<u64> {
     let group = Group::of("memory")?;
-    group
-        .left("memory.max", "memory.current")
-        .or_else(|| group.left("memory.limit_in_bytes", "memory.usage_in_bytes"))
+    let cache = Some(["inactive_file", "active_file"]);
+    group.left("memory.max", "memory.current", cache).or_else(|| {
+        let cache = Some(["total_inactive_file", "total_active_file"]);
+        group.left("memory.limit_in_bytes", "memory.usage_in_bytes", cache)
+    })
 }
 
 /// A control group (cgroups(7)), of the unified hierarchy or of one controller's own.
@@ -76,21 +81,29 @@ impl Group {
                 }
                 _ => continue,
             };
-            // A container may see the path of the host, and its own group at the top.
-            dirs.extend([mount.join(path.trim_start_matches('/')), mount]);
+            // The limits of all groups above hold too. A container may see the path of the host, and
+            // its own group at the top.
+            let above = Path::new(path.trim_start_matches('/')).ancestors();
+            dirs.extend(above.map(|path| mount.join(path)));
         }
         Self { dirs }
     }
 
-    /// What is left of a limit; nothing if there is none.
-    fn left(&self, limit: &str, used: &str) -> Option<u64> {
+    /// What is left of a limit; nothing if there is none. Files in memory count as used, but the
+    /// kernel gives them up for programs: `cache` names them in memory.stat.
+    fn left(&self, limit: &str, used: &str, cache: Option<[&str; 2]>) -> Option<u64> {
         let number = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-        self.dirs
-            .iter()
-            .filter_map(|dir| {
-                Some(number(dir.join(limit))?.saturating_sub(number(dir.join(used))?))
-            })
-            .min()
+        let left = |dir: &PathBuf| {
+            let stat = fs::read_to_string(dir.join("memory.stat")).unwrap_or_default();
+            let fields = stat.lines().filter_map(|line| line.split_once(' '));
+            let cached: u64 = fields
+                .filter(|(name, _)| cache.is_some_and(|cache| cache.contains(name)))
+                .filter_map(|(_, bytes)| bytes.parse::<u64>().ok())
+                .sum();
+            let used = number(dir.join(used))?.saturating_sub(cached);
+            Some(number(dir.join(limit))?.saturating_sub(used))
+        };
+        self.dirs.iter().filter_map(left).min()
     }
 }
 
@@ -154,9 +167,9 @@ mod tests {
 
     #[test]
     fn the_nearest_limit_of_a_group_counts() {
-        let text = "8:pids:/docker/1\n5:cpu,memory:/a\n0::/user.slice\n";
+        let text = "8:pids:/docker/1\n5:cpu,memory:/a/b\n0::/user.slice\n";
         let group = Group::parse(text, "memory");
-        let expected = ["memory/a", "memory", "user.slice", ""]
+        let expected = ["memory/a/b", "memory/a", "memory", "user.slice", ""]
             .map(|path| Path::new("/sys/fs/cgroup").join(path));
         assert_eq!(group.dirs, expected);
 
@@ -166,7 +179,12 @@ mod tests {
             fs::create_dir(dir).unwrap();
             fs::write(dir.join("memory.max"), format!("{limit}\n")).unwrap();
             fs::write(dir.join("memory.current"), "300\n").unwrap();
+            fs::write(dir.join("memory.stat"), "anon 80\ninactive_file 90\nactive_file 50\n")
+                .unwrap();
         }
-        assert_eq!(Group { dirs }.left("memory.max", "memory.current"), Some(600));
+        let group = Group { dirs };
+        assert_eq!(group.left("memory.max", "memory.current", None), Some(600));
+        let cache = Some(["inactive_file", "active_file"]);
+        assert_eq!(group.left("memory.max", "memory.current", cache), Some(740));
     }
 }
