@@ -7,6 +7,7 @@ use anyhow::{Context as _, Error, Result, ensure};
 use nix::sys::statvfs::statvfs;
 
 use crate::layout::Layout;
+use crate::ui::NoOutput;
 
 /// A disk with less than this is taken for full after something failed.
 const FULL: u64 = 16 << 20;
@@ -46,6 +47,10 @@ const CURE: &str = "make room (`cargo xtask clean --older-than 30` removes what 
 
 /// Says first that a disk is full, and which, where that is why something failed.
 pub fn explain(error: Error, layout: &Layout) -> Error {
+    // Where that leads is the user's to know.
+    if error.is::<NoOutput>() {
+        return error;
+    }
     let temporary = std::env::temp_dir();
     let mut places: Vec<(PathBuf, u64)> = [layout.runs(), layout.store(), temporary]
         .into_iter()
@@ -60,7 +65,10 @@ pub fn explain(error: Error, layout: &Layout) -> Error {
         .iter()
         .map(|(dir, free)| format!("{} MiB are free in {}", free >> 20, dir.display()))
         .collect();
-    error.context(format!("a disk is full, or a quota used up: {}\n  {CURE}", places.join(", ")))
+    error.context(format!(
+        "a disk was full, or a quota used up; now {}\n  {CURE}\n  what failed",
+        places.join(", ")
+    ))
 }
 
 fn is_about_space(error: &Error) -> bool {

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anstyle::AnsiColor;
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -188,6 +188,11 @@ impl Drop for Ui {
     }
 }
 
+/// Standard output cannot be written to, wherever it leads.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output: {0}")]
+pub struct NoOutput(std::io::Error);
+
 /// What a command was asked for, as a line on standard output. A reader who had enough of it, as
 /// head(1) has, is no error.
 ///
@@ -196,9 +201,7 @@ impl Drop for Ui {
 pub fn print(line: impl Display) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to standard output")
-        }
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(NoOutput(error).into()),
         _ => Ok(()),
     }
 }
