@@ -87,8 +87,13 @@ pub fn bootstrap(ctx: &Ctx) -> Result<Rootfs> {
     }
     ctx.needs_network(&format!("the root file system of {}", config.suite))?;
     let (archive, tree) = (scratch.path().join(ARCHIVE), scratch.path().join("tree"));
-    ensure_room(scratch.path(), ROOM, "the root file system and what it is made from")?;
+    let left_behind = ctx.store.left_behind(&scratch);
     let step = Step::begin(ctx, "rootfs")?;
+    if !left_behind.is_empty() {
+        // Only with these ids can be removed what was made with them.
+        step.run(&Cmd::new("rm").ids(Ids::Subordinate).arg("-rf").args(left_behind))?;
+    }
+    ensure_room(scratch.path(), ROOM, "the root file system and what it is made from")?;
     fs::create_dir(&tree).with_context(|| format!("cannot make {}", tree.display()))?;
     run(&step, &request, &archive, &tree)?;
     let resolved = versions(&archive)?;

@@ -56,7 +56,7 @@ impl Store {
     }
 }
 
-fn list(dir: &Path) -> Vec<fs::DirEntry> {
+pub(super) fn list(dir: &Path) -> Vec<fs::DirEntry> {
     fs::read_dir(dir).into_iter().flatten().flatten().collect()
 }
 

@@ -420,3 +420,23 @@ fn folders_that_another_user_made_are_named_with_the_way_out() {
         assert_eq!(host.builds(), 0);
     }
 }
+
+#[test]
+fn root_is_told_whom_it_would_lock_out() {
+    if !geteuid().is_root() {
+        // Nobody else locks others out.
+        return;
+    }
+    // The checkout as another user's: with a layer above it, of which the root folder is theirs.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let script = "mount -t tmpfs none /mnt && mkdir /mnt/upper /mnt/work && chown 65534 /mnt/upper\n\
+                  mount -t overlay none -o lowerdir=\"$1\",upperdir=/mnt/upper,workdir=/mnt/work \"$1\"\n\
+                  exec \"$0\" doctor";
+    let host = Host::new();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-ec", script]).arg(exe()).arg(root);
+    let output = command.env("UML_CACHE_DIR", host.path("cache")).output().unwrap();
+    let said = says(&output);
+    assert!(said.contains("this checkout belongs to nobody (65534)"), "{said}");
+    assert!(said.contains("CARGO_TARGET_DIR"), "{said}");
+}
