@@ -1,13 +1,12 @@
 //! `cargo xtask report`: runs that are over, in other formats.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use xtask::ctx::Ctx;
 use xtask::report::{self, Format, RunReport, Runner};
-use xtask::runs;
+use xtask::{runs, ui};
 
 use super::code;
 
@@ -111,7 +110,7 @@ impl Show {
                     let own = || report::file_of(&report.folder, format);
                     let path = output.clone().unwrap_or_else(own);
                     report::put(&path, &report::render(&report, format, None, Some(&path))?)?;
-                    println!("{}", path.display());
+                    ui::print(path.display())?;
                 }
             }
         }
@@ -148,7 +147,7 @@ impl Merge {
             ctx.ui.warn(&format!("{}: {}", trouble.subject, report::plain(&trouble.what)));
         }
         ctx.ui.line(&format!("{:>12} {}", "Summary", merged.counts().words()));
-        println!("{}", self.output.display());
+        ui::print(self.output.display())?;
         Ok(if merged.is_success() { 0 } else { code::TEST_FAILED })
     }
 }
@@ -158,6 +157,7 @@ pub(super) fn read(ctx: &Ctx, name: &str) -> Result<RunReport> {
     RunReport::read(&runs::find(&ctx.layout, name)?)
 }
 
+/// Writes a text, which ends with a line's end, to standard output.
 fn print(text: &str) -> Result<()> {
-    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
+    ui::print(text.strip_suffix('\n').unwrap_or(text))
 }

@@ -157,6 +157,7 @@ fn write(reports: &[RunReport], into: &Path, path: &Path) -> Result<()> {
     line(&json!({
         "event": "summary",
         "passed": counts.passed,
+        "flaky": counts.flaky,
         "failed": counts.failed,
         "skipped": counts.skipped,
         "not_run": counts.not_run,

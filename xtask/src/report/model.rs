@@ -91,23 +91,12 @@ pub struct GuestEvent {
     pub ended: Option<f64>,
     /// The CPU that it was pinned to.
     pub cpu: Option<u32>,
-    /// Whether another guest took its place, or why.
-    pub replaced: Option<serde_json::Value>,
 }
 
 impl GuestEvent {
     /// Whether the run is red because of what happened in it while no case ran.
     pub fn is_failure(&self) -> bool {
         !(self.end == "clean" || self.charged) || !self.strays.is_empty()
-    }
-
-    /// Why another guest took its place, if one did.
-    pub fn replacement(&self) -> Option<String> {
-        match self.replaced.as_ref()? {
-            serde_json::Value::Null | serde_json::Value::Bool(false) => None,
-            serde_json::Value::String(why) => Some(why.clone()),
-            _ => Some("replaced".into()),
-        }
     }
 }
 

@@ -57,7 +57,7 @@ function text(head, attempt, name) {
 
 function facts(result, attempt) {
   const guest = attempt.guest !== undefined ? run.guests[attempt.guest] : undefined;
-  const place = attempt.order !== undefined ? "case " + (attempt.order + 1) + " of its guest" : "";
+  const place = attempt.order !== undefined ? "case " + attempt.order + " of its guest" : "";
   const began = attempt.started !== undefined ? "began at " + seconds(attempt.started) : "";
   const kernel = run.kernels[result.kernel].name;
   const items = [kernel, result.row.binary, result.state === "not-run" ? "" : "took " + seconds(attempt.seconds), began, place].filter(Boolean);

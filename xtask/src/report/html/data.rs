@@ -190,7 +190,6 @@ fn guests(report: &RunReport, names: &[&str]) -> Vec<Value> {
             value.insert("end".into(), plain(&guest.end).into());
             value.insert("detail".into(), plain(&guest.detail).into());
             value.insert("cpu".into(), guest.cpu.into());
-            value.insert("replaced".into(), guest.replacement().map(|why| plain(&why)).into());
             value.insert("strays".into(), guest.strays.iter().map(|line| plain(line)).collect());
         }
         Value::Object(value)

@@ -3,9 +3,9 @@
 function lanes(guests) {
   const lanes = [];
   for (const guest of guests.slice().sort((a, b) => a.booted - b.booted)) {
-    const free = lanes.find((lane) => lane.cpu === guest.cpu && lane.end <= guest.booted + 0.001) ||
-      lanes.find((lane) => lane.end <= guest.booted + 0.001);
+    const free = lanes.find((lane) => lane.cpu === guest.cpu && lane.end <= guest.booted + 0.001);
     if (free) {
+      free.guests[free.guests.length - 1].replaced = guest.name;
       free.guests.push(guest);
       free.end = guest.ended;
     } else {
@@ -49,7 +49,7 @@ function strip(guest, y, scale, tall) {
   const bar = (kind, from, to, title) => draw("rect", { class: kind, x: scale(from), y, width: Math.max(0.8, scale(to) - scale(from)), height: tall - 6, rx: 2 }, draw("title", {}, title));
   const parts = [
     bar("boot", guest.booted, ready, guest.name + ": booting, " + seconds(ready - guest.booted)),
-    bar("idle", ready, guest.ended, guest.name + ": " + guest.end + (guest.replaced ? ", replaced: " + guest.replaced : "")),
+    bar("idle", ready, guest.ended, guest.name + ": " + guest.end + (guest.replaced ? ", replaced by " + guest.replaced : "")),
   ];
   for (const mark of marks(guest.ran, scale)) {
     const shown = mark.results[0];
@@ -110,6 +110,6 @@ function showTimeline() {
 function guestRow(guest) {
   const boot = guest.ready !== undefined && guest.booted !== undefined ? seconds(guest.ready - guest.booted) : "";
   const life = guest.ended !== undefined && guest.booted !== undefined ? seconds(guest.ended - guest.booted) : "";
-  const last = [guest.detail, guest.replaced && "replaced: " + guest.replaced, ...(guest.strays || [])].filter(Boolean).join("; ");
+  const last = [guest.detail, guest.replaced && "replaced by " + guest.replaced, ...(guest.strays || [])].filter(Boolean).join("; ");
   return make("tr", {}, make("th", { scope: "row" }, file(guest.console, guest.name)), [seconds(guest.booted), boot, life, String((guest.ran || []).length), guest.end, last].map((value) => make("td", {}, value)));
 }
