@@ -1,19 +1,19 @@
 //! The driver: waits for events, asks the machine what they mean, and does what it says.
 
 use std::collections::BTreeSet;
-use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use guest_agent::wire::{CHUNK, Hash, Run, ToGuest, ToHost, send};
+use guest_agent::wire::{CHUNK, Hash, Run, ToGuest, ToHost};
 
 use super::boot::Spec;
 use super::calibration::Calibration;
 use super::complaint::Complaint;
 use super::machine::{Action, CaseRecord, End, Event, Machine, State};
+use super::peer::Peer;
 use super::program::Program;
-use super::session::connect;
+use super::session::{Session, connect};
 use crate::cancel;
 use crate::stage::{GuestProcess, Link, Stage};
 
@@ -39,7 +39,8 @@ pub struct Guest<'a> {
     events: SyncSender<Event>,
     inbox: Receiver<Event>,
     deadline: Option<Instant>,
-    stream: Option<TcpStream>,
+    session: Option<Session>,
+    peer: Option<Peer>,
     reply: Option<ToHost>,
     programs: BTreeSet<Hash>,
     cases: u32,
@@ -77,7 +78,8 @@ impl<'a> Guest<'a> {
             events,
             inbox,
             deadline: None,
-            stream: None,
+            session: None,
+            peer: None,
             reply: None,
             programs: BTreeSet::new(),
             cases: 0,
@@ -135,6 +137,15 @@ impl<'a> Guest<'a> {
             }
             self.feed(event);
         }
+    }
+
+    /// Serves network tests on this port of the host end of the link, until the guest is dropped.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub fn serve_peer(&mut self, port: u16) -> Result<()> {
+        self.peer = Some(Peer::start(self.stage.listen(self.link.host(), port)?)?);
+        Ok(())
     }
 
     /// Runs one case to its end, or the guest's.
@@ -236,8 +247,8 @@ impl<'a> Guest<'a> {
     }
 
     fn say(&mut self, message: &ToGuest) {
-        let Some(stream) = &mut self.stream else { return };
-        if let Err(error) = send(stream, message) {
+        let Some(session) = &mut self.session else { return };
+        if let Err(error) = session.say(message) {
             self.feed(Event::Disconnected(error.to_string()));
         }
     }
@@ -284,8 +295,8 @@ impl<'a> Guest<'a> {
             Action::Connect(port) => {
                 let key = self.machine.key();
                 match connect(self.stage, &self.link, port, key, &self.events) {
-                    Ok(stream) => {
-                        self.stream = Some(stream);
+                    Ok(session) => {
+                        self.session = Some(session);
                         self.feed(Event::Connected);
                     }
                     Err(error) => self.feed(Event::Disconnected(format!("{error:#}"))),

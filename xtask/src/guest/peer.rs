@@ -7,10 +7,11 @@
 use std::io::{self, BufRead, BufReader, Error, ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::os::fd::AsRawFd as _;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
+use anyhow::{Context as _, Result};
 use guest_agent::bulk;
+use nix::sys::socket::{Shutdown, shutdown};
 use sha2::{Digest as _, Sha256};
 
 use crate::store::hex;
@@ -18,41 +19,44 @@ use crate::store::hex;
 /// A guest that says nothing for this long is not waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The peer of one guest. Dropping it ends its thread; connections end with the guest.
+/// A peer that serves in a thread of its own. Dropping it ends that.
 #[derive(Debug)]
-pub struct Peer {
-    listener: TcpListener,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Peer(TcpListener);
 
 impl Peer {
-    /// Serves connections in a thread of its own.
+    /// Serves whoever connects to this listener.
     ///
     /// # Errors
-    /// When the listener cannot be shared with it.
-    pub fn start(listener: TcpListener) -> io::Result<Self> {
-        let theirs = listener.try_clone()?;
-        let thread = std::thread::spawn(move || {
-            while let Ok((stream, _)) = theirs.accept() {
-                std::thread::spawn(move || {
-                    let limited = stream
-                        .set_read_timeout(Some(PATIENCE))
-                        .and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
-                    // A guest that breaks off is its test's business.
-                    let _ = limited.and_then(|()| serve(&stream, &stream));
-                });
+    /// When the listener cannot be shared.
+    pub fn start(listener: TcpListener) -> Result<Self> {
+        let ours = listener.try_clone().context("cannot share a listener")?;
+        std::thread::spawn(move || {
+            loop {
+                match listener.accept() {
+                    Ok((stream, _)) => {
+                        std::thread::spawn(move || {
+                            let limited = stream
+                                .set_read_timeout(Some(PATIENCE))
+                                .and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
+                            // A guest that breaks off is its test's business.
+                            let _ = limited.and_then(|()| serve(&stream, &stream));
+                        });
+                    }
+                    // It was shut down.
+                    Err(error) if error.kind() == ErrorKind::InvalidInput => return,
+                    // The connection failed already (accept(2)), or there is no room for it yet.
+                    Err(_) => std::thread::sleep(Duration::from_millis(10)),
+                }
             }
         });
-        Ok(Self { listener, thread: Some(thread) })
+        Ok(Self(ours))
     }
 }
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // It wakes the thread: accept(2) of a socket that does not listen is an error.
-        let _ =
-            nix::sys::socket::shutdown(self.listener.as_raw_fd(), nix::sys::socket::Shutdown::Both);
-        let _ = self.thread.take().map(JoinHandle::join);
+        // Linux has accept(2) come back then.
+        let _ = shutdown(self.0.as_raw_fd(), Shutdown::Both);
     }
 }
 
@@ -103,6 +107,8 @@ fn number(text: &str) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
+
     use super::*;
 
     fn answer(request: &[u8]) -> io::Result<Vec<u8>> {
@@ -125,6 +131,24 @@ mod tests {
         let bytes = answer(b"source 600000 1\n").unwrap();
         assert_eq!(bytes, bulk::blocks(1).take(10).flatten().take(600_000).collect::<Vec<_>>());
         assert!(answer(b"source 0 1\n").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_peer_that_is_dropped_serves_nobody_any_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let peer = Peer::start(listener).unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"sink 0\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer.len(), 65);
+        drop(peer);
+        // Whoever is still in the queue is refused too, once the thread has let go of the listener.
+        let start = std::time::Instant::now();
+        while TcpStream::connect(address).is_ok() {
+            assert!(start.elapsed() < PATIENCE, "it still listens");
+        }
     }
 
     #[test]

@@ -1,16 +1,35 @@
 //! The session with a guest's agent: what comes from there is never trusted.
 
 use std::io::BufReader;
-use std::net::{SocketAddrV4, TcpStream};
+use std::net::{Shutdown, SocketAddrV4, TcpStream};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use guest_agent::marker::Key;
-use guest_agent::wire::{ToGuest, ToHost, greet, receive, send};
+use guest_agent::wire::{self, ToGuest, ToHost, greet, receive, send};
 
 use super::machine::Event;
 use crate::stage::{Link, Stage};
+
+/// A session. When it is dropped, the thread that reads it ends: a guest that is gone without a word
+/// would leave it waiting for ever.
+#[derive(Debug)]
+pub(super) struct Session(TcpStream);
+
+impl Session {
+    /// Sends the agent a message.
+    pub fn say(&mut self, message: &ToGuest) -> Result<(), wire::Error> {
+        send(&mut self.0, message)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // A connection that is broken already needs no end.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
 
 /// Connects to the agent, gives it the key for its markers, and reads its messages in a thread.
 pub(super) fn connect(
@@ -19,7 +38,7 @@ pub(super) fn connect(
     port: u16,
     key: &Key,
     events: &SyncSender<Event>,
-) -> Result<TcpStream> {
+) -> Result<Session> {
     let timeout = Duration::from_secs(10);
     let stream = stage.connect(SocketAddrV4::new(link.guest(), port), timeout)?;
     begin_session(stream, key, events, timeout)
@@ -30,7 +49,7 @@ fn begin_session(
     key: &Key,
     events: &SyncSender<Event>,
     timeout: Duration,
-) -> Result<TcpStream> {
+) -> Result<Session> {
     stream
         .set_nodelay(true)
         .and_then(|()| stream.set_read_timeout(Some(timeout)))
@@ -58,7 +77,7 @@ fn begin_session(
             }
         }
     });
-    Ok(stream)
+    Ok(Session(stream))
 }
 
 #[cfg(test)]
@@ -67,21 +86,21 @@ mod tests {
     use std::net::TcpListener;
     use std::sync::mpsc::{Receiver, sync_channel};
 
-    use guest_agent::wire::{self, LONGEST};
+    use guest_agent::wire::LONGEST;
 
     use super::*;
 
     /// A session with an agent of which `agent` plays the part.
     fn session(
         agent: impl FnOnce(TcpStream) + Send + 'static,
-    ) -> Result<(TcpStream, Receiver<Event>)> {
+    ) -> Result<(Session, Receiver<Event>)> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let stream = TcpStream::connect(listener.local_addr()?)?;
         let (theirs, _) = listener.accept()?;
         std::thread::spawn(move || agent(theirs));
         let (events, inbox) = sync_channel(8);
-        let stream = begin_session(stream, &Key([1; 16]), &events, Duration::from_millis(300))?;
-        Ok((stream, inbox))
+        let session = begin_session(stream, &Key([1; 16]), &events, Duration::from_millis(300))?;
+        Ok((session, inbox))
     }
 
     /// Greets as the agent does.
@@ -119,7 +138,7 @@ mod tests {
             ([&[4, 0, 0, 0][..], &[0xff; 4]].concat(), "cannot be understood"),
         ];
         for (bytes, why) in garbage {
-            let (_stream, inbox) = session(move |mut stream| {
+            let (_session, inbox) = session(move |mut stream| {
                 greet_host(&mut stream);
                 send(&mut stream, &ToHost::Have).unwrap();
                 stream.write_all(&bytes).unwrap();
@@ -131,5 +150,21 @@ mod tests {
                 other => panic!("{other:?}, not {why}"),
             }
         }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_guest_that_is_gone_without_a_word() {
+        let (until, held) = std::sync::mpsc::channel::<()>();
+        let (session, inbox) = session(move |mut stream| {
+            greet_host(&mut stream);
+            // Nothing is sent any more, and the connection stays.
+            let _ = held.recv();
+        })
+        .unwrap();
+        drop(session);
+        assert!(matches!(inbox.recv().unwrap(), Event::Disconnected(_)));
+        // The thread has ended, and with it goes its end of the channel.
+        assert!(inbox.recv().is_err());
+        drop(until);
     }
 }

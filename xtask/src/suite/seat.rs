@@ -12,7 +12,7 @@ use super::cases::Case;
 use super::run::{Note, Session, Target};
 use super::verdict::{Place, Verdict};
 use crate::guest::machine::{CaseRecord, End};
-use crate::guest::{Calibration, CaseEnd, Complaint, Cow, Guest, Spec, boot, peer};
+use crate::guest::{Calibration, CaseEnd, Complaint, Cow, Guest, Spec, boot};
 
 /// What became of a guest.
 #[derive(Debug, Clone)]
@@ -63,8 +63,6 @@ pub(super) struct Seat<'a> {
 struct Current<'a> {
     guest: Guest<'a>,
     target: Arc<Target>,
-    /// Serves its network tests for as long as it is there.
-    _peer: peer::Peer,
     /// What is told to each case in it.
     environment: Vec<(String, String)>,
     /// Its COW, if that may be kept.
@@ -223,13 +221,12 @@ impl<'a> Current<'a> {
         for (_, program) in &target.modules {
             guest.offer(program)?;
         }
-        let peer = peer::Peer::start(stage.listen(guest.link().host(), PEER_PORT)?)?;
+        guest.serve_peer(PEER_PORT)?;
         session.tell(Note::Booted { guest: name.clone(), after: guest.ready_after() });
         Ok(Self {
             environment: environment(guest.link().host(), target),
             guest,
             target: Arc::clone(target),
-            _peer: peer,
             cow,
             booted,
             ready: session.elapsed(),
