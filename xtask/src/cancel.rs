@@ -1,10 +1,14 @@
 //! Ctrl-C: the first asks the run to end in order, the second ends it at once.
 
 use std::cell::RefCell;
+use std::io::{self, PipeReader, Read};
+use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
 
 static REQUESTS: AtomicU32 = AtomicU32::new(0);
 static BEFORE_EXIT: OnceLock<fn()> = OnceLock::new();
@@ -78,6 +82,27 @@ impl CallOff {
 
 fn is_called_off() -> bool {
     COVER.with_borrow(|cover| cover.as_ref().is_some_and(|flag| flag.load(Ordering::SeqCst)))
+}
+
+/// How long silence may last before we look whether the user asked us to stop, in milliseconds.
+const PERIOD: u8 = 100;
+
+/// The output of a command, until its end or until the user asks us to stop, which is an error.
+#[derive(Debug)]
+pub struct Interruptible(pub PipeReader);
+
+impl Read for Interruptible {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            check().map_err(io::Error::other)?;
+            let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, PERIOD) {
+                // The very signal that asks us to stop interrupts the wait.
+                Ok(0) | Err(Errno::EINTR) => {}
+                _ => return self.0.read(buffer),
+            }
+        }
+    }
 }
 
 #[cfg(test)]

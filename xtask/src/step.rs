@@ -5,23 +5,17 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, PipeReader, Write as _};
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
-use nix::poll::{PollFd, PollFlags, poll};
 
-use crate::cancel;
+use crate::cancel::{self, Interruptible};
 use crate::ctx::Ctx;
 use crate::isolation::{Contained, Ids};
 
 /// How many of the log's last lines a failure shows.
 const TAIL: usize = 25;
-
-/// How long a silent command may go on before we look whether the user asked us to stop, in
-/// milliseconds.
-const CANCEL_PERIOD: u8 = 100;
 
 /// A command of a step.
 #[derive(Debug, Clone)]
@@ -166,20 +160,14 @@ impl<'a> Step<'a> {
 
     /// Copies output to the log until its end, or until the user asks us to stop.
     fn copy_output(&self, output: PipeReader, watch: &mut impl FnMut(&str)) -> Result<()> {
-        let mut lines = BufReader::new(output);
+        let mut lines = BufReader::new(Interruptible(output));
         let mut line = Vec::new();
         loop {
-            let mut fds = [PollFd::new(lines.get_ref().as_fd(), PollFlags::POLLIN)];
-            if lines.buffer().is_empty() && poll(&mut fds, CANCEL_PERIOD) == Ok(0) {
-                cancel::check()?;
-                continue;
-            }
-            if lines.read_until(b'\n', &mut line).context("cannot read the output of a command")?
-                == 0
-            {
+            let count = lines.read_until(b'\n', &mut line);
+            cancel::check()?;
+            if count.context("cannot read the output of a command")? == 0 {
                 return Ok(());
             }
-            cancel::check()?;
             (&self.log).write_all(&line).context("cannot write the step's log")?;
             watch(String::from_utf8_lossy(&line).trim_end());
             line.clear();
