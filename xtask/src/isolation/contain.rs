@@ -49,10 +49,24 @@ impl Contained {
         self
     }
 
+    /// Takes a variable out of the environment.
+    #[must_use]
+    pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.0.env_remove(name);
+        self
+    }
+
     /// Sets the working directory.
     #[must_use]
     pub fn dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.0.current_dir(dir);
+        self
+    }
+
+    /// Where standard output goes; standard error stays ours.
+    #[must_use]
+    pub fn stdout_to(mut self, file: OwnedFd) -> Self {
+        self.0.stdout(file);
         self
     }
 

@@ -8,8 +8,10 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use cargo_metadata::Message;
 
+use crate::cancel::{self, Interruptible};
 use crate::config::hint;
 use crate::ctx::{Ctx, Network};
+use crate::isolation::{Contained, Ids};
 
 /// The target of everything that runs inside a guest.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -93,19 +95,24 @@ fn cargo(ctx: &Ctx, args: Vec<OsString>) -> Result<Vec<TestBinary>> {
         all.push("--offline".into());
     }
     ctx.ui.status("building the guest's programs");
-    let mut command = duct::cmd(cargo, &all).stdin_null().unchecked();
+    let (output, theirs) = std::io::pipe().context("cannot make a pipe")?;
+    // Contained, it and all its compilers end with us.
+    let mut contained =
+        Contained::new(ctx.isolation()?, Ids::Own, cargo).args(&all).stdout_to(theirs.into());
     for (name, _) in std::env::vars_os() {
         // What cargo told us about xtask would make the inner cargo build everything anew.
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-            command = command.env_remove(&name);
+            contained = contained.env_remove(&name);
         }
     }
     // In the environment of this cargo alone: exported, the flags would reach xtask itself.
-    let command = command.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", rustflags(ctx));
-    let reader = command.reader().context("cannot start cargo")?;
+    let contained =
+        contained.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", rustflags(ctx));
+    let mut running = contained.spawn().context("cannot start cargo")?;
     let mut binaries = Vec::new();
-    for message in Message::parse_stream(BufReader::new(&reader)) {
+    for message in Message::parse_stream(BufReader::new(Interruptible(output))) {
+        cancel::check()?;
         let Message::CompilerArtifact(artifact) =
             message.context("cannot read cargo's messages")?
         else {
@@ -115,10 +122,7 @@ fn cargo(ctx: &Ctx, args: Vec<OsString>) -> Result<Vec<TestBinary>> {
             binaries.push(TestBinary { name: artifact.target.name, path: path.into() });
         }
     }
-    let output = reader.try_wait().context("cannot wait for cargo")?;
-    // A terminal's Ctrl-C reaches cargo too, and is no error of the tests.
-    crate::cancel::check()?;
-    match output.is_some_and(|output| output.status.success()) {
+    match running.wait()?.success() {
         true => Ok(binaries),
         false => Err(TestBuildFailed.into()),
     }
