@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -73,8 +74,8 @@ impl Client {
         Self { agent: None }
     }
 
-    /// Fetches `url` into `dest`, going on from what is there of it already, and tells `progress` how many bytes are there, and of how many
-    /// if the server says so.
+    /// Fetches `url` into `dest`, going on from what is there of it already, and tells `progress` how
+    /// many bytes are there, and of how many if the server says so.
     ///
     /// # Errors
     /// [`NoAnswer`] when the fault is the server's or the way's.
@@ -110,6 +111,20 @@ impl Client {
     }
 }
 
+/// What a thread of its own tells of a transfer: a server that is silent must not keep us from
+/// looking whether the user asked us to stop.
+enum Arrival {
+    /// The file comes, from this byte on, and has so many in all if the server says so.
+    Begins { at: u64, whole: Option<u64> },
+    /// So much more of it.
+    Piece(Vec<u8>),
+    /// It is over, because of this if it is not the end of the file.
+    Ends(Option<String>),
+}
+
+/// How often a silent server lets us look.
+const CANCEL_PERIOD: Duration = Duration::from_millis(100);
+
 /// Goes on from where `file` stands, or from the beginning if the server cannot.
 fn transfer(
     agent: &Agent,
@@ -118,6 +133,50 @@ fn transfer(
     progress: &impl Fn(u64, Option<u64>),
 ) -> Result<()> {
     let mut have = position(file)?;
+    let (arrivals, inbox) = sync_channel(4);
+    let (agent, url) = (agent.clone(), url.to_owned());
+    // It ends when nobody listens any more, or with its server's patience.
+    std::thread::spawn(move || {
+        let end = receive(&agent, &url, have, &arrivals);
+        let _ = arrivals.send(Arrival::Ends(end.err()));
+    });
+    let (mut begun, mut whole) = (false, None);
+    loop {
+        crate::cancel::check()?;
+        match inbox.recv_timeout(CANCEL_PERIOD) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(cut(have, whole, "it vanished")),
+            Ok(Arrival::Begins { at, whole: all }) => {
+                if at < have {
+                    file.set_len(at)
+                        .and_then(|()| file.seek(SeekFrom::Start(at)).map(drop))
+                        .context("cannot begin the file again")?;
+                }
+                (begun, have, whole) = (true, at, all);
+            }
+            Ok(Arrival::Piece(piece)) => {
+                file.write_all(&piece).context("cannot write what was fetched")?;
+                have += piece.len() as u64;
+                if have > LARGEST {
+                    return Err(NoAnswer(format!("more than {LARGEST} bytes, and no end")).into());
+                }
+                progress(have, whole);
+            }
+            Ok(Arrival::Ends(Some(why))) if !begun => return Err(NoAnswer(why).into()),
+            Ok(Arrival::Ends(Some(why))) => return Err(cut(have, whole, &why)),
+            Ok(Arrival::Ends(None)) if whole.is_none_or(|whole| have == whole) => return Ok(()),
+            Ok(Arrival::Ends(None)) => return Err(cut(have, whole, "the connection was closed")),
+        }
+    }
+}
+
+/// Asks for what follows the first `have` bytes, and passes on what arrives.
+fn receive(
+    agent: &Agent,
+    url: &str,
+    mut have: u64,
+    arrivals: &SyncSender<Arrival>,
+) -> Result<(), String> {
     let mut request = agent.get(url);
     if have > 0 {
         request = request.header(header::RANGE, format!("bytes={have}-"));
@@ -125,7 +184,6 @@ fn transfer(
     let mut response = match request.call() {
         // The file is longer than what the server has: that is no beginning of it.
         Err(ureq::Error::StatusCode(416)) if have > 0 => {
-            file.set_len(0).and_then(|()| file.rewind()).context("cannot begin the file again")?;
             have = 0;
             agent.get(url).call()
         }
@@ -134,25 +192,19 @@ fn transfer(
     .map_err(no_answer)?;
     if have > 0 && !continues(&response, have) {
         have = 0;
-        file.set_len(0).and_then(|()| file.rewind()).context("cannot begin the file again")?;
     }
     let whole = response.body().content_length().map(|rest| have + rest);
+    // Nobody listens any more where nothing can be sent.
+    let gone = |_| "nobody wants it any more".to_owned();
+    arrivals.send(Arrival::Begins { at: have, whole }).map_err(gone)?;
     let mut body = response.body_mut().as_reader();
-    let mut piece = vec![0; PIECE];
     loop {
-        crate::cancel::check()?;
-        let count = match body.read(&mut piece) {
-            Ok(0) if whole.is_none_or(|whole| have == whole) => return Ok(()),
-            Ok(0) => return Err(cut(have, whole, "the connection was closed")),
-            Ok(count) => count,
-            Err(error) => return Err(cut(have, whole, &error.to_string())),
-        };
-        file.write_all(&piece[..count]).context("cannot write what was fetched")?;
-        have += count as u64;
-        if have > LARGEST {
-            return Err(NoAnswer(format!("more than {LARGEST} bytes, and no end")).into());
+        let mut piece = vec![0; PIECE];
+        match body.read(&mut piece).map_err(|error| error.to_string())? {
+            0 => return Ok(()),
+            count => piece.truncate(count),
         }
-        progress(have, whole);
+        arrivals.send(Arrival::Piece(piece)).map_err(gone)?;
     }
 }
 
@@ -187,12 +239,11 @@ fn continues(response: &Response<Body>, have: u64) -> bool {
             .is_some_and(|(first, _)| first.parse() == Ok(have))
 }
 
-fn no_answer(error: ureq::Error) -> anyhow::Error {
-    NoAnswer(match error {
+fn no_answer(error: ureq::Error) -> String {
+    match error {
         ureq::Error::StatusCode(code) => format!("the server answers {code}"),
         other => other.to_string(),
-    })
-    .into()
+    }
 }
 
 fn cut(have: u64, whole: Option<u64>, why: &str) -> anyhow::Error {
