@@ -230,19 +230,6 @@ impl Store {
         Ok(Scratch { dir, _lock: lock })
     }
 
-    /// What killed runs left that worked on what `scratch` is for, and that could not be swept: it has
-    /// files of other ids than the user's own.
-    pub fn left_behind(&self, scratch: &Scratch) -> Vec<PathBuf> {
-        let own = scratch.path().file_name().unwrap_or_default().to_string_lossy();
-        let request = own.split('.').next().unwrap_or_default();
-        prune::list(&self.dir.join("tmp"))
-            .into_iter()
-            .filter(|entry| entry.path() != scratch.path())
-            .filter(|entry| entry.file_name().to_string_lossy().starts_with(request))
-            .map(|entry| entry.path())
-            .collect()
-    }
-
     /// Keeps others from working on `request`, unless somebody does so already.
     ///
     /// # Errors

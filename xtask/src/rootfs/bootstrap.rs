@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
 use crate::ctx::Ctx;
-use crate::isolation::Ids;
+use crate::isolation::{Ids, Means};
 use crate::lockfile::{self, LockedRootfs};
 use crate::space::ensure_room;
 use crate::step::{Cmd, Step};
@@ -87,15 +87,10 @@ pub fn bootstrap(ctx: &Ctx) -> Result<Rootfs> {
     }
     ctx.needs_network(&format!("the root file system of {}", config.suite))?;
     let (archive, tree) = (scratch.path().join(ARCHIVE), scratch.path().join("tree"));
-    let left_behind = ctx.store.left_behind(&scratch);
     let step = Step::begin(ctx, "rootfs")?;
-    if !left_behind.is_empty() {
-        // Only with these ids can be removed what was made with them.
-        step.run(&Cmd::new("rm").ids(Ids::Subordinate).arg("-rf").args(left_behind))?;
-    }
     ensure_room(scratch.path(), ROOM, "the root file system and what it is made from")?;
     fs::create_dir(&tree).with_context(|| format!("cannot make {}", tree.display()))?;
-    run(&step, &request, &archive, &tree)?;
+    run(&step, &request, &archive, &tree, ctx.isolation()?.means())?;
     let resolved = versions(&archive)?;
     note_in_lock(ctx, &request, &resolved)?;
     let recipe = Recipe { request: &request, resolved: &resolved };
@@ -113,18 +108,30 @@ fn known(ctx: &Ctx, request: &Request<'_>) -> Result<Option<Rootfs>> {
     Ok(ctx.store.get(Kind::Rootfs, &recipe)?.map(|entry| Rootfs { entry }))
 }
 
-/// mmdebstrap(1) in a namespace where it is root already: what it mounts and starts dies with us.
-///
-/// It makes its tree below `tree`: that goes with the scratch folder, whatever /tmp is like.
-fn run(step: &Step<'_>, request: &Request<'_>, archive: &Path, tree: &Path) -> Result<()> {
-    let cmd = Cmd::new("mmdebstrap")
+/// mmdebstrap(1) in a namespace where it is root already: what it mounts and starts dies with us,
+/// and so does the tree that it fills, on a tmpfs. Its files would belong to users of the namespace,
+/// and nobody outside could remove them.
+fn run(
+    step: &Step<'_>,
+    request: &Request<'_>,
+    archive: &Path,
+    tree: &Path,
+    means: &Means,
+) -> Result<()> {
+    let script = match means {
+        // A mount would be the host's, and stay.
+        Means::None => "exec mmdebstrap \"$@\"",
+        _ => "mount -t tmpfs -o mode=0755,size=90% tree \"$TMPDIR\" && exec mmdebstrap \"$@\"",
+    };
+    let cmd = Cmd::new("sh")
         .ids(Ids::Subordinate)
+        .env("TMPDIR", tree)
+        .args(["-c", script, "sh"])
         .args(["--mode=root", "--variant=minbase", "--format=tar"])
         .arg("--aptopt=APT::Install-Recommends \"false\"")
         .args(LEFT_OUT.iter().map(|path| format!("--dpkgopt=path-exclude={path}")))
         .arg(format!("--include={}", request.packages.join(",")))
         .args([request.suite, &archive.to_string_lossy(), request.mirror])
-        .env("TMPDIR", tree)
         .env("SOURCE_DATE_EPOCH", EPOCH.to_string())
         .env("LC_ALL", "C.UTF-8")
         .env("DEBIAN_FRONTEND", "noninteractive");

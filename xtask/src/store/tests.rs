@@ -193,20 +193,6 @@ fn what_a_killed_run_left_is_swept_but_not_what_is_being_built() {
 }
 
 #[test]
-fn what_was_left_of_a_request_is_known_to_the_next() {
-    let (_dir, store) = store();
-    let killed = store.scratch(Kind::Rootfs, &"request").unwrap();
-    let left =
-        store.path().join("tmp").join(killed.path().file_name().unwrap()).with_extension("x");
-    drop(killed);
-    fs::create_dir(&left).unwrap();
-    let other = store.scratch(Kind::Rootfs, &"other").unwrap();
-    let next = store.scratch(Kind::Rootfs, &"request").unwrap();
-    assert_eq!(store.left_behind(&next), [left]);
-    assert!(store.left_behind(&other).is_empty());
-}
-
-#[test]
 fn many_at_once_build_once_and_use_it_together() {
     let (_dir, store) = store();
     let builds = AtomicUsize::new(0);
