@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{BuildHasher as _, RandomState};
+use std::io::Read as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
-use super::support::{eventually, exe};
+use super::server::{Server, give};
+use super::support::{eventually, exe, is_in_an_environment};
+use super::workspace::Workspace;
 
 /// A limit for what hangs, not a measure: to remove a kernel's tree takes its time on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -98,8 +101,8 @@ impl Host {
             if let Some(status) = child.try_wait().unwrap() {
                 break status;
             }
-            let (said, left) = (self.stderr(), descendants());
-            assert!(start.elapsed() < PATIENCE, "{how} after {instant:?}: {left:?} run on: {said}");
+            let said = || self.stderr();
+            assert!(start.elapsed() < PATIENCE, "{how} after {instant:?}: it runs on: {}", said());
             std::thread::sleep(Duration::from_millis(5));
         };
         let said = self.stderr();
@@ -255,6 +258,82 @@ fn descendants() -> Vec<String> {
     living
 }
 
+/// Starts xtask in a workspace, interrupts it once it is `there`, and checks that nothing runs on.
+fn interrupted_once(workspace: &Workspace, args: &[&str], how: Signal, there: impl Fn() -> bool) {
+    let mut command = workspace.command(args);
+    let output = command.stdout(Stdio::null()).stderr(Stdio::null());
+    // To the process alone: a child that is not told has to end all the same.
+    let mut child = output.process_group(0).spawn().unwrap();
+    eventually("the instant", there);
+    kill(Pid::from_raw(child.id().cast_signed()), how).unwrap();
+    let status = child.wait().unwrap();
+    match how {
+        Signal::SIGINT => assert_eq!(status.code(), Some(130)),
+        _ => assert_eq!(status.signal(), Some(how as i32)),
+    }
+    let ours = workspace.path("cache");
+    eventually("the end of what xtask had started", || {
+        !is_in_an_environment(&ours.to_string_lossy())
+    });
+}
+
+const BOTH: [Signal; 2] = [Signal::SIGKILL, Signal::SIGINT];
+
+#[test]
+fn a_build_of_guest_programs_ends_with_xtask() {
+    for how in BOTH {
+        let workspace = Workspace::new(&[("empty", "")]);
+        let begun = workspace.path("begun");
+        let script = format!(
+            "fn main() {{ std::fs::write({begun:?}, \"\").unwrap(); \
+             std::thread::sleep(std::time::Duration::from_secs(1000)) }}"
+        );
+        workspace.write("guest-tests/build.rs", &script);
+        interrupted_once(&workspace, &["test-in-uml", "--list"], how, || begun.exists());
+        workspace.write("guest-tests/build.rs", "fn main() {}");
+        let (code, _, said) = workspace.xtask(&["test-in-uml", "--list"]);
+        assert_eq!(code, Some(0), "{said}");
+    }
+}
+
+#[test]
+fn a_download_goes_on_where_it_was_interrupted() {
+    const SOURCE: &[u8] = b"the source";
+    for how in BOTH {
+        let server = Server::new(|asked, stream| {
+            give(SOURCE, asked, if asked.number == 0 { 4 } else { SOURCE.len() }, stream);
+            if asked.number == 0 {
+                // Until the client hangs up.
+                let _ = stream.read(&mut [0]);
+            } else {
+                assert_eq!(asked.from, 4);
+            }
+        });
+        let workspace = Workspace::new(&[]);
+        workspace.takes_tarball(&format!("{}/a.tar.xz", server.url), SOURCE);
+        let partial = workspace.path("cache/store/partial");
+        let arrived = || paths(&partial).iter().any(|path| fs::metadata(path).unwrap().len() == 4);
+        let args = ["fetch", "--kernel", "mine"];
+        interrupted_once(&workspace, &args, how, arrived);
+        let (code, path, said) = workspace.xtask(&args);
+        assert_eq!(code, Some(0), "{said}");
+        assert_eq!(fs::read(path.trim()).unwrap(), SOURCE);
+        assert!(paths(&partial).is_empty() && server.requests() == 2);
+    }
+}
+
+#[test]
+fn apt_ends_with_xtask() {
+    for how in BOTH {
+        let server = Server::new(|_, stream| drop(stream.read(&mut [0])));
+        let workspace = Workspace::new(&[]);
+        let package = r#"package = "linux-source-6.1""#;
+        workspace.replace(package, &format!("{package}, mirror = \"{}\"", server.url));
+        let args = ["fetch", "--kernel", "mine"];
+        interrupted_once(&workspace, &args, how, || server.requests() > 0);
+    }
+}
+
 #[test]
 #[ignore = "fetches from Debian"]
 fn a_fetch() {
@@ -322,7 +401,7 @@ fn an_image() {
 #[test]
 #[ignore = "needs a kernel and an image"]
 fn a_run() {
-    let args = "test-in-uml --kernel 6.12 --locked --offline";
+    let args = "test-in-uml --kernel 6.12 --locked --offline declared ext4 network";
     let host = Host::with(&["rootfs", "image", "kernel", "module"], args);
     host.undisturbed();
     let span = host.undisturbed();

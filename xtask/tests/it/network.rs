@@ -8,8 +8,6 @@ use std::sync::{Arc, Mutex};
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use sha2::{Digest as _, Sha256};
-use xtask::store::hex;
 
 use super::server::{Server, give, write};
 use super::workspace::Workspace;
@@ -19,10 +17,7 @@ const SOURCE: &[u8] = b"the source";
 /// A workspace whose kernel comes from this URL.
 fn with_tarball(url: &str) -> Workspace {
     let workspace = Workspace::new(&[]);
-    let sha256 = hex(&Sha256::digest(SOURCE));
-    let tarballs = format!("tarballs = [{{ url = \"{url}\", sha256 = \"{sha256}\" }}]");
-    workspace
-        .replace(r#"debian = { suite = "bookworm", package = "linux-source-6.1" }"#, &tarballs);
+    workspace.takes_tarball(url, SOURCE);
     workspace
 }
 

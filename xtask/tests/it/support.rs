@@ -29,12 +29,21 @@ pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
 
 /// Whether any process on this machine has `word` in its command line.
 pub fn is_running(word: &str) -> bool {
+    any_process_says(word, "cmdline")
+}
+
+/// Whether any process on this machine has `word` in its environment: what xtask starts has ours.
+pub fn is_in_an_environment(word: &str) -> bool {
+    any_process_says(word, "environ")
+}
+
+fn any_process_says(word: &str, file: &str) -> bool {
     let own = std::process::id().to_string();
     std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
         let name = entry.file_name();
         name != own.as_str()
             && name.to_string_lossy().bytes().all(|byte| byte.is_ascii_digit())
-            && std::fs::read(entry.path().join("cmdline"))
+            && std::fs::read(entry.path().join(file))
                 .is_ok_and(|line| String::from_utf8_lossy(&line).contains(word))
     })
 }

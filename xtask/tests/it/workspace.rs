@@ -4,6 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use sha2::{Digest as _, Sha256};
+use xtask::store::hex;
+
 use super::support::exe;
 
 const TABLE: &str = r#"
@@ -62,6 +65,13 @@ impl Workspace {
         self.write("Cargo.toml", &text.replace(from, to));
     }
 
+    /// Has its kernel come from this URL, with this contents.
+    pub fn takes_tarball(&self, url: &str, contents: &[u8]) {
+        let sha256 = hex(&Sha256::digest(contents));
+        let tarballs = format!("tarballs = [{{ url = \"{url}\", sha256 = \"{sha256}\" }}]");
+        self.replace(r#"debian = { suite = "bookworm", package = "linux-source-6.1" }"#, &tarballs);
+    }
+
     /// The exit code, and what was written to standard output and standard error.
     pub fn xtask(&self, args: &[&str]) -> (Option<i32>, String, String) {
         self.xtask_with(args, &[])
@@ -73,21 +83,24 @@ impl Workspace {
         args: &[&str],
         vars: &[(&str, &str)],
     ) -> (Option<i32>, String, String) {
+        let output = self.command(args).envs(vars.iter().copied()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    }
+
+    /// xtask in this workspace, with nothing in the environment that leads elsewhere.
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(exe());
         for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
             command.env_remove(name).env_remove(name.to_uppercase());
         }
-        let output = command
+        command
             .args(args)
-            .envs(vars.iter().copied())
             // As `cargo run` sets it.
             .env("CARGO_MANIFEST_DIR", self.path("guest-tests"))
             .env("CARGO_TARGET_DIR", self.path("target"))
-            .env("UML_CACHE_DIR", self.path("cache"))
-            .output()
-            .unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (output.status.code(), text(output.stdout), text(output.stderr))
+            .env("UML_CACHE_DIR", self.path("cache"));
+        command
     }
 
     /// What is said when the set-up fails.
