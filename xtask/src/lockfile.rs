@@ -100,13 +100,15 @@ pub fn update(ctx: &Ctx, what: &str, change: impl FnOnce(&mut Lock)) -> Result<(
     );
     let text = toml::to_string_pretty(&new).context("cannot write the lock file")?;
     let text = format!("# Written by cargo xtask; commit it, so that others get the same.\n{text}");
-    let mut file = tempfile::NamedTempFile::new_in(ctx.layout.root())
-        .context("cannot make a temporary file beside the lock file")?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.as_file().sync_all())
-        .context("cannot write the lock file")?;
-    fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-    file.persist(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    // One name for all, which the guard is for: what a killed run left of it is overwritten.
+    let partial = path.with_extension("lock.partial");
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&partial)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&partial, &path)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))?;
     ctx.ui.say(&format!("{:>12} {} ({what})", "lock", path.display()));
     Ok(())
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
 
-use crate::config::Kernel;
+use crate::config::{Kernel, hint};
 use crate::ctx::Ctx;
 
 const PREFIX: &str = "CONFIG_";
@@ -118,7 +118,8 @@ impl Request {
         let texts = kernel.fragments.iter().map(|name| {
             let path = ctx.layout.fragment(name);
             let text = std::fs::read_to_string(&path).with_context(|| {
-                format!("cannot read the fragment `{name}`, {}", path.display())
+                let nearest = hint(name, fragments_beside(&path).iter().map(String::as_str));
+                format!("cannot read the fragment `{name}`, {}{nearest}", path.display())
             })?;
             let short = path.strip_prefix(ctx.layout.root()).unwrap_or(&path).to_owned();
             Ok((short, text))
@@ -170,9 +171,21 @@ impl fmt::Display for Request {
     }
 }
 
+/// The names of the fragments in the folder of this one.
+fn fragments_beside(path: &Path) -> Vec<String> {
+    let entries = path.parent().and_then(|dir| std::fs::read_dir(dir).ok());
+    let names =
+        entries.into_iter().flatten().flatten().filter_map(|entry| {
+            Some(entry.file_name().to_str()?.strip_suffix(".config")?.to_owned())
+        });
+    let mut names: Vec<String> = names.collect();
+    names.sort_unstable();
+    names
+}
+
 fn contradiction(old: &Requested, new: &Requested) -> String {
     format!(
-        "two fragments contradict each other: remove one of\n  {}: {}\n  {}: {}",
+        "two lines contradict each other: remove one of\n  {}: {}\n  {}: {}",
         old.place(),
         old.setting,
         new.place(),

@@ -77,3 +77,21 @@ fn a_configuration_that_is_not_there_or_wrong_is_named() {
     let said = workspace.refusal(&["doctor"]);
     assert!(said.contains("cannot read the workspace") && said.contains("Cargo.toml"), "{said}");
 }
+
+#[test]
+fn fragments_that_are_not_there_or_contradict_each_other_are_named() {
+    let workspace = Workspace::new(&[]);
+    let kernel = ["--offline", "kernel", "--kernel", "mine"];
+    workspace.replace("fragments = [\"uml\"]", "fragments = [\"ulm\", \"net\"]");
+    workspace.write("kconfig/uml.config", "CONFIG_NET=y\n");
+    workspace.write("kconfig/net.config", "\n# CONFIG_NET is not set\n");
+    let said = workspace.refusal(&kernel);
+    assert!(said.contains("the fragment `ulm`") && said.contains("did you mean `uml`?"), "{said}");
+    workspace.replace("\"ulm\"", "\"uml\"");
+    let said = workspace.refusal(&kernel);
+    assert!(said.contains("kconfig/uml.config:1: CONFIG_NET=y"), "{said}");
+    assert!(said.contains("kconfig/net.config:2: # CONFIG_NET is not set"), "{said}");
+    workspace.write("kconfig/net.config", "CONFIG_NET=yes\n");
+    let said = workspace.refusal(&kernel);
+    assert!(said.contains("kconfig/net.config:1: `yes` is not a value"), "{said}");
+}
