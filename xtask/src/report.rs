@@ -356,7 +356,7 @@ mod tests {
             "  output:"
             "  | ::error::no"
             "  | x�"
-            "  | ## [error]no"
+            "  | #�#[error]no"
             "  kernel log:"
             "  | [  0.1] WARNING"
         "#]]
