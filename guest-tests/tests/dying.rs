@@ -1,5 +1,5 @@
 //! Cases that end their guest, for those who want to see what is made of that. All are ignored;
-//! `cargo xtask ci` runs them one by one and expects each to fail in its own way.
+//! `cargo xtask ci` runs them and expects each to fail.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;

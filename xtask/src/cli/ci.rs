@@ -11,7 +11,7 @@ use xshell::{Shell, cmd};
 use xtask::ctx::Ctx;
 use xtask::doctor::{Consent, setup};
 use xtask::isolation::OWN_EXE;
-use xtask::report::{FAULTS, HARM, Matrix};
+use xtask::report::{FAULTS, HARM, Matrix, RunReport};
 use xtask::store::sha256_of;
 
 use super::test_in_uml::TestInUml;
@@ -55,37 +55,77 @@ pub(super) fn run(ctx: &Ctx) -> Result<ExitCode> {
     if code != 0 {
         return Ok(ExitCode::from(code));
     }
-    ctx.ui.line(&format!("{:>12} guests that die, each of which has to fail", "ci"));
-    let alone = ["by_a_panic", "by_a_frozen_disk", "by_switching_it_off"];
-    let undeclared = [
-        "a_complaint_fails_the_case",
-        "one_complaint_hides_no_other",
-        "silence_fails_a_case",
-        "life_fails_a_case",
-        "another_death_fails_the_case",
-    ];
-    for case in alone.iter().chain(&undeclared) {
-        let code = tests(&["--run-ignored", "only", case])?.run(ctx)?;
-        ensure!(code == code::TEST_FAILED, "{case} came back as {code}");
-    }
-    ctx.ui.line(&format!("{:>12} the disk of a guest in which a case failed", "ci"));
-    let wanted = ["silence_fails_a_case", "the_journal_recovers"];
-    let keep = ["--keep-failed", "--no-fail-fast", "--run-ignored", "all"];
-    let code = tests(&[keep.as_slice(), &wanted].concat())?.run(ctx)?;
-    ensure!(code == code::TEST_FAILED, "they came back as {code}");
-    let kept = kept_disks(ctx)?;
-    ensure!(kept.len() == 1, "one guest of two had a failure, and these are kept: {kept:?}");
-    hold_matrix(ctx, "faults matrix::", Matrix::read(&ctx.layout.fault_matrix(), FAULTS)?)?;
-    hold_matrix(ctx, "harmful ", Matrix::read(&ctx.layout.harm_matrix(), HARM)?)?;
+    what_has_to_fail(ctx)?;
+    what_is_tried_again(ctx)?;
+    hold_matrix(ctx, "faults matrix::", "4", Matrix::read(&ctx.layout.fault_matrix(), FAULTS)?)?;
+    // In one guest a harm meets the case after it.
+    hold_matrix(ctx, "harmful ", "1", Matrix::read(&ctx.layout.harm_matrix(), HARM)?)?;
     ctx.ui.line(&format!("{:>12} the same image twice", "ci"));
     same_image_twice(ctx, &shell)?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// Guests that die and kernels that complain: whatever fails on purpose must not come back green.
+fn what_has_to_fail(ctx: &Ctx) -> Result<()> {
+    ctx.ui.line(&format!("{:>12} cases each of which has to fail", "ci"));
+    // One of them takes as long as a case may: the others do not wait for it.
+    let args =
+        ["--no-fail-fast", "--guests", "4", "--run-ignored", "only", "dying ", "undeclared::"];
+    let code = tests(&args)?.run(ctx)?;
+    ensure!(code == code::TEST_FAILED, "they came back as {code}");
+    let report = RunReport::read(ctx.run()?.path())?;
+    let green: Vec<String> = report
+        .cases
+        .iter()
+        .filter(|case| !case.end().is_failure())
+        .map(|case| case.full_name())
+        .collect();
+    ensure!(green.is_empty(), "these did not fail: {}", green.join(", "));
+    ctx.ui.line(&format!("{:>12} the disk of a guest in which a case failed", "ci"));
+    let wanted = ["silence_fails_a_case", "the_journal_recovers"];
+    let keep = ["--keep-failed", "--fresh", "--no-fail-fast", "--run-ignored", "all"];
+    let code = tests(&[keep.as_slice(), &wanted].concat())?.run(ctx)?;
+    ensure!(code == code::TEST_FAILED, "they came back as {code}");
+    let kept = kept_disks(ctx)?;
+    ensure!(kept.len() == 1, "one guest of two had a failure, and these are kept: {kept:?}");
+    Ok(())
+}
+
+/// Retries, and what an earlier run says is to be run again.
+fn what_is_tried_again(ctx: &Ctx) -> Result<()> {
+    ctx.ui.line(&format!("{:>12} cases that are tried again", "ci"));
+    let flaky = "the_first_attempt_fails";
+    let code = tests(&["--run-ignored", "only", "--retries", "1", flaky])?.run(ctx)?;
+    ensure!(code == 0, "{flaky} came back as {code}");
+    let report = RunReport::read(ctx.run()?.path())?;
+    ensure!(report.counts().flaky == 1, "{flaky} is not called flaky");
+    let one = ["--guests", "1", "--no-fail-fast", "--run-ignored", "all"];
+    let wanted = ["silence_fails_a_case", "what_cannot_be_found"];
+    let code = tests(&[one.as_slice(), &wanted].concat())?.run(ctx)?;
+    ensure!(code == code::TEST_FAILED, "they came back as {code}");
+    for (args, cases) in [
+        (["--last-failed", "--no-fail-fast"], 1),
+        (
+            [
+                "--replay",
+                "latest/declared undeclared::silence_fails_a_case_that_declared_a_message",
+            ],
+            1,
+        ),
+    ] {
+        let code = tests(&args)?.run(ctx)?;
+        ensure!(code == code::TEST_FAILED, "{args:?} came back as {code}");
+        let ran = RunReport::read(ctx.run()?.path())?.cases.len();
+        ensure!(ran == cases, "{args:?} ran {ran} cases, not {cases}");
+    }
+    Ok(())
+}
+
 /// Runs cases that fail on purpose, and holds the table of their ends against what happened.
-fn hold_matrix(ctx: &Ctx, cases: &str, matrix: Matrix) -> Result<()> {
+fn hold_matrix(ctx: &Ctx, cases: &str, guests: &str, matrix: Matrix) -> Result<()> {
     ctx.ui.line(&format!("{:>12} {cases}, each of which has its end in a table", "ci"));
-    let code = tests(&["--no-fail-fast", "--run-ignored", "only", cases])?.run(ctx)?;
+    let args = ["--no-fail-fast", "--guests", guests, "--run-ignored", "only", cases];
+    let code = tests(&args)?.run(ctx)?;
     ensure!(code == code::TEST_FAILED, "they came back as {code}");
     let right = matrix.hold_against(&ctx.run()?.report_lines())?;
     ctx.ui.line(&format!("{:>12} {right} cases ended as the table says", "ci"));

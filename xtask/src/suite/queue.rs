@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::cases::Case;
-use super::run;
+use super::plan;
 
 /// A case that is to be run on a kernel.
 #[derive(Debug, Clone)]
@@ -56,8 +56,8 @@ enum Way<T> {
 
 impl<T> Queue<T> {
     /// A queue whose lanes are all ahead.
-    pub fn new(lanes: &[run::Lane]) -> Self {
-        let lane = |lane: &run::Lane| Lane {
+    pub fn new(lanes: &[plan::Lane]) -> Self {
+        let lane = |lane: &plan::Lane| Lane {
             name: lane.name.clone(),
             jobs: lane.jobs.clone().into(),
             way: Way::Ahead,
@@ -170,7 +170,7 @@ mod tests {
             case: Case { binary: Arc::clone(&binary), name: (*name).into(), ignored: false },
             repetition: 1,
         };
-        let lane = |(name, jobs): &(&str, &[&str])| run::Lane {
+        let lane = |(name, jobs): &(&str, &[&str])| plan::Lane {
             name: (*name).into(),
             jobs: jobs.iter().map(job).collect(),
         };

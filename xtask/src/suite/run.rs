@@ -3,131 +3,21 @@
 //! Each seat is a thread with a guest; one more thread builds kernels. All of them tell the thread
 //! that called us what happens, which alone reports it.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::queue::{Job, Queue, Taken};
+use super::execution::{Execution, Tally};
+use super::plan::{AfterFailure, Plan, Reuse, Target};
+use super::queue::{Queue, Taken};
 use super::seat::{Life, Retire, Seat, cpus};
-use super::verdict::{Outcome, Verdict};
+use super::verdict::Verdict;
 use crate::cancel::{self, CallOff, Interrupted};
 use crate::ctx::Ctx;
-use crate::guest::{Init, Program};
-use crate::kernel::{KernelBinary, Module};
 use crate::report::Reporter;
-use crate::rootfs::Image;
 use crate::stage::Stage;
-
-/// What is to be run.
-#[derive(Debug)]
-pub struct Plan<'a> {
-    /// The kernels, and what is to be run on each.
-    pub lanes: Vec<Lane>,
-    /// The image that guests boot from.
-    pub image: &'a Image,
-    /// What guests run.
-    pub init: Init,
-    /// How many guests there are at once.
-    pub seats: usize,
-    /// How often a case that failed is run again, each time in a fresh guest.
-    pub retries: u32,
-    /// Which guest a case gets.
-    pub reuse: Reuse,
-    /// Whether the run goes on after a failure.
-    pub after_failure: AfterFailure,
-    /// Whether the COW of a guest in which a case failed is kept.
-    pub keep_failed: bool,
-    /// After this long, the run is ended.
-    pub deadline: Option<Duration>,
-}
-
-/// What is to be run on a kernel.
-#[derive(Debug)]
-pub struct Lane {
-    /// What the kernel is called until it is built: the default one is not known before.
-    pub name: String,
-    /// The cases, in their order.
-    pub jobs: Vec<Job>,
-}
-
-/// Which guest a case gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reuse {
-    /// That of the case before it, if it is as good as new.
-    Clean,
-    /// A fresh one.
-    Never,
-}
-
-/// What happens to the remaining cases after a failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AfterFailure {
-    /// They are not run.
-    Stop,
-    /// They are run.
-    GoOn,
-}
-
-/// A kernel under test, with what its guests are sent.
-#[derive(Debug)]
-pub struct Target {
-    /// The kernel.
-    pub kernel: KernelBinary,
-    /// Kernels that were to be used in its place, and why they were not.
-    pub passed_over: Vec<String>,
-    pub(super) modules: Vec<(Module, Program)>,
-    pub(super) calibrating: Mutex<()>,
-    guests: AtomicU32,
-}
-
-impl Target {
-    /// A kernel with the modules that were built for it.
-    ///
-    /// # Errors
-    /// When a module cannot be read.
-    pub fn new(
-        kernel: KernelBinary,
-        passed_over: Vec<String>,
-        modules: Vec<Module>,
-    ) -> Result<Self> {
-        let open = |module: Module| Ok((Program::open(&module.path)?, module));
-        let open = |module| open(module).map(|(program, module)| (module, program));
-        let modules = modules.into_iter().map(open).collect::<Result<_>>()?;
-        let (calibrating, guests) = (Mutex::new(()), AtomicU32::new(0));
-        Ok(Self { kernel, passed_over, modules, calibrating, guests })
-    }
-
-    /// The name of one more guest.
-    pub(super) fn next_name(&self) -> String {
-        let number = self.guests.fetch_add(1, Ordering::Relaxed) + 1;
-        format!("guest-{}-{number}", self.kernel.name)
-    }
-}
-
-/// A job that is over.
-#[derive(Debug)]
-pub struct Execution {
-    /// The kernel's name.
-    pub kernel: String,
-    /// What was run.
-    pub job: Job,
-    /// When it began, since the run did.
-    pub started: Duration,
-    /// Which attempt the verdict is of, from 1.
-    pub attempt: u32,
-    /// The verdict.
-    pub verdict: Verdict,
-}
-
-impl Execution {
-    /// Whether it failed first, and passed when it was tried again.
-    pub fn is_flaky(&self) -> bool {
-        self.attempt > 1 && matches!(self.verdict.outcome, Outcome::Passed | Outcome::Skipped(_))
-    }
-}
 
 /// Something that a person or a report is told.
 #[derive(Debug)]
@@ -425,42 +315,4 @@ fn give_up(session: &Session<'_>, lane: usize, error: anyhow::Error) -> Verdict 
     session.queue.close(lane, why);
     session.tell(Note::Broken(error));
     Verdict::not_run(why)
-}
-
-/// How many outcomes of each kind there are; their sum is the number of jobs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Cases that passed.
-    pub passed: usize,
-    /// Those of them that failed first.
-    pub flaky: usize,
-    /// Cases that failed in any way.
-    pub failed: usize,
-    /// Cases that said why they could not do their work.
-    pub skipped: usize,
-    /// Cases that were not begun, or that were interrupted.
-    pub not_run: usize,
-}
-
-impl Tally {
-    /// Counts one more.
-    pub fn count(&mut self, execution: &Execution) {
-        self.flaky += usize::from(execution.is_flaky());
-        *match execution.verdict.outcome {
-            Outcome::Passed => &mut self.passed,
-            Outcome::Skipped(_) => &mut self.skipped,
-            Outcome::NotRun(_) => &mut self.not_run,
-            _ => &mut self.failed,
-        } += 1;
-    }
-
-    /// How many cases were begun.
-    pub fn run(&self) -> usize {
-        self.passed + self.failed + self.skipped
-    }
-
-    /// How many there are.
-    pub fn listed(&self) -> usize {
-        self.run() + self.not_run
-    }
 }

@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result};
 use guest_agent::env;
 
 use super::cases::Case;
-use super::run::{Note, Session, Target};
+use super::plan::Target;
+use super::run::{Note, Session};
 use super::verdict::{Place, Verdict};
 use crate::guest::machine::{CaseRecord, End};
 use crate::guest::{Calibration, CaseEnd, Complaint, Cow, Guest, Spec, boot};

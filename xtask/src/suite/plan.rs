@@ -1,0 +1,98 @@
+//! What a run is to do: the kernels, the cases on each, and in which manner.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::queue::Job;
+use crate::guest::{Init, Program};
+use crate::kernel::{KernelBinary, Module};
+use crate::rootfs::Image;
+
+/// What is to be run.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// The kernels, and what is to be run on each.
+    pub lanes: Vec<Lane>,
+    /// The image that guests boot from.
+    pub image: &'a Image,
+    /// What guests run.
+    pub init: Init,
+    /// How many guests there are at once.
+    pub seats: usize,
+    /// How often a case that failed is run again, each time in a fresh guest.
+    pub retries: u32,
+    /// Which guest a case gets.
+    pub reuse: Reuse,
+    /// Whether the run goes on after a failure.
+    pub after_failure: AfterFailure,
+    /// Whether the COW of a guest in which a case failed is kept.
+    pub keep_failed: bool,
+    /// After this long, the run is ended.
+    pub deadline: Option<Duration>,
+}
+
+/// What is to be run on a kernel.
+#[derive(Debug)]
+pub struct Lane {
+    /// What the kernel is called until it is built: the default one is not known before.
+    pub name: String,
+    /// The cases, in their order.
+    pub jobs: Vec<Job>,
+}
+
+/// Which guest a case gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reuse {
+    /// That of the case before it, if it is as good as new.
+    Clean,
+    /// A fresh one.
+    Never,
+}
+
+/// What happens to the remaining cases after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterFailure {
+    /// They are not run.
+    Stop,
+    /// They are run.
+    GoOn,
+}
+
+/// A kernel under test, with what its guests are sent.
+#[derive(Debug)]
+pub struct Target {
+    /// The kernel.
+    pub kernel: KernelBinary,
+    /// Kernels that were to be used in its place, and why they were not.
+    pub passed_over: Vec<String>,
+    pub(super) modules: Vec<(Module, Program)>,
+    pub(super) calibrating: Mutex<()>,
+    guests: AtomicU32,
+}
+
+impl Target {
+    /// A kernel with the modules that were built for it.
+    ///
+    /// # Errors
+    /// When a module cannot be read.
+    pub fn new(
+        kernel: KernelBinary,
+        passed_over: Vec<String>,
+        modules: Vec<Module>,
+    ) -> Result<Self> {
+        let open = |module: Module| Ok((Program::open(&module.path)?, module));
+        let open = |module| open(module).map(|(program, module)| (module, program));
+        let modules = modules.into_iter().map(open).collect::<Result<_>>()?;
+        let (calibrating, guests) = (Mutex::new(()), AtomicU32::new(0));
+        Ok(Self { kernel, passed_over, modules, calibrating, guests })
+    }
+
+    /// The name of one more guest.
+    pub(super) fn next_name(&self) -> String {
+        let number = self.guests.fetch_add(1, Ordering::Relaxed) + 1;
+        format!("guest-{}-{number}", self.kernel.name)
+    }
+}
