@@ -89,6 +89,9 @@ pub struct Marker {
 
 const WORD: &str = "uml-agent";
 
+/// How much is said of why the agent cannot go on, in characters.
+const LONGEST_REASON: usize = 200;
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -97,7 +100,11 @@ impl fmt::Display for Event {
             Event::End(sequence) => write!(f, "end {sequence}"),
             Event::Farewell => write!(f, "farewell"),
             Event::Expect(what) => write!(f, "expect {what}"),
-            Event::Fatal(why) => write!(f, "fatal {}", why.replace('\n', " ")),
+            Event::Fatal(why) => {
+                // The kernel refuses a record of more than about 1,000 bytes.
+                let line: String = why.replace('\n', " ").chars().take(LONGEST_REASON).collect();
+                write!(f, "fatal {line}")
+            }
         }
     }
 }

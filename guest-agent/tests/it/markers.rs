@@ -46,3 +46,11 @@ fn text_before_a_marker_makes_it_none() {
     assert_eq!(find("[    0.1] uml-agent n0nce end", "n0nce", &KEY), None);
     assert_eq!(find("[    0.1] uml-agent n0nce end 4 5", "n0nce", &KEY), None);
 }
+
+#[test]
+fn a_long_reason_fits_a_record_of_the_kernels() {
+    let event = Event::Fatal("ü\n".repeat(10_000));
+    let line = Marker { nonce: "n0nce".into(), key: Some(KEY), event }.to_string();
+    assert!(line.len() < 900 && !line.contains('\n'), "{} bytes", line.len());
+    assert!(matches!(find(&line, "n0nce", &KEY), Some(Found::Sealed(Event::Fatal(_)))));
+}

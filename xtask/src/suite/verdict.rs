@@ -315,6 +315,30 @@ mod tests {
         assert_eq!(Verdict::of(told, took, None).duration, Duration::ZERO);
     }
 
+    #[test]
+    fn a_guest_that_is_not_what_it_was_is_not_for_others() {
+        let after = |leftover: Leftover| {
+            let mut record = record(ProcessEnd::Code(0), None, PASSED);
+            record.exit.as_mut().unwrap().leftovers.push(leftover);
+            let verdict = Verdict::of(record, Duration::ZERO, None);
+            assert_eq!(verdict.outcome, Outcome::Passed);
+            verdict.spoils_guest()
+        };
+        let place = || String::from("/run");
+        for spoilt in [
+            Leftover::Unmounted(place()),
+            Leftover::Space(place(), 1),
+            Leftover::Program(place()),
+            Leftover::Stuck(place()),
+            Leftover::Module(place()),
+        ] {
+            assert!(after(spoilt));
+        }
+        for ended in [Leftover::Process(place()), Leftover::Mount(place()), Leftover::Clock(1)] {
+            assert!(!after(ended));
+        }
+    }
+
     fn log(record: CaseRecord, lines: &[&str]) -> CaseRecord {
         let log = lines.iter().map(|line| format!("[    1.000000] {line}")).collect();
         CaseRecord { log, ..record }
