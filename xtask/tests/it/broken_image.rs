@@ -1,5 +1,6 @@
 //! Images that no guest comes up from. These need a kernel and an image, so that they are ignored
-//! here; `cargo xtask ci` runs them.
+//! here; `cargo xtask ci` runs them. `UML_SHELL_ARGS` asks for another kernel than the default one, as
+//! for the full guest.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,8 +15,10 @@ use xtask::stage::{Stage, StageOptions};
 use super::support::{exe, isolation};
 
 /// The path of what a stage makes.
-fn made_by(stage: &str) -> PathBuf {
-    let output = Command::new(exe()).args(["--quiet", stage]).output().unwrap();
+fn made_by(stage: &str, more: &str) -> PathBuf {
+    let mut command = Command::new(exe());
+    command.args(["--quiet", stage]).args(more.split_whitespace());
+    let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().into()
 }
@@ -23,15 +26,18 @@ fn made_by(stage: &str) -> PathBuf {
 /// Boots a copy of the image that `command` of debugfs(8) has changed; returns why nothing came up.
 fn failure(init: Init, commands: &[&str]) -> String {
     let dir = tempfile::tempdir().unwrap();
-    let (kernel, image) = (made_by("kernel"), dir.path().join("image"));
+    let chosen = std::env::var("UML_SHELL_ARGS").unwrap_or_default();
+    let (kernel, image) = (made_by("kernel", &chosen), dir.path().join("image"));
     let copied =
-        Command::new("cp").arg("--sparse=always").arg(made_by("image")).arg(&image).status();
+        Command::new("cp").arg("--sparse=always").arg(made_by("image", "")).arg(&image).status();
     assert!(copied.unwrap().success());
     Command::new("chmod").arg("u+w").arg(&image).status().unwrap();
     for command in commands {
         let changed = Command::new("debugfs").args(["-w", "-R", command]).arg(&image).output();
         assert!(changed.unwrap().status.success(), "{command}");
     }
+    let config = fs::read_to_string(kernel.with_file_name("config")).unwrap();
+    let vector = config.contains("CONFIG_UML_NET_VECTOR=y");
     let stage = Stage::start(&isolation(), &StageOptions { size: 1 << 31 }).unwrap();
     let spec = Spec {
         name: "guest",
@@ -39,7 +45,7 @@ fn failure(init: Init, commands: &[&str]) -> String {
         image: (&image, &stage.expose(&image, "image").unwrap()),
         cow: None,
         memory: "64M".parse::<Memory>().unwrap(),
-        transport: Transport::Vector,
+        transport: if vector { Transport::Vector } else { Transport::Tuntap },
         init,
         era: &["noreboot"],
         nonce: "nonce",
