@@ -138,6 +138,7 @@ impl Host {
                 let share = RandomState::new().hash_one(number) % 1000;
                 let instant = span.mul_f64(share as f64 / 1000.0);
                 let status = self.interrupted(how, instant);
+                eprintln!("{how} after {instant:?}: {status}");
                 *ends.entry(format!("{how}: {status}")).or_default() += 1;
                 if status.success() {
                     // It was quicker than the instant, which does not count.
