@@ -10,7 +10,7 @@ function showHead() {
   }
   if (run.startedAt) $("facts").append(make("li", {}, new Date(run.startedAt * 1000).toLocaleString()));
   for (const kernel of run.kernels) {
-    const more = [kernel.release, kernel.compiler && "gcc " + kernel.compiler, kernel.transport].filter(Boolean).join(", ");
+    const more = [kernel.release, kernel.compiler && "gcc " + kernel.compiler.trim(), kernel.transport].filter(Boolean).join(", ");
     $("facts").append(make("li", {}, make("b", {}, "Linux " + kernel.name), more ? " " + more : ""));
   }
 }
@@ -28,17 +28,18 @@ function showChanges() {
     const shown = target ? make("button", { type: "button", class: "link", click: () => open(target) }, name) : name;
     return make("li", {}, shown, " ", make("span", { class: "dim small" }, said));
   };
-  const list = (head, items, say) => {
+  const list = (head, items, say, open) => {
     if (!items.length) return;
     const more = items.length > 100 ? [make("li", { class: "dim" }, "… and " + (items.length - 100) + " more")] : [];
-    $("changes").append(make("h3", {}, head + " (" + items.length + ")"), make("ul", {}, items.slice(0, 100).map((item) => link(item, say(item))), more));
+    $("changes").append(make("details", { open }, make("summary", {}, make("h3", {}, head + " (" + items.length + ")")),
+      make("ul", {}, items.slice(0, 100).map((item) => link(item, say(item))), more)));
   };
   const ends = (change) => (change.before || "not there") + " before, now " + change.after;
-  list("Newly failing", changes.newly_failing, ends);
-  list("No longer run", changes.no_longer_run, ends);
-  list("Fixed", changes.fixed, ends);
-  list("Slower", changes.slower, (slower) => seconds(slower.before) + " before, now " + seconds(slower.after));
-  list("Still failing", changes.still_failing, ends);
+  list("Newly failing", changes.newly_failing, ends, changes.newly_failing.length <= 20);
+  list("No longer run", changes.no_longer_run, ends, false);
+  list("Fixed", changes.fixed, ends, false);
+  list("Slower", changes.slower, (slower) => seconds(slower.before) + " before, now " + seconds(slower.after), false);
+  list("Still failing", changes.still_failing, ends, false);
 }
 
 function typing(target) {

@@ -71,7 +71,10 @@ function showTimeline() {
   for (const result of results) {
     for (const attempt of result.attempts) {
       const guest = attempt.guest !== undefined ? run.guests[attempt.guest] : undefined;
-      if (guest && guest.ran && attempt.started !== undefined) guest.ran.push([attempt.started, attempt.started + attempt.seconds, attempt, result]);
+      if (!guest || !guest.ran || attempt.started === undefined) continue;
+      // A case that waited for its guest to boot ran from then on.
+      const start = Math.max(attempt.started, guest.ready ?? 0);
+      guest.ran.push([start, Math.min(start + attempt.seconds, guest.ended), attempt, result]);
     }
   }
   $("timeline").hidden = false;
