@@ -105,12 +105,22 @@ fn of_case(kind: &str, case: &CaseResult, attempt: &Attempt) -> String {
         if !lines.is_empty() {
             let _ = write!(message, "\n{what}:");
         }
-        for line in &lines[lines.len().saturating_sub(LINES)..] {
+        for line in telling(&lines, &attempt.detail) {
             let line: String = plain(line).chars().take(COLUMNS).collect();
             let _ = write!(message, "\n| {line}");
         }
     }
     command(kind, &case.full_name(), place(&attempt.output.text), &message)
+}
+
+/// The lines that tell most: from the one that the case failed for, if it is there, or the last ones.
+fn telling<'a, 'b>(lines: &'b [&'a str], detail: &str) -> &'b [&'a str] {
+    // Lines of a kernel's log begin with a time in brackets.
+    let words = |line: &'a str| line.split_once("] ").map_or(line, |(_, words)| words).trim();
+    let named = |line: &&'a str| words(line).len() > 8 && detail.contains(words(line));
+    let last = lines.len().saturating_sub(LINES);
+    let first = lines.iter().position(named).unwrap_or(last);
+    &lines[first..lines.len().min(first + LINES)]
 }
 
 fn command(kind: &str, title: &str, place: Option<(&str, u32)>, message: &str) -> String {

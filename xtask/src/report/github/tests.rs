@@ -129,6 +129,17 @@ fn only_files_of_a_checkout_are_annotated() {
     }
 }
 
+#[test]
+fn an_annotation_begins_with_what_the_kernel_complained_of() {
+    let trace: Vec<String> =
+        (0..30).map(|number| format!("[ 1.0]  [<{number}>] f+0x1/0x2")).collect();
+    let mut log: Vec<&str> = trace.iter().map(String::as_str).collect();
+    log.insert(10, "[    1.0] WARNING: CPU: 0 at x.c:3");
+    let shown = telling(&log, "warning: WARNING: CPU: 0 at x.c:3");
+    assert_eq!((shown[0], shown.len()), (log[10], LINES));
+    assert_eq!(telling(&log, "exit code 101").last(), log.last());
+}
+
 /// Whether the runner would obey the line (`ActionCommand.TryParse` and `TryParseV2`).
 fn is_command(line: &str) -> bool {
     line.trim_start().starts_with("::") || line.contains("##[")
