@@ -89,11 +89,14 @@ mod tests {
         ] {
             grid.put(kernel, case.into(), word, failed);
         }
+        // Quoted, since an indentation that all lines have is not compared.
+        let lines = grid.lines();
         expect![[r#"
-                          3.0      6.12
-              ext4 quota  SKIP     PASS
-              net bulk    -        PANIC"#]]
-        .assert_eq(&grid.lines().join("\n"));
+            "              3.0      6.12"
+            "  ext4 quota  SKIP     PASS"
+            "  net bulk    -        PANIC"
+        "#]]
+        .assert_eq(&lines.iter().map(|line| format!("{line:?}\n")).collect::<String>());
     }
 
     #[test]
