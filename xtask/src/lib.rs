@@ -24,4 +24,5 @@ pub mod stage;
 pub mod step;
 pub mod store;
 pub mod suite;
+mod threads;
 pub mod ui;

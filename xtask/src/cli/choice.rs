@@ -1,5 +1,7 @@
 //! Which cases `cargo xtask test-in-uml` runs, and in which order.
 
+use std::collections::HashSet;
+
 use anyhow::{Context as _, Result};
 use clap::Args;
 use xtask::ctx::Ctx;
@@ -115,13 +117,14 @@ fn among(ctx: &Ctx, cases: &[Case], earlier: &[Again], kernel: &str) -> Vec<Case
 impl Chosen<'_> {
     /// Prints the names of the cases, each once.
     pub fn list(&self) -> Result<()> {
-        let mut names: Vec<String> = Vec::new();
+        let mut listed = HashSet::new();
         for job in self.lanes.iter().flat_map(|(_, lane)| &lane.jobs) {
             let name = job.case.full_name();
-            if job.repetition == 1 && !names.contains(&name) {
-                names.push(name);
+            if !listed.contains(&name) {
+                ui::print(&name)?;
+                listed.insert(name);
             }
         }
-        names.iter().try_for_each(ui::print)
+        Ok(())
     }
 }

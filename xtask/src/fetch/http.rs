@@ -12,6 +12,7 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 
 use super::OFFLINE;
+use crate::threads;
 
 /// How long a server may keep us waiting.
 #[derive(Debug, Clone, Copy)]
@@ -136,10 +137,10 @@ fn transfer(
     let (arrivals, inbox) = sync_channel(4);
     let (agent, url) = (agent.clone(), url.to_owned());
     // It ends when nobody listens any more, or with its server's patience.
-    std::thread::spawn(move || {
+    threads::spawn(move || {
         let end = receive(&agent, &url, have, &arrivals);
         let _ = arrivals.send(Arrival::Ends(end.err()));
-    });
+    })?;
     let (mut begun, mut whole) = (false, None);
     loop {
         crate::cancel::check()?;

@@ -21,6 +21,7 @@ use super::machine::{Event, Limits, Machine};
 use crate::config::Memory;
 use crate::guest::Transport;
 use crate::stage::{GuestCommand, GuestStatus, Stage};
+use crate::threads;
 
 /// Room for events that the driver has not looked at yet: a guest that floods us waits. One event
 /// holds at most a message of the agent's.
@@ -105,8 +106,8 @@ pub fn boot<'a>(
     let process =
         stage.spawn(&link, &GuestCommand { argv, cpu: spec.cpu, console: theirs.into() })?;
     let (events, inbox) = sync_channel(EVENTS);
-    console::watch(console, log, events.clone());
-    watch_status(process.status()?, events.clone());
+    console::watch(console, log, events.clone())?;
+    watch_status(process.status()?, events.clone())?;
     let (boot_timeout, power_off) = match spec.init {
         Init::Agent => (spec.boot_timeout, Duration::from_secs(15)),
         // Init scripts take many times as long, both ways.
@@ -182,8 +183,9 @@ fn fresh_key() -> Result<Key> {
     Ok(Key(bytes))
 }
 
-fn watch_status(status: GuestStatus, events: SyncSender<Event>) {
-    std::thread::spawn(move || {
+fn watch_status(status: GuestStatus, events: SyncSender<Event>) -> Result<()> {
+    threads::spawn(move || {
         let _ = events.send(Event::Exited(status.wait().ok().flatten()));
-    });
+    })?;
+    Ok(())
 }

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 
 use super::complaint::{Pattern, Severity};
 use super::machine::Event;
+use crate::threads;
 
 /// The longest console line that is kept in one piece, in bytes.
 const LONGEST_LINE: usize = 16 << 10;
@@ -66,12 +67,15 @@ impl Drop for ConsoleLog {
 
 /// Copies the console to its file and tells of every line. When nobody listens any more it still
 /// reads on: a guest must never wait for its console.
+///
+/// # Errors
+/// When there can be no thread for it.
 pub(super) fn watch(
     console: impl Read + Send + 'static,
     mut log: ConsoleLog,
     events: SyncSender<Event>,
-) {
-    std::thread::spawn(move || {
+) -> Result<()> {
+    threads::spawn(move || {
         let mut console = BufReader::with_capacity(64 << 10, console);
         let mut line = Vec::new();
         while let Ok(bytes) = console.fill_buf() {
@@ -96,7 +100,8 @@ pub(super) fn watch(
             tell_line(&mut line, &events);
         }
         let _ = events.send(Event::ConsoleClosed);
-    });
+    })?;
+    Ok(())
 }
 
 fn tell_line(line: &mut Vec<u8>, events: &SyncSender<Event>) {
@@ -140,7 +145,7 @@ mod tests {
         let path = dir.path().join("console.log");
         let (read, mut write) = std::io::pipe().unwrap();
         let (events, inbox) = sync_channel(8);
-        watch(read, ConsoleLog::create(&path).unwrap(), events);
+        watch(read, ConsoleLog::create(&path).unwrap(), events).unwrap();
         let flood = std::thread::spawn(move || {
             writeln!(write, "Linux version").unwrap();
             let flood = [&[b'x'; 999][..], b"\n"].concat();
@@ -167,7 +172,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let log = ConsoleLog::create(&dir.path().join("console.log")).unwrap();
         let (events, inbox) = sync_channel(8);
-        watch(std::io::repeat(b'y').take(3 * LONGEST_LINE as u64), log, events);
+        watch(std::io::repeat(b'y').take(3 * LONGEST_LINE as u64), log, events).unwrap();
         let pieces = inbox.iter().filter(|event| matches!(event, Event::Line(_))).count();
         assert_eq!(pieces, 3);
     }

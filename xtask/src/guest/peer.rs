@@ -15,6 +15,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 use sha2::{Digest as _, Sha256};
 
 use crate::store::hex;
+use crate::threads;
 
 /// A guest that says nothing for this long is not waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,11 +31,12 @@ impl Peer {
     /// When the listener cannot be shared.
     pub fn start(listener: TcpListener) -> Result<Self> {
         let ours = listener.try_clone().context("cannot share a listener")?;
-        std::thread::spawn(move || {
+        threads::spawn(move || {
             loop {
                 match listener.accept() {
                     Ok((stream, _)) => {
-                        std::thread::spawn(move || {
+                        // A guest that gets no answer fails its own test.
+                        let _ = threads::spawn(move || {
                             let limited = stream
                                 .set_read_timeout(Some(PATIENCE))
                                 .and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
@@ -48,7 +50,7 @@ impl Peer {
                     Err(_) => std::thread::sleep(Duration::from_millis(10)),
                 }
             }
-        });
+        })?;
         Ok(Self(ours))
     }
 }

@@ -11,6 +11,7 @@ use guest_agent::wire::{self, ToGuest, ToHost, greet, receive, send};
 
 use super::machine::Event;
 use crate::stage::{Link, Stage};
+use crate::threads;
 
 /// A session. When it is dropped, the thread that reads it ends: a guest that is gone without a word
 /// would leave it waiting for ever.
@@ -64,7 +65,7 @@ fn begin_session(
     stream.set_read_timeout(None).context("cannot set up the connection")?;
     let mut reader = BufReader::new(stream.try_clone().context("cannot share the connection")?);
     let events = events.clone();
-    std::thread::spawn(move || {
+    threads::spawn(move || {
         loop {
             let event = match receive(&mut reader) {
                 Ok(Some(message)) => Event::Message(message),
@@ -76,7 +77,7 @@ fn begin_session(
                 return;
             }
         }
-    });
+    })?;
     Ok(Session(stream))
 }
 

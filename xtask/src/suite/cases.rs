@@ -1,5 +1,6 @@
 //! The cases of the test binaries, as the binaries themselves list them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
@@ -76,7 +77,7 @@ pub fn list(binaries: &[TestBinary], filter: &Filter) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for binary in binaries {
         let program = Program::open(&binary.path)?;
-        let ignored = names(binary, &["--ignored"])?;
+        let ignored: HashSet<String> = names(binary, &["--ignored"])?.into_iter().collect();
         let all = names(binary, &[])?;
         let binary = Arc::new(OpenBinary { name: binary.name.clone(), program });
         for name in all {

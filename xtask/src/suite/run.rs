@@ -18,6 +18,7 @@ use crate::cancel::{self, CallOff, Interrupted};
 use crate::ctx::Ctx;
 use crate::report::Reporter;
 use crate::stage::Stage;
+use crate::threads;
 
 /// Something that a person or a report is told.
 #[derive(Debug)]
@@ -125,20 +126,22 @@ pub fn run(
         notes,
     };
     let mut finished = std::thread::scope(|scope| {
-        let mut threads = vec![scope.spawn(|| session.builds.covers(|| build(&session, &make)))];
-        let cpus = cpus();
-        for number in 0..plan.seats {
-            let cpu = (!cpus.is_empty()).then(|| cpus[number % cpus.len()]);
-            let (session, seat) = (&session, Seat::new(&session, cpu));
-            threads.push(scope.spawn(move || session.cases.covers(|| sit(session, number, seat))));
-        }
-        let is_over = || threads.iter().all(|thread| thread.is_finished());
-        let told = listen(&session, &inbox, reporter, is_over);
-        if told.is_err() {
-            session.stop("the report cannot be written");
+        let mut work = || -> Result<Finished> {
+            let builder = || session.builds.covers(|| build(&session, &make));
+            let mut threads = vec![threads::spawn_in(scope, builder)?];
+            for (number, cpu) in seats(plan.seats) {
+                let (session, seat) = (&session, Seat::new(&session, cpu));
+                let sits = move || session.cases.covers(|| sit(session, number, seat));
+                threads.push(threads::spawn_in(scope, sits)?);
+            }
+            let is_over = || threads.iter().all(|thread| thread.is_finished());
+            listen(&session, &inbox, reporter, is_over)
+        };
+        // Who failed must not leave the others waiting: the scope ends with the last of them.
+        work().inspect_err(|_| {
+            session.stop("the run cannot go on");
             session.cases.now();
-        }
-        told
+        })
     })?;
     for (kernel, job, why) in session.queue.rest() {
         let (verdict, started) = (Verdict::not_run(&why), session.elapsed());
@@ -149,6 +152,12 @@ pub fn run(
     let listed: usize = plan.lanes.iter().map(|lane| lane.jobs.len()).sum();
     ensure!(finished.tally.listed() == listed, "a case was lost: this is a bug of ours");
     Ok(finished)
+}
+
+/// The seats, each with the CPU that its guests are pinned to.
+fn seats(number: usize) -> impl Iterator<Item = (usize, Option<u16>)> {
+    let cpus = cpus();
+    (0..number).map(move |seat| (seat, cpus.get(seat % cpus.len().max(1)).copied()))
 }
 
 /// How often a run that is silent looks at the clock, and at the user.
@@ -287,10 +296,11 @@ fn execute(session: &Session<'_>, number: usize, seat: &mut Seat<'_>, taken: Tak
         let kernel = target.kernel.name.clone();
         let case = job.case.full_name();
         session.tell(Note::Began { seat: number, kernel: kernel.clone(), case });
-        let started = session.elapsed();
+        let asked = session.elapsed();
         let ran = seat.run(&target, &job.case, attempt);
         let verdict = ran.unwrap_or_else(|error| give_up(session, lane, error));
         let failed = verdict.outcome.is_failure();
+        let started = verdict.place.as_ref().map_or(asked, |place| place.began);
         let execution = Box::new(Execution { kernel, job: job.clone(), started, attempt, verdict });
         if failed && attempt <= plan.retries && session.queue.stopped().is_none() {
             session.tell(Note::Again(execution));

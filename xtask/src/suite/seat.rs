@@ -120,7 +120,7 @@ impl<'a> Seat<'a> {
         for _ in 0..2 {
             let session = self.session;
             let current = self.board(target)?;
-            let began = Instant::now();
+            let (began, clock) = (session.elapsed(), Instant::now());
             let record = match current.run(session, case, attempt)? {
                 CaseEnd::Ran(record) => *record,
                 CaseEnd::NotBegun => {
@@ -130,9 +130,9 @@ impl<'a> Seat<'a> {
                 }
             };
             current.cases += 1;
-            let mut verdict = Verdict::of(record, began.elapsed(), current.guest.end());
+            let mut verdict = Verdict::of(record, clock.elapsed(), current.guest.end());
             verdict.place =
-                Some(Place { guest: current.guest.name().into(), order: current.cases });
+                Some(Place { guest: current.guest.name().into(), order: current.cases, began });
             current.charged = current.guest.end().is_some();
             current.failed |= verdict.outcome.is_failure();
             current.last = Some(case.full_name());

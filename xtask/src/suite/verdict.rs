@@ -113,6 +113,8 @@ pub struct Place {
     pub guest: String,
     /// How many cases that guest had run with this one.
     pub order: u32,
+    /// When it began, since the run did.
+    pub began: Duration,
 }
 
 impl Verdict {
