@@ -14,6 +14,7 @@ mod limits;
 mod needs;
 mod setup;
 
+pub(crate) use limits::memory_left;
 use needs::{FACILITIES, FILES, Facility, TOOLS};
 pub use setup::{Consent, ensure, setup};
 
@@ -80,7 +81,7 @@ pub fn examine(ctx: &Ctx) -> Result<Vec<Finding>> {
 /// When something that guests need is refused: with the cure.
 pub fn ensure_guests(ctx: &Ctx) -> Result<()> {
     let needed = ctx.config.memory.bytes();
-    let left = limits::memory_left().unwrap_or(u64::MAX);
+    let left = memory_left().unwrap_or(u64::MAX);
     ensure!(
         left > needed,
         "a guest has {} MiB of memory, and {} MiB are available: end other programs, raise the \

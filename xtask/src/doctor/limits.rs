@@ -15,7 +15,7 @@ const MEMORY_NEEDED: u64 = 1 << 30;
 const PROCESSES_NEEDED: u64 = 100;
 
 /// Bytes of memory that are free, on the host and in the control group.
-pub(super) fn memory_left() -> Option<u64> {
+pub(crate) fn memory_left() -> Option<u64> {
     let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let host = info.lines().find_map(|line| {
         let kib = line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?;

@@ -1,7 +1,6 @@
 //! Which of the cases are run, in which order, and in how many guests.
 
 use std::fmt;
-use std::fs;
 use std::str::FromStr;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -11,6 +10,7 @@ use super::cases::Case;
 use super::queue::Job;
 use super::seat::cpus;
 use crate::config::Memory;
+use crate::doctor::memory_left;
 
 /// One of several parts of the cases; all parts together are all cases, each once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,13 +61,10 @@ impl fmt::Display for Partition {
 impl Partition {
     /// The cases of this part.
     pub fn of(&self, cases: Vec<Case>) -> Vec<Case> {
-        let mut index = 0;
-        cases
-            .into_iter()
-            .filter(|case| {
-                index += 1;
-                self.holds(index - 1, &case.full_name())
-            })
+        let numbered = cases.into_iter().enumerate();
+        numbered
+            .filter(|(index, case)| self.holds(*index, &case.full_name()))
+            .map(|(_, case)| case)
             .collect()
     }
 
@@ -120,7 +117,7 @@ impl Seats {
         match self {
             Seats::Number(number) => number,
             Seats::Auto => {
-                let room = free_memory().map_or(u64::MAX, |free| free / (memory.bytes() + BESIDE));
+                let room = memory_left().map_or(u64::MAX, |free| free / (memory.bytes() + BESIDE));
                 cpus().len().min(usize::try_from(room).unwrap_or(usize::MAX)).max(1)
             }
         }
@@ -146,13 +143,6 @@ impl fmt::Display for Seats {
             Seats::Number(number) => write!(f, "{number}"),
         }
     }
-}
-
-/// What the kernel holds for available without swapping (proc_meminfo(5)), in bytes.
-fn free_memory() -> Option<u64> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
 }
 
 #[cfg(test)]
