@@ -210,10 +210,36 @@ fn prune(runs: &Path, own: &str) {
                 .is_ok_and(|lock| !matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
         })
         .collect();
-    over.retain(|path| !path.is_symlink());
+    over.retain(|path| {
+        // A run that was killed just then leaves the link that was to become `latest`.
+        if path.is_symlink() && path.file_name().is_some_and(|name| name != "latest") {
+            let _ = fs::remove_file(path);
+        }
+        !path.is_symlink()
+    });
     over.sort_by_key(|path| fs::metadata(path).and_then(|meta| meta.modified()).ok());
     let surplus = over.len().saturating_sub(KEPT);
     for path in over.drain(..surplus) {
         let _ = fs::remove_dir_all(path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_link_of_a_run_that_was_killed_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path().into(), dir.path().join("target")).unwrap();
+        let killed = RunFolder::create(&layout).unwrap();
+        let left = layout.runs().join(format!(".latest-{}", killed.id()));
+        symlink(killed.id(), &left).unwrap();
+        let other = RunFolder::create(&layout).unwrap();
+        assert!(left.is_symlink(), "the run of that link is still going on");
+        drop((killed, other));
+        let last = RunFolder::create(&layout).unwrap();
+        assert!(!left.is_symlink());
+        assert_eq!(fs::read_link(layout.runs().join("latest")).unwrap(), Path::new(last.id()));
     }
 }

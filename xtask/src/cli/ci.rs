@@ -91,7 +91,7 @@ fn what_has_to_fail(ctx: &Ctx) -> Result<()> {
     Ok(())
 }
 
-/// Retries, and what an earlier run says is to be run again.
+/// Retries, what an earlier run says is to be run again, and a run whose time is over.
 fn what_is_tried_again(ctx: &Ctx) -> Result<()> {
     ctx.ui.line(&format!("{:>12} cases that are tried again", "ci"));
     let flaky = "the_first_attempt_fails";
@@ -118,6 +118,11 @@ fn what_is_tried_again(ctx: &Ctx) -> Result<()> {
         let ran = RunReport::read(ctx.run()?.path())?.cases.len();
         ensure!(ran == cases, "{args:?} ran {ran} cases, not {cases}");
     }
+    let code = tests(&["--deadline", "1ms", "ubd"])?.run(ctx)?;
+    ensure!(code == code::TEST_FAILED, "a run without time came back as {code}");
+    let report = RunReport::read(ctx.run()?.path())?;
+    let (counts, all) = (report.counts(), report.cases.len());
+    ensure!(all > 0 && counts.not_run == all, "a run without time ran some of {all} cases");
     Ok(())
 }
 

@@ -112,7 +112,7 @@ impl Toolchain {
 
     /// The compiler, by its version.
     pub fn compiler(&self) -> &str {
-        &self.compiler
+        self.compiler.trim()
     }
 
     /// The major version of the compiler.
