@@ -5,6 +5,7 @@ use std::io::{self, PipeReader, Read};
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use nix::errno::Errno;
@@ -47,6 +48,18 @@ pub fn before_exit(act: fn()) {
 pub fn requested() -> bool {
     REQUESTS.load(Ordering::SeqCst) > 0
 }
+
+/// Whether the user asked us to stop, for who has just seen something fail: the thread that hears of
+/// signals may be a moment behind the programs that they end.
+pub fn was_requested() -> bool {
+    if !requested() {
+        std::thread::sleep(BEHIND);
+    }
+    requested()
+}
+
+/// Longer than a thread takes to wake up.
+const BEHIND: Duration = Duration::from_millis(50);
 
 /// Fails once the user asked us to stop, or the work of this thread was called off: long work calls
 /// this between its pieces.

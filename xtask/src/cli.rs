@@ -253,6 +253,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = run(&cli);
     result.unwrap_or_else(|error| {
+        // Ctrl-C reaches the programs that we wait for too: that one of them failed says nothing.
+        let error = if cancel::was_requested() { cancel::Interrupted.into() } else { error };
         ui::to_stderr(&format!("error: {error:#}"));
         ExitCode::from(exit_code(&error))
     })

@@ -1,4 +1,5 @@
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
 use expect_test::expect;
@@ -78,4 +79,15 @@ fn a_build_that_replaces_our_executable_does_no_harm() {
     let output = Command::new(path).arg("doctor").output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(!error.contains("cannot start"), "{error}");
+}
+
+#[test]
+fn that_ctrl_c_ends_a_program_of_ours_is_no_error_of_that_program() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let cargo = dir.path().join("cargo");
+    std::fs::write(&cargo, "#!/bin/sh\nkill -INT $PPID\nexit 1\n").unwrap();
+    std::fs::set_permissions(&cargo, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let output = Command::new(exe()).arg("doctor").env("CARGO", &cargo).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), error.as_str()), (Some(130), "error: interrupted\n"));
 }
