@@ -146,13 +146,24 @@ static void do_list_corruption(void)
 	list_add(&two, &head);
 }
 
+/*
+ * The allocator's list of free objects is a loop then. Whoever is given one
+ * writes where the list goes on: that is done here, lest it be another case.
+ */
 static void do_double_free(void)
 {
+	int i;
+
 	object = kmalloc(SIZE, GFP_KERNEL);
 	if (!object)
 		return;
 	kfree(object);
 	kfree(object);
+	for (i = 0; i < 8; i++) {
+		object = kmalloc(SIZE, GFP_KERNEL);
+		if (object)
+			memset(object, 0xff, SIZE);
+	}
 }
 
 static const struct {

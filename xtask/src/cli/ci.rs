@@ -57,9 +57,15 @@ pub(super) fn run(ctx: &Ctx) -> Result<ExitCode> {
     }
     what_has_to_fail(ctx)?;
     what_is_tried_again(ctx)?;
-    hold_matrix(ctx, "faults matrix::", "4", Matrix::read(&ctx.layout.fault_matrix(), FAULTS)?)?;
+    // A fault that nothing sees may harm whoever comes after it.
+    let apart = ["--fresh", "--guests", "4", "faults matrix::"];
+    hold_matrix(ctx, &apart, Matrix::read(&ctx.layout.fault_matrix(), FAULTS)?)?;
     // In one guest a harm meets the case after it.
-    hold_matrix(ctx, "harmful ", "1", Matrix::read(&ctx.layout.harm_matrix(), HARM)?)?;
+    hold_matrix(
+        ctx,
+        &["--guests", "1", "harmful "],
+        Matrix::read(&ctx.layout.harm_matrix(), HARM)?,
+    )?;
     ctx.ui.line(&format!("{:>12} the same image twice", "ci"));
     same_image_twice(ctx, &shell)?;
     Ok(ExitCode::SUCCESS)
@@ -127,9 +133,9 @@ fn what_is_tried_again(ctx: &Ctx) -> Result<()> {
 }
 
 /// Runs cases that fail on purpose, and holds the table of their ends against what happened.
-fn hold_matrix(ctx: &Ctx, cases: &str, guests: &str, matrix: Matrix) -> Result<()> {
-    ctx.ui.line(&format!("{:>12} {cases}, each of which has its end in a table", "ci"));
-    let args = ["--no-fail-fast", "--guests", guests, "--run-ignored", "only", cases];
+fn hold_matrix(ctx: &Ctx, which: &[&str], matrix: Matrix) -> Result<()> {
+    ctx.ui.line(&format!("{:>12} {}, each with its end in a table", "ci", which.join(" ")));
+    let args = [&["--no-fail-fast", "--run-ignored", "only"], which].concat();
     let code = tests(&args)?.run(ctx)?;
     ensure!(code == code::TEST_FAILED, "they came back as {code}");
     let right = matrix.hold_against(&ctx.run()?.report_lines())?;
