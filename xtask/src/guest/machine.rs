@@ -180,6 +180,8 @@ pub struct Machine {
     status: Option<Option<ExitStatus>>,
     console_closed: bool,
     farewell: bool,
+    /// Whether we asked it to switch itself off.
+    asked_to_go: bool,
     /// What a guest did not do, whose kernel was asked for traces since.
     hung: Option<&'static str>,
     /// What the kernel complained of while no case ran.
@@ -200,6 +202,7 @@ impl Machine {
             status: None,
             console_closed: false,
             farewell: false,
+            asked_to_go: false,
             hung: None,
             strays: Vec::new(),
         };
@@ -396,6 +399,7 @@ impl Machine {
             return Vec::new();
         }
         self.state = State::ShuttingDown;
+        self.asked_to_go = true;
         vec![Action::Grant(self.limits.power_off)]
     }
 
@@ -432,8 +436,15 @@ impl Machine {
     fn better(&self, end: End) -> End {
         match (&self.panic, end) {
             (Some(line), End::Lost(_) | End::Hung(_)) => End::Panicked(line.clone()),
+            // The process was gone before its last words were read.
+            (None, End::Lost(_)) if self.took_leave() => End::Clean { aborted: false },
             (_, end) => end,
         }
+    }
+
+    /// Whether it went because we asked it to.
+    fn took_leave(&self) -> bool {
+        self.asked_to_go && self.farewell && self.cause.is_none()
     }
 
     /// Ends the life once status and console have arrived.
@@ -441,12 +452,15 @@ impl Machine {
         if let (State::Ending(end), Some(status), true) =
             (&self.state, self.status, self.console_closed)
         {
-            let end = match (end.clone(), status) {
-                (End::Clean { .. }, Some(status)) => End::Clean { aborted: !status.success() },
-                (End::Lost(_), _) => {
+            let end = match end {
+                End::Lost(_) => {
                     let cause = self.cause.clone();
                     self.better(End::Lost(cause.unwrap_or_else(|| self.how_it_went())))
                 }
+                end => end.clone(),
+            };
+            let end = match (end, status) {
+                (End::Clean { .. }, Some(status)) => End::Clean { aborted: !status.success() },
                 (end, _) => end,
             };
             self.state = State::Over(end);

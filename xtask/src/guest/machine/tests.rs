@@ -206,6 +206,18 @@ fn the_farewell_decides_and_not_the_exit_status() {
         exited(ABORT),
     ]);
     assert_eq!(end(&aborted), &End::Clean { aborted: true });
+    // Status, messages and console come by different ways, in any order.
+    for (status, aborted) in [(0, false), (ABORT, true)] {
+        let orders = [
+            [exited(status), mark("farewell"), Event::ConsoleClosed],
+            [exited(status), farewell(), Event::ConsoleClosed],
+            [Event::Disconnected("closed".into()), farewell(), Event::ConsoleClosed],
+        ];
+        for order in orders {
+            let late = ready([Event::PowerOff].into_iter().chain(order).chain([exited(status)]));
+            assert_eq!(end(&late), &End::Clean { aborted });
+        }
+    }
     let silent = ready([Event::PowerOff, exited(0), Event::ConsoleClosed]);
     assert_eq!(end(&silent), &End::Lost("its process exited with 0".into()));
 }
