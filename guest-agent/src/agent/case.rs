@@ -1,64 +1,97 @@
 //! One case: its process, its output, its time, and what it leaves behind.
+//!
+//! Each system call of the agent stops its guest twice on the host, so that what is the same for all
+//! cases is made once.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _};
 use std::net::TcpStream;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use guest_agent::env;
 use guest_agent::marker::Event;
 use guest_agent::wire::{End, Exit, Run, Stream, ToHost, send};
+use guest_agent::{env, path_of};
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::unistd::{Pid, pipe2};
 
+use crate::case_dir::CaseDir;
 use crate::declarations::Declarations;
-use crate::leftovers::Before;
+use crate::leftovers::Watch;
+use crate::processes::reap;
 use crate::programs::Programs;
-use crate::{Log, Role, init};
+use crate::spawn::Start;
+use crate::{Log, Role};
 
 /// How long the pipes of a case may stay open once everything that held them was killed.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// Runs a case between its two markers.
-pub fn run(
-    run: &Run,
+/// How much of a case's output goes into one message, in bytes.
+const PIECE: usize = 64 << 10;
+
+/// What runs cases, one after the other.
+pub struct Cases {
     role: Role,
-    programs: &Programs,
-    host: &mut TcpStream,
-    log: &mut Log,
-) -> Result<Exit> {
-    programs.settle();
-    let before = Before::now()?;
-    let dir = CaseDir::make(run.sequence)?;
-    log.mark(Event::Begin(run.sequence))?;
-    let started = Instant::now();
-    let mut case = Case::start(run, &dir, host)?;
-    let end = case.wait(started + run.timeout, log)?;
-    let duration = started.elapsed();
-    if end == End::TimedOut {
-        say_where_tasks_wait();
+    null: OwnedFd,
+    children: SignalFd,
+    timer: TimerFd,
+    buffer: Vec<u8>,
+    watch: Watch,
+}
+
+impl Cases {
+    pub fn new(role: Role) -> Result<Self> {
+        let mut mask = SigSet::empty();
+        mask.add(Signal::SIGCHLD);
+        mask.thread_block().context("cannot block SIGCHLD")?;
+        let children = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+            .context("cannot wait for SIGCHLD")?;
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC)
+            .context("cannot make a timer")?;
+        let null = File::open("/dev/null").context("cannot open /dev/null")?.into();
+        let watch = Watch::new(role)?;
+        Ok(Self { role, null, children, timer, buffer: vec![0; PIECE], watch })
     }
-    // Without it nothing else is found that was left.
-    let unmounted = init::mount_proc_again()?;
-    let mut leftovers = before.end_processes(role);
-    case.drain(log)?;
-    leftovers.extend(unmounted);
-    leftovers.extend(before.end_mounts()?);
-    leftovers.extend(before.modules()?);
-    leftovers.extend(before.end_clock());
-    leftovers.extend(programs.changed());
-    let tainted = before.tainted();
-    let skip = fs::read_to_string(dir.skip_file()).ok().map(|why| why.trim().to_owned());
-    drop(dir);
-    leftovers.extend(before.taken());
-    log.mark(Event::End(run.sequence))?;
-    Ok(Exit { sequence: run.sequence, end, duration, skip, leftovers, tainted })
+
+    /// Runs a case between its two markers.
+    pub fn run(
+        &mut self,
+        run: &Run,
+        programs: &mut Programs,
+        host: &mut TcpStream,
+        log: &mut Log,
+    ) -> Result<Exit> {
+        programs.settle();
+        self.watch.begin()?;
+        let dir = CaseDir::make(run.sequence)?;
+        log.mark(Event::Begin(run.sequence))?;
+        let started = Instant::now();
+        let mut case = Case::start(self, run, &dir, host)?;
+        let end = case.wait(run.timeout, log)?;
+        let duration = started.elapsed();
+        if end == End::TimedOut {
+            say_where_tasks_wait();
+        }
+        let mut leftovers = case.cases.watch.end_processes()?;
+        case.drain(log)?;
+        leftovers.extend(self.watch.end_mounts()?);
+        leftovers.extend(self.watch.modules()?);
+        leftovers.extend(self.watch.end_clock());
+        leftovers.extend(programs.changed());
+        let tainted = self.watch.tainted()?;
+        let skip = dir.remove();
+        leftovers.extend(self.watch.taken());
+        log.mark(Event::End(run.sequence))?;
+        Ok(Exit { sequence: run.sequence, end, duration, skip, leftovers, tainted })
+    }
 }
 
 /// Has the kernel log show each task that waits in it, with a trace (sysrq.rst, `w`): they are what
@@ -68,147 +101,131 @@ fn say_where_tasks_wait() {
     let _ = fs::write("/proc/sysrq-trigger", "w");
 }
 
-/// The fresh folder of a case, on the root file system; removed when the case is over.
-struct CaseDir(PathBuf);
-
-impl CaseDir {
-    fn make(sequence: u32) -> Result<Self> {
-        let path = Path::new("/var/tmp").join(format!("uml-case-{sequence}"));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(path.join("tmp"))
-            .with_context(|| format!("cannot make {}", path.display()))?;
-        Ok(Self(path))
-    }
-
-    fn work(&self) -> PathBuf {
-        self.0.join("tmp")
-    }
-
-    fn skip_file(&self) -> PathBuf {
-        self.0.join("skip")
-    }
-}
-
-impl Drop for CaseDir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 /// A case that runs.
 struct Case<'a> {
-    pid: i32,
+    pid: Pid,
+    cases: &'a mut Cases,
     host: &'a mut TcpStream,
     pipes: Vec<(Stream, File)>,
-    ended: SignalFd,
     /// Nothing once the case cannot declare anything any more.
     declarations: Option<Declarations>,
 }
 
+/// What happened meanwhile.
+struct Turn {
+    time_is_over: bool,
+    a_child_ended: bool,
+}
+
 impl<'a> Case<'a> {
-    fn start(run: &Run, dir: &CaseDir, host: &'a mut TcpStream) -> Result<Self> {
-        let mut mask = SigSet::empty();
-        mask.add(Signal::SIGCHLD);
-        mask.thread_block().context("cannot block SIGCHLD")?;
-        let ended = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
-            .context("cannot wait for SIGCHLD")?;
-        let (declarations, theirs) = Declarations::open()?;
-        let their_number = theirs.as_raw_fd();
-        let mut command = command(run, dir);
-        command.env(env::DECLARATIONS, their_number.to_string());
-        // SAFETY: all calls are async-signal-safe.
-        unsafe {
-            command.pre_exec(move || {
-                if nix::libc::fcntl(their_number, nix::libc::F_SETFD, 0) < 0 {
-                    return Err(std::io::Error::last_os_error());
-                }
-                nix::unistd::setsid()?;
-                init::give_up_protection()?;
-                Ok(SigSet::all().thread_unblock()?)
-            })
-        };
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
-        let mut pipes = Vec::new();
-        if let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) {
-            pipes.push((Stream::Stdout, File::from(OwnedFd::from(out))));
-            pipes.push((Stream::Stderr, File::from(OwnedFd::from(err))));
+    fn start(
+        cases: &'a mut Cases,
+        run: &Run,
+        dir: &CaseDir,
+        host: &'a mut TcpStream,
+    ) -> Result<Self> {
+        let (declarations, their_declarations) = Declarations::open()?;
+        let (stdout, their_stdout) = pipe2(OFlag::O_CLOEXEC).context("cannot make a pipe")?;
+        let (stderr, their_stderr) = pipe2(OFlag::O_CLOEXEC).context("cannot make a pipe")?;
+        let standard = [&cases.null, &their_stdout, &their_stderr];
+        let program = path_of(&run.program);
+        let work = dir.work();
+        let mut start = Start::new(&program, &run.args, &work, standard, &their_declarations)?;
+        start.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")?;
+        start.env("LANG", "C.UTF-8")?;
+        start.env("HOME", &work)?;
+        start.env("TMPDIR", &work)?;
+        start.env(env::GUEST, "1")?;
+        start.env(env::CASE_DIR, &work)?;
+        start.env(env::SKIP_FILE, dir.skip_file())?;
+        start.env(env::DECLARATIONS, their_declarations.as_raw_fd().to_string())?;
+        for (name, value) in &run.env {
+            start.env(name, value)?;
         }
-        // The process is reaped by its number, with all others: PID 1 gets orphans too.
-        let pid = child.id().cast_signed();
-        Ok(Self { pid, host, pipes, ended, declarations: Some(declarations) })
+        let pid = start.spawn(cases.role)?;
+        let pipes =
+            vec![(Stream::Stdout, File::from(stdout)), (Stream::Stderr, File::from(stderr))];
+        Ok(Self { pid, cases, host, pipes, declarations: Some(declarations) })
     }
 
     /// Passes the output on until the process ends or its time is over.
-    fn wait(&mut self, deadline: Instant, log: &mut Log) -> Result<End> {
+    fn wait(&mut self, limit: Duration, log: &mut Log) -> Result<End> {
+        self.set_timer(limit)?;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(End::TimedOut);
-            }
-            self.turn(left, log)?;
-            if let Some(status) = self.reap() {
+            let turn = self.turn(log)?;
+            if turn.a_child_ended
+                && let Some(status) = self.reap()
+            {
                 return Ok(match (status.code(), status.signal()) {
                     (Some(code), _) => End::Code(code),
                     (None, signal) => End::Signal(signal.unwrap_or(0)),
                 });
+            }
+            if turn.time_is_over {
+                return Ok(End::TimedOut);
             }
         }
     }
 
     /// Passes on what is left in the pipes. Whatever held them is dead, so they end.
     fn drain(&mut self, log: &mut Log) -> Result<()> {
-        let deadline = Instant::now() + DRAIN;
+        self.set_timer(DRAIN)?;
         while !self.pipes.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            let turn = self.turn(log)?;
+            if turn.a_child_ended {
+                self.reap();
+            }
+            if turn.time_is_over {
                 break;
             }
-            self.turn(left, log)?;
-            self.reap();
         }
         Ok(())
     }
 
+    fn set_timer(&self, limit: Duration) -> Result<()> {
+        // Nothing at all would switch it off.
+        let limit = TimeSpec::from(limit.max(Duration::from_millis(1)));
+        let timer = &self.cases.timer;
+        timer.set(Expiration::OneShot(limit), TimerSetTimeFlags::empty()).context("no timer")
+    }
+
     /// Waits until something happens, and passes on what there is to read.
-    fn turn(&mut self, left: Duration, log: &mut Log) -> Result<()> {
-        let mut fds = vec![PollFd::new(self.ended.as_fd(), PollFlags::POLLIN)];
-        fds.extend(self.pipes.iter().map(|(_, pipe)| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
-        let declared = self.declarations.iter();
-        fds.extend(declared.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
-        // A millisecond more, so that the last turn does not spin.
-        let limit = PollTimeout::try_from(left + Duration::from_millis(1));
-        let _ = poll(&mut fds, limit.unwrap_or(PollTimeout::MAX));
-        let readable: Vec<bool> = fds[1..]
-            .iter()
-            .map(|fd| fd.revents().is_some_and(|events| !events.is_empty()))
-            .collect();
-        let _ = self.ended.read_signal();
-        if let Some(socket) = &self.declarations
-            && readable[self.pipes.len()]
-            && !socket.take(log)?
+    fn turn(&mut self, log: &mut Log) -> Result<Turn> {
+        let input = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut fds = vec![input(self.cases.timer.as_fd()), input(self.cases.children.as_fd())];
+        fds.extend(self.pipes.iter().map(|(_, pipe)| input(pipe.as_fd())));
+        fds.extend(self.declarations.iter().map(|socket| input(socket.as_fd())));
+        let _ = poll(&mut fds, PollTimeout::NONE);
+        let readable: Vec<bool> =
+            fds.iter().map(|fd| fd.revents().is_some_and(|events| !events.is_empty())).collect();
+        let turn = Turn { time_is_over: readable[0], a_child_ended: readable[1] };
+        if turn.a_child_ended {
+            let _ = self.cases.children.read_signal();
+        }
+        let (pipes, socket) = readable[2..].split_at(self.pipes.len());
+        if let Some(declarations) = &self.declarations
+            && socket[0]
+            && !declarations.take(log)?
         {
             self.declarations = None;
         }
-        self.pass_on(&readable)
+        self.pass_on(pipes)?;
+        Ok(turn)
     }
 
     /// Passes on what the pipes that are readable hold.
     fn pass_on(&mut self, readable: &[bool]) -> Result<()> {
-        let mut index = 0;
-        let (host, mut failed) = (&mut *self.host, None);
+        let mut readable = readable.iter();
+        let (host, buffer, mut failed) = (&mut *self.host, &mut self.cases.buffer, None);
         self.pipes.retain_mut(|(stream, pipe)| {
-            index += 1;
-            if !readable[index - 1] {
+            if !readable.next().is_some_and(|readable| *readable) {
                 return true;
             }
-            let mut bytes = vec![0; 64 << 10];
-            match pipe.read(&mut bytes) {
+            match pipe.read(buffer) {
                 Ok(0) => false,
                 Ok(count) => {
-                    bytes.truncate(count);
-                    let message = ToHost::Output { stream: *stream, bytes };
+                    let message =
+                        ToHost::Output { stream: *stream, bytes: buffer[..count].to_vec() };
                     failed = failed.take().or(send(host, &message).err());
                     true
                 }
@@ -218,39 +235,15 @@ impl<'a> Case<'a> {
         failed.map_or(Ok(()), |error| Err(error).context("cannot pass on the output of a case"))
     }
 
-    /// Reaps everything that ended; says how the case's own process did.
+    /// Reaps everything that ended; says how the case's own process did. It is reaped by its number, with
+    /// all others: PID 1 gets orphans too.
     fn reap(&self) -> Option<ExitStatus> {
         let mut own = None;
-        loop {
-            let mut status = 0;
-            // SAFETY: `status` is a valid place for waitpid(2) to write to.
-            let pid = unsafe { nix::libc::waitpid(-1, &mut status, nix::libc::WNOHANG) };
-            match pid {
-                pid if pid <= 0 => return own,
-                pid if pid == self.pid => own = Some(ExitStatus::from_raw(status)),
-                _ => {}
+        reap(|pid, status| {
+            if pid == self.pid.as_raw() {
+                own = Some(ExitStatus::from_raw(status));
             }
-        }
+        });
+        own
     }
-}
-
-fn command(run: &Run, dir: &CaseDir) -> Command {
-    let work = dir.work();
-    let mut command = Command::new(guest_agent::path_of(&run.program));
-    command
-        .args(&run.args)
-        .current_dir(&work)
-        .env_clear()
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("LANG", "C.UTF-8")
-        .env("HOME", &work)
-        .env("TMPDIR", &work)
-        .env(env::GUEST, "1")
-        .env(env::CASE_DIR, &work)
-        .env(env::SKIP_FILE, dir.skip_file())
-        .envs(run.env.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
 }

@@ -13,6 +13,8 @@ use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
+use crate::Role;
+
 /// The nodes that the image's manifest declares; devtmpfs covers those in the image.
 const NODES: &str = "/etc/uml/nodes";
 
@@ -88,14 +90,17 @@ pub fn mount_proc_again() -> Result<Option<Leftover>> {
 
 /// The guest may run out of memory and out of time for its processes: not for the agent, which has
 /// to see to it that this ends. What a kernel does not have of this is passed over.
-pub fn protect_us() {
+pub fn protect_us(role: Role) {
     // SAFETY: setpriority(2) and mlockall(2) take plain numbers.
     unsafe {
         libc::setpriority(libc::PRIO_PROCESS, 0, -20);
         // What the agent runs is not to be read from the disk again and again. Since 4.4.
         libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT);
     }
-    let _ = fs::write(OOM_SCORE, "-1000");
+    // The kernel never takes a PID 1.
+    if role == Role::Service {
+        let _ = fs::write(OOM_SCORE, "-1000");
+    }
     // The kernel's own limit asks whether their stacks fit the memory, and not whether anything
     // else of them does: it would run out of memory first, and then be busy with that alone.
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -108,10 +113,13 @@ pub fn protect_us() {
 /// Memory for a process that was forked and does nothing, with its page tables, in KiB.
 const KIB_PER_THREAD: u64 = 256;
 
-/// Makes this process, which the agent has forked, one like any other. Async-signal-safe.
-pub fn give_up_protection() -> Result<(), Errno> {
+/// Makes this process, which the agent has started, one like any other. Async-signal-safe.
+pub fn give_up_protection(role: Role) -> Result<(), Errno> {
     // SAFETY: setpriority(2) takes plain numbers.
     Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) })?;
+    if role == Role::Init {
+        return Ok(());
+    }
     let file = open(OOM_SCORE, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
     nix::unistd::write(&file, b"0").map(drop)
 }

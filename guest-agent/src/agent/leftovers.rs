@@ -1,17 +1,17 @@
 //! What a case leaves behind: named, and ended where that is safe.
 
 use std::collections::BTreeSet;
-use std::fs;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use guest_agent::wire::Leftover;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::statvfs::statvfs;
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime, clock_settime};
 
-use crate::Role;
-use crate::processes::Processes;
+use crate::proc_files::Proc;
+use crate::processes::{Processes, reap};
+use crate::{Role, init};
 
 /// More mounts than this are not named.
 const MOST_NAMED: usize = 20;
@@ -20,9 +20,11 @@ const MOST_NAMED: usize = 20;
 const SHARED: [&str; 3] = ["/", "/run", "/dev/shm"];
 const MOST_TAKEN: u64 = 16 << 20;
 
-/// What there was before a case.
-pub struct Before {
+/// What there is beside cases, held against what there is after one.
+pub struct Watch {
+    role: Role,
     processes: Processes,
+    proc: Proc,
     mounts: Vec<String>,
     modules: BTreeSet<String>,
     taint: u64,
@@ -30,22 +32,55 @@ pub struct Before {
     free: [Option<u64>; SHARED.len()],
 }
 
-impl Before {
-    pub fn now() -> Result<Self> {
-        let (mounts, modules) = (mounts()?, modules()?);
-        let processes = Processes::now();
-        Ok(Self { processes, mounts, modules, taint: taint(), clock: clock(), free: free() })
+impl Watch {
+    pub fn new(role: Role) -> Result<Self> {
+        let proc = Proc::open()?;
+        Ok(Self {
+            role,
+            processes: Processes::now(role),
+            mounts: proc.mounts()?,
+            modules: BTreeSet::new(),
+            taint: 0,
+            clock: clock(),
+            free: [None; SHARED.len()],
+            proc,
+        })
+    }
+
+    /// Takes stock before a case.
+    pub fn begin(&mut self) -> Result<()> {
+        if self.role == Role::Service {
+            self.processes = Processes::now(self.role);
+        }
+        if self.proc.mounts_changed() {
+            self.mounts = self.proc.mounts()?;
+        }
+        self.modules = self.proc.modules()?;
+        self.taint = self.proc.taint()?;
+        self.free = free();
+        Ok(())
     }
 
     /// Kills every process that was not there before, and those that they start meanwhile.
-    pub fn end_processes(&self, role: Role) -> Vec<Leftover> {
-        self.processes.end_others(role)
+    pub fn end_processes(&self) -> Result<Vec<Leftover>> {
+        let some_are_left = reap(|_, _| {});
+        if self.role == Role::Init && !some_are_left {
+            // Each process descends from PID 1.
+            return Ok(Vec::new());
+        }
+        // Without it they are not found.
+        let mut leftovers = Vec::from_iter(init::mount_proc_again()?);
+        leftovers.extend(self.processes.end_others(self.role));
+        Ok(leftovers)
     }
 
     /// Unmounts what was not mounted before, the latest first, and names what is gone.
-    pub fn end_mounts(&self) -> Result<Vec<Leftover>> {
-        let mut fresh = mounts()?;
-        let mut gone = Vec::new();
+    pub fn end_mounts(&mut self) -> Result<Vec<Leftover>> {
+        if !self.proc.mounts_changed() {
+            return Ok(Vec::new());
+        }
+        let mut gone = Vec::from_iter(init::mount_proc_again()?);
+        let mut fresh = self.proc.mounts()?;
         for known in &self.mounts {
             match fresh.iter().position(|place| place == known) {
                 Some(index) => drop(fresh.remove(index)),
@@ -82,13 +117,13 @@ impl Before {
     }
 
     /// The taint flags that were added since.
-    pub fn tainted(&self) -> u64 {
-        taint() & !self.taint
+    pub fn tainted(&self) -> Result<u64> {
+        Ok(self.proc.taint()? & !self.taint)
     }
 
     /// Names the modules that were not loaded before. They stay: unloading can hang.
     pub fn modules(&self) -> Result<Vec<Leftover>> {
-        let now = modules()?;
+        let now = self.proc.modules()?;
         Ok(now.difference(&self.modules).cloned().map(Leftover::Module).collect())
     }
 }
@@ -105,29 +140,4 @@ fn free() -> [Option<u64>; SHARED.len()] {
 fn clock() -> i64 {
     let seconds = |id| clock_gettime(id).map_or(0, |time| time.tv_sec());
     seconds(ClockId::CLOCK_REALTIME) - seconds(ClockId::CLOCK_MONOTONIC)
-}
-
-fn mounts() -> Result<Vec<String>> {
-    let text = fs::read_to_string("/proc/self/mounts").context("cannot read /proc/self/mounts")?;
-    let place = |line: &str| line.split(' ').nth(1).map(unescape);
-    Ok(text.lines().filter_map(place).collect())
-}
-
-/// Undoes the octal escapes of /proc/self/mounts (proc(5)): `\040` is a space.
-fn unescape(place: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .iter()
-        .fold(place.to_owned(), |text, (escape, plain)| text.replace(escape, plain))
-}
-
-fn modules() -> Result<BTreeSet<String>> {
-    // A kernel without modules has no such file.
-    let text = fs::read_to_string("/proc/modules").unwrap_or_default();
-    Ok(text.lines().filter_map(|line| Some(line.split(' ').next()?.to_owned())).collect())
-}
-
-/// The kernel's taint flags (tainted-kernels.rst).
-fn taint() -> u64 {
-    let text = fs::read_to_string("/proc/sys/kernel/tainted").unwrap_or_default();
-    text.trim().parse().unwrap_or(0)
 }

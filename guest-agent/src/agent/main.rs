@@ -8,14 +8,17 @@ use guest_agent::marker::{Event, Key, Marker};
 use guest_agent::{NONCE_PARAMETER, PORT};
 
 mod case;
+mod case_dir;
 mod declarations;
 mod detectors;
 mod init;
 mod leftovers;
 mod power;
+mod proc_files;
 mod processes;
 mod programs;
 mod serve;
+mod spawn;
 
 /// Whether PID 1 is the agent itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +88,7 @@ fn set_up(role: Role) -> Result<Log> {
         Role::Init => init::set_up()?,
         Role::Service => init::set_up_service()?,
     }
-    init::protect_us();
+    init::protect_us(role);
     detectors::switch_on();
     Log::open()
 }

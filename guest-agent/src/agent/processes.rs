@@ -6,6 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use guest_agent::wire::Leftover;
+use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -18,13 +19,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// More processes than this are not named.
 const MOST_NAMED: usize = 20;
 
-/// The processes that there were at some time.
+/// The processes that are nobody's leftovers.
 pub struct Processes(BTreeSet<i32>);
 
 impl Processes {
-    /// Those that there are.
-    pub fn now() -> Self {
-        Self(pids().collect())
+    /// Those that there are. Beside an agent that is PID 1 there is nobody else.
+    pub fn now(role: Role) -> Self {
+        match role {
+            Role::Init => Self(BTreeSet::from([1])),
+            Role::Service => Self(pids().collect()),
+        }
     }
 
     /// Kills all others, and those that they start meanwhile.
@@ -35,8 +39,7 @@ impl Processes {
         let mut deadline = Instant::now() + PATIENCE;
         while !left.is_empty() && Instant::now() < deadline {
             self.signal_others(role, Signal::SIGKILL);
-            // SAFETY: waitpid(2) may be asked to forget the status.
-            while unsafe { nix::libc::waitpid(-1, std::ptr::null_mut(), nix::libc::WNOHANG) } > 0 {}
+            reap(|_, _| {});
             std::thread::yield_now();
             left = self.others_by_name(role).collect();
             for process in &left {
@@ -92,6 +95,21 @@ impl Processes {
     }
 }
 
+/// Reaps every child that has ended; says whether there are others.
+pub fn reap(mut ended: impl FnMut(i32, i32)) -> bool {
+    loop {
+        let mut status = 0;
+        // Not only those that send SIGCHLD at their end.
+        let options = libc::WNOHANG | libc::__WALL;
+        // SAFETY: `status` is a valid place for waitpid(2) to write to.
+        match unsafe { libc::waitpid(-1, &mut status, options) } {
+            0 => return true,
+            pid if pid < 0 => return false,
+            pid => ended(pid, status),
+        }
+    }
+}
+
 /// Every process, those of the kernel too.
 fn pids() -> impl Iterator<Item = i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -129,9 +147,10 @@ impl Stat {
         Some(Self { state, parent: fields.next()?.parse().ok()? })
     }
 
-    /// Whether it neither is stopped nor dead. The kernel's own are children of its thread number 2.
+    /// Whether it neither is stopped nor dead. The kernel's own are its thread number 2, and the children
+    /// of that.
     fn moves(&self) -> bool {
-        self.parent != 2 && !['T', 't', 'Z', 'X'].contains(&self.state)
+        ![0, 2].contains(&self.parent) && !['T', 't', 'Z', 'X'].contains(&self.state)
     }
 }
 

@@ -99,8 +99,8 @@ impl Programs {
     }
 
     /// Waits until every change to a program will show.
-    pub fn settle(&self) {
-        if let Some(left) = self.latest.and_then(|at| TICKS.checked_sub(at.elapsed())) {
+    pub fn settle(&mut self) {
+        if let Some(left) = self.latest.take().and_then(|at| TICKS.checked_sub(at.elapsed())) {
             std::thread::sleep(left);
         }
     }

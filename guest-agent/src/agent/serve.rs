@@ -1,13 +1,15 @@
 //! The connection with the host: one message after the other.
 
+use std::io::BufReader;
 use std::net::TcpStream;
 
 use anyhow::{Context as _, Result, bail};
 use guest_agent::wire::{self, ToGuest, ToHost, receive, send};
 use nix::sys::utsname::uname;
 
+use crate::case::Cases;
 use crate::programs::{self, Arriving, Programs};
-use crate::{Log, Role, case};
+use crate::{Log, Role};
 
 /// A session that is over; what is left is to say so.
 pub struct Over(TcpStream);
@@ -31,8 +33,12 @@ pub fn serve(mut stream: TcpStream, role: Role, log: &mut Log) -> Result<Over> {
     send(&mut stream, &ToHost::Hello { release })?;
     let mut arriving: Option<Arriving> = None;
     let mut programs = Programs::default();
+    let mut cases = Cases::new(role)?;
+    // A message in one piece takes one call.
+    let mut requests =
+        BufReader::new(stream.try_clone().context("cannot hold the connection twice")?);
     loop {
-        match receive(&mut stream).context("cannot understand the host")? {
+        match receive(&mut requests).context("cannot understand the host")? {
             None | Some(ToGuest::PowerOff) => return Ok(Over(stream)),
             Some(ToGuest::Seal(key)) => log.seal(key),
             Some(ToGuest::Offer { hash, size }) => {
@@ -50,7 +56,7 @@ pub fn serve(mut stream: TcpStream, role: Role, log: &mut Log) -> Result<Over> {
                 }
             }
             Some(ToGuest::Run(run)) => {
-                let answer = match case::run(&run, role, &programs, &mut stream, log) {
+                let answer = match cases.run(&run, &mut programs, &mut stream, log) {
                     Ok(exit) => ToHost::Exited(exit),
                     Err(error) => ToHost::Failed(format!("{error:#}")),
                 };

@@ -1,0 +1,49 @@
+//! The folder of a case.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+/// The fresh folder of a case, on the root file system.
+pub struct CaseDir(PathBuf);
+
+impl CaseDir {
+    pub fn make(sequence: u32) -> Result<Self> {
+        let dir = Self(Path::new("/var/tmp").join(format!("uml-case-{sequence}")));
+        let made = dir.try_make().or_else(|error| match error.kind() {
+            ErrorKind::AlreadyExists => fs::remove_dir_all(&dir.0).and_then(|()| dir.try_make()),
+            ErrorKind::NotFound => fs::create_dir_all("/var/tmp").and_then(|()| dir.try_make()),
+            _ => Err(error),
+        });
+        made.with_context(|| format!("cannot make {}", dir.0.display()))?;
+        Ok(dir)
+    }
+
+    fn try_make(&self) -> io::Result<()> {
+        fs::create_dir(&self.0)?;
+        fs::create_dir(self.work())
+    }
+
+    /// Where the case works.
+    pub fn work(&self) -> PathBuf {
+        self.0.join("tmp")
+    }
+
+    /// Where a case writes why it cannot do its work here.
+    pub fn skip_file(&self) -> PathBuf {
+        self.0.join("skip")
+    }
+
+    /// Removes it all; says what the case wrote into its skip file.
+    pub fn remove(self) -> Option<String> {
+        let _ = fs::remove_dir(self.work());
+        if fs::remove_dir(&self.0).is_ok() {
+            return None;
+        }
+        let skip = fs::read_to_string(self.skip_file()).ok().map(|why| why.trim().to_owned());
+        let _ = fs::remove_dir_all(&self.0);
+        skip
+    }
+}

@@ -1,0 +1,124 @@
+//! The start of a case's process.
+//!
+//! As vfork(2) does it. After a fork(2) each page that the agent or the child touches is a fault, and a
+//! fault is what a UML guest is slowest at: the start took twice as long.
+
+use std::convert::Infallible;
+use std::ffi::{CString, NulError, OsStr, OsString, c_char};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::libc;
+use nix::sched::{CloneFlags, clone};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
+use nix::sys::wait::waitpid;
+use nix::unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+
+use crate::{Role, init};
+
+/// Enough for the calls of [`Start::become_the_program`].
+const STACK: usize = 32 << 10;
+
+/// What a process is started with.
+pub struct Start<'a> {
+    program: CString,
+    args: Vec<CString>,
+    env: Vec<CString>,
+    dir: CString,
+    /// What becomes its standard input, output and error.
+    standard: [BorrowedFd<'a>; 3],
+    /// What it gets besides, by the same number.
+    more: BorrowedFd<'a>,
+}
+
+impl<'a> Start<'a> {
+    pub fn new(
+        program: &Path,
+        args: &[String],
+        dir: &Path,
+        [stdin, stdout, stderr]: [&'a OwnedFd; 3],
+        more: &'a OwnedFd,
+    ) -> Result<Self> {
+        let program = c_string(program.as_os_str())?;
+        let mut all = vec![program.clone()];
+        for arg in args {
+            all.push(c_string(OsStr::new(arg))?);
+        }
+        Ok(Self {
+            program,
+            args: all,
+            env: Vec::new(),
+            dir: c_string(dir.as_os_str())?,
+            standard: [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
+            more: more.as_fd(),
+        })
+    }
+
+    pub fn env(&mut self, name: &str, value: impl AsRef<OsStr>) -> Result<()> {
+        let mut text = OsString::from(name);
+        text.push("=");
+        text.push(value);
+        self.env.push(c_string(&text)?);
+        Ok(())
+    }
+
+    /// Starts it, in a session of its own and without what protects the agent.
+    pub fn spawn(&self, role: Role) -> Result<Pid> {
+        let (args, env) = (pointers(&self.args), pointers(&self.env));
+        let mut failed = None;
+        let child = Box::new(|| {
+            let Err(why) = self.become_the_program(role, &args, &env);
+            failed = Some(why);
+            127
+        });
+        let mut stack = [0; STACK];
+        // We stand still until the child is another program, or has gone; till then it works on our
+        // memory, as a function that we call would.
+        let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
+        // SAFETY: the child keeps to system calls, which need little of its stack; it neither allocates
+        // nor returns into what we do.
+        let pid = unsafe { clone(child, &mut stack, flags, Some(libc::SIGCHLD)) };
+        let pid = pid.context("cannot start a process")?;
+        let Some((what, errno)) = failed else { return Ok(pid) };
+        waitpid(pid, None).context("cannot reap a process")?;
+        Err(errno)
+            .with_context(|| format!("cannot start {}: {what}", self.program.to_string_lossy()))
+    }
+
+    /// What the child does.
+    fn become_the_program(
+        &self,
+        role: Role,
+        args: &[*const c_char],
+        env: &[*const c_char],
+    ) -> Result<Infallible, (&'static str, Errno)> {
+        let at = |what| move |errno| (what, errno);
+        setsid().map_err(at("setsid"))?;
+        init::give_up_protection(role).map_err(at("its priority"))?;
+        let [stdin, stdout, stderr] = self.standard;
+        dup2_stdin(stdin).and_then(|()| dup2_stdout(stdout)).map_err(at("dup2"))?;
+        dup2_stderr(stderr).map_err(at("dup2"))?;
+        fcntl(self.more, FcntlArg::F_SETFD(FdFlag::empty())).map_err(at("fcntl"))?;
+        chdir(self.dir.as_c_str()).map_err(at("its folder"))?;
+        // Rust's runtime has ours ignored.
+        // SAFETY: no handler is installed.
+        unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.map_err(at("signal"))?;
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+            .map_err(at("sigprocmask"))?;
+        // SAFETY: the pointers are to strings that outlive the call, and end with a null pointer.
+        unsafe { libc::execve(self.program.as_ptr(), args.as_ptr(), env.as_ptr()) };
+        Err(("execve", Errno::last()))
+    }
+}
+
+fn c_string(text: &OsStr) -> Result<CString, NulError> {
+    CString::new(text.to_owned().into_vec())
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    strings.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+}
