@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 use anyhow::{Context as _, Result, ensure};
 use nix::unistd::Uid;
 
-use crate::config::Config;
+use crate::config::{Config, Memory};
+use crate::doctor::memory_of_host;
 use crate::isolation::{Isolation, OWN_EXE};
 use crate::layout::Layout;
 use crate::lock;
@@ -150,11 +151,8 @@ impl Ctx {
     /// # Errors
     /// When this host could never hold such a guest.
     pub fn guest_size(&self) -> Result<u64> {
-        let info = std::fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
-        let total = info.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-        let total = total.and_then(|total| total.trim().strip_suffix(" kB"));
-        let total = total.with_context(|| format!("no MemTotal in /proc/meminfo: {info}"))?;
-        self.config.check_memory(format!("{total}K").parse()?)?;
+        let total = memory_of_host("MemTotal").context("/proc/meminfo does not say MemTotal")?;
+        self.config.check_memory(Memory::mib(total >> 20))?;
         Ok(self.config.memory.bytes() * 2 + self.config.rootfs.size.bytes())
     }
 

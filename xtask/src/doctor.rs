@@ -14,7 +14,7 @@ mod limits;
 mod needs;
 mod setup;
 
-pub(crate) use limits::memory_left;
+pub(crate) use limits::{memory_left, memory_of_host};
 use needs::{FACILITIES, FILES, Facility, TOOLS};
 pub use setup::{Consent, ensure, setup};
 

@@ -47,8 +47,6 @@ pub struct Reporter<'a> {
     record: Record,
     progress: Progress,
     grid: Grid,
-    /// Guests of which something is to be said at the end.
-    remarkable: Vec<Life>,
     /// Default kernels that were not used, and why.
     passed_over: Vec<String>,
     baseline: Option<RunReport>,
@@ -86,7 +84,6 @@ impl<'a> Reporter<'a> {
             baseline: about.baseline,
             again: about.again,
             grid: Grid::default(),
-            remarkable: Vec::new(),
             passed_over: Vec::new(),
         })
     }
@@ -109,12 +106,11 @@ impl<'a> Reporter<'a> {
     ///
     /// # Errors
     /// When the report cannot be written.
-    pub fn parted(&mut self, life: Life) -> Result<()> {
-        self.record.write(&Line::guest(&life))?;
-        if !life_lines(&life).is_empty() {
-            self.remarkable.push(life);
+    pub fn parted(&mut self, life: &Life) -> Result<()> {
+        if let End::Clean { aborted: true } = &life.end {
+            self.ui.detail(&format!("{:>12} {}: {}", "guest", life.name, life.end));
         }
-        Ok(())
+        self.record.write(&Line::guest(life))
     }
 
     /// A guest's disk is kept, and how to boot it.
@@ -161,12 +157,11 @@ impl<'a> Reporter<'a> {
     /// # Errors
     /// When the report cannot be written.
     pub fn ended(&mut self, execution: &Execution) -> Result<()> {
-        let outcome = &execution.verdict.outcome;
         self.progress.count(execution);
         self.grid.take(execution);
-        match (execution.is_flaky(), outcome) {
-            (true, _) => self.show(execution, &format!("FLAKY {}", execution.attempt)),
-            (_, outcome) => self.show(execution, outcome.word()),
+        match execution.is_flaky() {
+            true => self.show(execution, &format!("FLAKY {}", execution.attempt)),
+            false => self.show(execution, execution.verdict.outcome.word()),
         }
         self.record.write(&Line::Case(CaseLine::new(execution)))
     }
@@ -197,18 +192,20 @@ impl<'a> Reporter<'a> {
     /// # Errors
     /// When the report cannot be written.
     pub fn summary(self, tally: &Tally, took: Duration) -> Result<()> {
-        let Self { ui, run, mut record, grid, remarkable, passed_over, baseline, again, .. } = self;
+        let Self { ui, run, mut record, grid, passed_over, baseline, again, .. } = self;
         ui.progress(Vec::new());
         passed_over.iter().for_each(|line| ui.warn(line));
         record.write(&Line::summary(tally, took))?;
-        for line in write_all(run.path(), baseline.as_ref())? {
+        let report = RunReport::read(run.path())?;
+        for line in write_all(&report, baseline.as_ref())? {
             ui.line(&line);
         }
-        for line in remarkable.iter().flat_map(life_lines) {
-            ui.line(&line);
+        let troubles = report.troubles();
+        for trouble in &troubles {
+            ui.line(&format!("{:>12} {}", "trouble", plain(&trouble.to_string())));
         }
         grid.lines().iter().for_each(|line| ui.line(line));
-        let failed = tally.failed > 0 || remarkable.iter().any(Life::is_failure);
+        let failed = tally.failed > 0 || !troubles.is_empty();
         if failed {
             ui.line(&format!("{:>12} {}", "evidence", run.path().display()));
         }
@@ -240,25 +237,6 @@ fn tone(execution: &Execution) -> Tone {
         Outcome::Passed if !execution.is_flaky() => Tone::Good,
         _ => Tone::Warn,
     }
-}
-
-/// What is to be said of a guest beside its cases.
-fn life_lines(life: &Life) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut say =
-        |text: String| lines.push(format!("{:>12} {}: {}", "guest", life.name, plain(&text)));
-    for complaint in &life.strays {
-        say(format!("while no case ran, its kernel said {complaint}"));
-    }
-    let last = life.last.as_deref().unwrap_or("none");
-    match &life.end {
-        End::Clean { aborted: true } => say(life.end.to_string()),
-        // The case that is charged with it says how it ended.
-        _ if life.charged => {}
-        End::Clean { .. } => {}
-        end => say(format!("{end}; no case ran, and the last one was: {last}")),
-    }
-    lines
 }
 
 fn case_line(word: &str, name: &str, verdict: &Verdict) -> String {
@@ -341,7 +319,7 @@ mod tests {
         expect![[r#"
             "        PASS [   1.234s] 6.12 ext4 acls"
             "        SKIP [   1.234s] 6.12 ext4 acls: no loop"
-            "       PANIC [   1.234s] 6.12 ext4 acls: kernel panic: Kernel panic - not syncing: red"
+            "       PANIC [   1.234s] 6.12 ext4 acls: Kernel panic - not syncing: red"
         "#]]
         .assert_eq(&lines.iter().map(|line| format!("{line:?}\n")).collect::<String>());
     }

@@ -104,7 +104,7 @@ fn what_is_tried_again(ctx: &Ctx) -> Result<()> {
     let code = tests(&["--run-ignored", "only", "--retries", "1", flaky])?.run(ctx)?;
     ensure!(code == 0, "{flaky} came back as {code}");
     let report = RunReport::read(ctx.run()?.path())?;
-    ensure!(report.counts().flaky == 1, "{flaky} is not called flaky");
+    ensure!(report.tally().flaky == 1, "{flaky} is not called flaky");
     let one = ["--guests", "1", "--no-fail-fast", "--run-ignored", "all"];
     let wanted = ["silence_fails_a_case", "what_cannot_be_found"];
     let code = tests(&[one.as_slice(), &wanted].concat())?.run(ctx)?;
@@ -127,8 +127,8 @@ fn what_is_tried_again(ctx: &Ctx) -> Result<()> {
     let code = tests(&["--deadline", "1ms", "ubd"])?.run(ctx)?;
     ensure!(code == code::TEST_FAILED, "a run without time came back as {code}");
     let report = RunReport::read(ctx.run()?.path())?;
-    let (counts, all) = (report.counts(), report.cases.len());
-    ensure!(all > 0 && counts.not_run == all, "a run without time ran some of {all} cases");
+    let (tally, all) = (report.tally(), report.cases.len());
+    ensure!(all > 0 && tally.not_run == all, "a run without time ran some of {all} cases");
     Ok(())
 }
 
@@ -138,7 +138,7 @@ fn hold_matrix(ctx: &Ctx, which: &[&str], matrix: Matrix) -> Result<()> {
     let args = [&["--no-fail-fast", "--run-ignored", "only"], which].concat();
     let code = tests(&args)?.run(ctx)?;
     ensure!(code == code::TEST_FAILED, "they came back as {code}");
-    let right = matrix.hold_against(&ctx.run()?.report_lines())?;
+    let right = matrix.hold_against(&RunReport::read(ctx.run()?.path())?)?;
     ctx.ui.line(&format!("{:>12} {right} cases ended as the table says", "ci"));
     Ok(())
 }

@@ -139,14 +139,14 @@ impl Merge {
         for line in report::merge(&self.runs, &self.output)? {
             ctx.ui.warn(&line);
         }
-        for line in report::write_all(&self.output, baseline.as_ref())? {
+        let merged = RunReport::read(&self.output)?;
+        for line in report::write_all(&merged, baseline.as_ref())? {
             ctx.ui.line(&line);
         }
-        let merged = RunReport::read(&self.output)?;
         for trouble in merged.troubles() {
-            ctx.ui.warn(&format!("{}: {}", trouble.subject, report::plain(&trouble.what)));
+            ctx.ui.warn(&report::plain(&trouble.to_string()));
         }
-        ctx.ui.line(&format!("{:>12} {}", "Summary", merged.counts().words()));
+        ctx.ui.line(&format!("{:>12} {}", "Summary", merged.tally().words()));
         ui::print(self.output.display())?;
         Ok(if merged.is_success() { 0 } else { code::TEST_FAILED })
     }

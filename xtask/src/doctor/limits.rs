@@ -16,12 +16,17 @@ const PROCESSES_NEEDED: u64 = 100;
 
 /// Bytes of memory that are free, on the host and in the control group.
 pub(crate) fn memory_left() -> Option<u64> {
-    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let host = info.lines().find_map(|line| {
-        let kib = line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?;
+    [memory_of_host("MemAvailable"), memory_of_group()].into_iter().flatten().min()
+}
+
+/// A line of /proc/meminfo (proc(5)), in bytes.
+pub(crate) fn memory_of_host(which: &str) -> Option<u64> {
+    let info = fs::read_to_string("/proc/meminfo").ok()?;
+    info.lines().find_map(|line| {
+        let (name, kib) = line.split_once(':')?;
+        let kib = kib.trim().strip_suffix(" kB").filter(|_| name == which)?;
         Some(kib.parse::<u64>().ok()? << 10)
-    });
-    [host, memory_of_group()].into_iter().flatten().min()
+    })
 }
 
 pub(super) fn memory() -> Finding {

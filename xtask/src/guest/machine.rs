@@ -73,6 +73,17 @@ pub enum End {
     Lost(String),
 }
 
+impl End {
+    /// What is known of it beside its kind.
+    pub fn detail(&self) -> &str {
+        match self {
+            End::Clean { aborted: false } => "",
+            End::Clean { aborted: true } => "aborted after its farewell",
+            End::BootFailed(text) | End::Panicked(text) | End::Hung(text) | End::Lost(text) => text,
+        }
+    }
+}
+
 impl std::fmt::Display for End {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

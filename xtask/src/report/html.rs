@@ -52,7 +52,7 @@ pub(super) fn page<'a>(report: &'a RunReport, beside: &Beside<'_>) -> Result<(St
     let (data, texts) = data::of(report, beside);
     let data = serde_json::to_string(&data).context("cannot make the page's data")?;
     let green = report.is_success();
-    let counts = report.counts().words();
+    let counts = report.tally().words();
     let parts = [
         ("policy", policy()),
         ("title", html(&format!("{counts} · {}", report.run.id))),
@@ -94,7 +94,7 @@ fn policy() -> String {
 }
 
 fn headline(report: &RunReport) -> String {
-    let counts = report.counts();
+    let counts = report.tally();
     let mut text = if counts.failed > 0 {
         format!("{} failed, {} passed", counts.failed, counts.passed)
     } else {
@@ -127,8 +127,7 @@ fn facts(report: &RunReport) -> String {
 fn troubles(report: &RunReport) -> String {
     let passed_over = report.kernels.iter().flat_map(|kernel| &kernel.passed_over);
     let troubles = report.troubles();
-    let mut lines: Vec<String> =
-        troubles.iter().map(|trouble| format!("{}: {}", trouble.subject, trouble.what)).collect();
+    let mut lines: Vec<String> = troubles.iter().map(ToString::to_string).collect();
     lines.extend(passed_over.cloned());
     lines.dedup();
     if lines.is_empty() {

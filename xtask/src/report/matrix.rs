@@ -1,12 +1,13 @@
 //! Tables of how cases that fail on purpose have to end, on each kernel.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use serde::Deserialize;
+
+use super::model::{Attempt, CaseEnd, CaseResult};
+use super::read::RunReport;
 
 /// Which cases a table is about: those of a binary whose names are a row's between these two. All
 /// others of that binary have to pass.
@@ -17,6 +18,13 @@ pub struct Rows {
     after: &'static str,
     /// What has to say why a row passes somewhere, if anything.
     reason: Option<&'static str>,
+}
+
+impl Rows {
+    /// The row that a case of the binary is of, if it is of one.
+    fn row_of(self, name: &str) -> Option<&str> {
+        name.strip_prefix(self.before)?.strip_suffix(self.after)
+    }
 }
 
 /// The faults of a kernel module. One that is not detected needs a reason.
@@ -74,76 +82,44 @@ impl Matrix {
         ends.get(kernel).or_else(|| ends.get(EVERY)).map(String::as_str)
     }
 
-    /// Holds the table against a run's JSON lines; says how many ends were as they should.
+    /// Holds the table against a run, each attempt at each case; says how many ends were as they should.
     ///
     /// # Errors
     /// When one was not, or a row of the table was not run; the message names each.
-    pub fn hold_against(&self, lines: &Path) -> Result<usize> {
-        let text = fs::read_to_string(lines)
-            .with_context(|| format!("cannot read {}", lines.display()))?;
-        let found = self.found(&text)?;
-        ensure!(!found.is_empty(), "no case of {} was run", self.rows.binary);
-        let (mut wrong, mut right) = (Vec::new(), 0);
-        for (kernel, ends) in &found {
-            for (row, end) in ends {
-                let expected = match row {
-                    Row::Row(row) => self.end(row, kernel).unwrap_or("nothing"),
-                    Row::Other(_) => "pass",
-                };
-                match agree(expected, end) {
+    pub fn hold_against(&self, run: &RunReport) -> Result<usize> {
+        let cases = run.cases.iter().filter(|case| case.id.binary == self.rows.binary);
+        let (mut seen, mut right) = (BTreeMap::<_, BTreeSet<_>>::new(), 0);
+        let mut wrong = Vec::new();
+        for CaseResult { id, attempts, .. } in cases {
+            let row = self.rows.row_of(&id.name);
+            let expected = row.map_or("pass", |row| self.end(row, &id.kernel).unwrap_or("nothing"));
+            for end in attempts.iter().map(words_for) {
+                match agree(expected, &end) {
                     true => right += 1,
-                    false => wrong.push(format!("{kernel} {row}: {end}, not {expected}")),
+                    false => wrong.push(format!("{id}: {end}, not {expected}")),
                 }
             }
-            let missing = self.ends.keys().filter(|&row| !ends.contains_key(&Row::Row(row.into())));
+            seen.entry(&id.kernel).or_default().extend(row);
+        }
+        ensure!(!seen.is_empty(), "no case of {} was run", self.rows.binary);
+        for (kernel, rows) in seen {
+            let missing = self.ends.keys().filter(|row| !rows.contains(row.as_str()));
             wrong.extend(missing.map(|row| format!("{kernel} {row}: was not run")));
         }
         ensure!(wrong.is_empty(), "not as the table says:\n  {}", wrong.join("\n  "));
         Ok(right)
     }
-
-    /// How each case of the binary ended on each kernel, in the words of the table.
-    fn found(&self, text: &str) -> Result<BTreeMap<String, BTreeMap<Row, String>>> {
-        let Rows { binary, before, after, .. } = self.rows;
-        let mut found: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
-        for line in text.lines() {
-            let value: serde_json::Value =
-                serde_json::from_str(line).context("a line of the report is no JSON")?;
-            if value["event"] != "case" || value["binary"] != binary {
-                continue;
-            }
-            let case: CaseLine = serde_json::from_value(value).context("a case of the report")?;
-            let row = case.name.strip_prefix(before).and_then(|name| name.strip_suffix(after));
-            let row = match row {
-                Some(row) => Row::Row(row.into()),
-                None => Row::Other(case.name),
-            };
-            let word = match case.end.as_str() {
-                "passed" => "pass",
-                "panicked" => "panic",
-                other => other,
-            };
-            let complaint = case.complaint.map_or_else(String::new, |name| format!(" {name}"));
-            found.entry(case.kernel).or_default().insert(row, format!("{word}{complaint}"));
-        }
-        Ok(found)
-    }
 }
 
-/// Which case of the binary it is.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Row {
-    /// One that the table is about.
-    Row(String),
-    /// Another one.
-    Other(String),
-}
-
-impl fmt::Display for Row {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Row(name) | Self::Other(name)) = self;
-        f.write_str(name)
-    }
+/// How a case ended, in the words of a table.
+fn words_for(attempt: &Attempt) -> String {
+    let word = match attempt.end {
+        CaseEnd::Passed => "pass",
+        CaseEnd::Panicked => "panic",
+        other => other.word(),
+    };
+    let complaint = attempt.complaint.iter().map(|name| format!(" {name}"));
+    complaint.fold(word.into(), |words, more| words + &more)
 }
 
 fn agree(expected: &str, end: &str) -> bool {
@@ -155,52 +131,46 @@ fn agree(expected: &str, end: &str) -> bool {
     })
 }
 
-/// What is read of a line.
-#[derive(Debug, Deserialize)]
-struct CaseLine {
-    kernel: String,
-    name: String,
-    end: String,
-    complaint: Option<String>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::samples::{self, Line};
 
-    fn case(rows: Rows, name: &str, end: &str, complaint: &str) -> String {
-        let binary = rows.binary;
-        format!(
-            r#"{{"event":"case","kernel":"k","binary":"{binary}","name":"{name}","end":"{end}","complaint":{complaint}}}"#
-        )
+    fn case(rows: Rows, name: &str, end: &str, complaint: Option<&str>) -> Line {
+        samples::case("k", rows.binary, name, end).with("complaint", complaint)
     }
 
-    fn hold(rows: Rows, table: &str, lines: &[String]) -> Result<usize> {
+    fn hold(rows: Rows, table: &str, lines: &[Line]) -> Result<usize> {
         let dir = tempfile::tempdir().unwrap();
-        let (matrix, report) = (dir.path().join("matrix.toml"), dir.path().join("report.jsonl"));
+        let matrix = dir.path().join("matrix.toml");
         fs::write(&matrix, table).unwrap();
-        fs::write(&report, lines.join("\n")).unwrap();
-        Matrix::read(&matrix, rows)?.hold_against(&report)
+        Matrix::read(&matrix, rows)?.hold_against(&samples::sample(lines).report)
     }
 
     #[test]
     fn each_end_has_to_be_the_tables() {
-        let hold = |lines: &[String]| {
+        let hold = |lines: &[Line]| {
             hold(FAULTS, "[warn]\nk = \"kernel warning\"\n[stack]\nk = \"dies\"\n", lines)
         };
         let case =
             |name: &str, end, complaint| case(FAULTS, &format!("matrix::{name}"), end, complaint);
-        let warn = case("warn", "kernel", "\"warning\"");
-        let stack = case("stack", "panicked", "\"panic\"");
+        let warn = case("warn", "kernel", Some("warning"));
+        let stack = case("stack", "panicked", Some("panic"));
         assert_eq!(hold(&[warn.clone(), stack.clone()]).unwrap(), 2);
-        let other = hold(&[case("warn", "kernel", "\"bug\""), stack.clone()]).unwrap_err();
-        assert!(other.to_string().contains("k warn: kernel bug, not kernel warning"), "{other}");
-        let green = hold(&[warn.clone(), case("stack", "passed", "null")]).unwrap_err();
-        assert!(green.to_string().contains("k stack: pass, not dies"), "{green}");
+        let other = hold(&[case("warn", "kernel", Some("bug")), stack.clone()]).unwrap_err();
+        assert!(
+            other.to_string().contains("k faults matrix::warn: kernel bug, not kernel warning"),
+            "{other}"
+        );
+        let green = hold(&[warn.clone(), case("stack", "passed", None)]).unwrap_err();
+        assert!(green.to_string().contains("k faults matrix::stack: pass, not dies"), "{green}");
         let absent = hold(std::slice::from_ref(&warn)).unwrap_err();
         assert!(absent.to_string().contains("k stack: was not run"), "{absent}");
-        let unknown = hold(&[warn, stack, case("new", "passed", "null")]).unwrap_err();
-        assert!(unknown.to_string().contains("k new: pass, not nothing"), "{unknown}");
+        let unknown = hold(&[warn, stack, case("new", "passed", None)]).unwrap_err();
+        assert!(
+            unknown.to_string().contains("k faults matrix::new: pass, not nothing"),
+            "{unknown}"
+        );
     }
 
     #[test]
@@ -213,14 +183,17 @@ mod tests {
     fn whoever_is_next_to_harm_has_to_pass() {
         let hold = |end, neighbour| {
             let lines = [
-                case(HARM, "halts::done", end, "null"),
-                case(HARM, "halts::harmless", neighbour, "null"),
+                case(HARM, "halts::done", end, None),
+                case(HARM, "halts::harmless", neighbour, None),
             ];
             hold(HARM, "[halts]\n\"*\" = \"hung or lost\"\nother = \"pass\"\n", &lines)
         };
         assert_eq!(hold("lost", "passed").unwrap(), 2);
         let harmed = hold("lost", "failed").unwrap_err();
-        assert!(harmed.to_string().contains("k halts::harmless: failed, not pass"), "{harmed}");
+        assert!(
+            harmed.to_string().contains("k harmful halts::harmless: failed, not pass"),
+            "{harmed}"
+        );
         assert!(hold("passed", "passed").is_err());
     }
 }

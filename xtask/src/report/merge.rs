@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::model::{CaseId, KernelEvent, Shard};
 use super::read::{Lines, RunReport};
-use super::record::VERSION;
+use super::record::{Line, VERSION};
 use crate::runs::RunFiles;
 
 /// How many cases an error names.
@@ -153,16 +154,9 @@ fn write(reports: &[RunReport], into: &Path, path: &Path) -> Result<()> {
         }
         keep_consoles(report, &prefix(place), into)?;
     }
-    let counts = super::read::Counts::of(reports.iter().flat_map(|report| &report.cases));
-    line(&json!({
-        "event": "summary",
-        "passed": counts.passed,
-        "flaky": counts.flaky,
-        "failed": counts.failed,
-        "skipped": counts.skipped,
-        "not_run": counts.not_run,
-        "seconds": seconds,
-    }))?;
+    let took = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    let tally = super::read::tally(reports.iter().flat_map(|report| &report.cases));
+    line(&serde_json::to_value(Line::summary(&tally, took))?)?;
     Ok(out.flush()?)
 }
 

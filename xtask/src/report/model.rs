@@ -2,6 +2,8 @@
 //!
 //! What came later than the first version's lines is optional, so that older runs can be read.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::excerpt::Excerpt;
@@ -211,6 +213,12 @@ pub struct CaseId {
     pub binary: String,
     /// The test's name in it.
     pub name: String,
+}
+
+impl fmt::Display for CaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.kernel, self.binary, self.name)
+    }
 }
 
 /// One time that a case was run.

@@ -1,6 +1,7 @@
 //! Reading what a run wrote: whatever shows a run, while it ends or years later, starts here.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use super::model::{
 };
 use super::record::VERSION;
 use crate::runs::RunFiles;
+use crate::suite::Tally;
 
 /// How much of a text is kept in memory: of a failure, and of anything else.
 const FAILURE_LIMIT: usize = 64 << 10;
@@ -46,19 +48,10 @@ pub struct Trouble {
     pub what: String,
 }
 
-/// How many cases ended in which way.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Those that passed, the flaky ones among them.
-    pub passed: usize,
-    /// Those that passed after they had failed.
-    pub flaky: usize,
-    /// Those that failed in any way.
-    pub failed: usize,
-    /// Those that said why they could not do their work.
-    pub skipped: usize,
-    /// Those that were not begun.
-    pub not_run: usize,
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.subject, self.what)
+    }
 }
 
 impl RunReport {
@@ -172,14 +165,14 @@ impl RunReport {
     }
 
     /// How many cases ended in which way.
-    pub fn counts(&self) -> Counts {
-        Counts::of(&self.cases)
+    pub fn tally(&self) -> Tally {
+        tally(&self.cases)
     }
 
     /// Whether the run is green: every case passed or was skipped, and nothing else went wrong.
     pub fn is_success(&self) -> bool {
-        let counts = self.counts();
-        counts.failed == 0 && counts.not_run == 0 && self.troubles().is_empty()
+        let tally = self.tally();
+        tally.failed == 0 && tally.not_run == 0 && self.troubles().is_empty()
     }
 
     /// The names of the kernels, in their order; also of those that only cases speak of.
@@ -195,35 +188,19 @@ impl RunReport {
     }
 }
 
-impl Counts {
-    /// Counts these.
-    pub fn of<'a>(cases: impl IntoIterator<Item = &'a CaseResult>) -> Self {
-        let mut counts = Self::default();
-        for case in cases {
-            *match case.end() {
-                CaseEnd::Passed => &mut counts.passed,
-                CaseEnd::Skipped => &mut counts.skipped,
-                CaseEnd::NotRun => &mut counts.not_run,
-                _ => &mut counts.failed,
-            } += 1;
-            counts.flaky += usize::from(case.is_flaky());
-        }
-        counts
+/// How many of these ended in which way.
+pub(super) fn tally<'a>(cases: impl IntoIterator<Item = &'a CaseResult>) -> Tally {
+    let mut tally = Tally::default();
+    for case in cases {
+        *match case.end() {
+            CaseEnd::Passed => &mut tally.passed,
+            CaseEnd::Skipped => &mut tally.skipped,
+            CaseEnd::NotRun => &mut tally.not_run,
+            _ => &mut tally.failed,
+        } += 1;
+        tally.flaky += usize::from(case.is_flaky());
     }
-
-    /// The counts in words; what is none is left out.
-    pub fn words(&self) -> String {
-        let Self { passed, flaky, failed, skipped, not_run } = *self;
-        let mut words = vec![format!("{passed} passed")];
-        for (count, word) in
-            [(flaky, "flaky"), (failed, "failed"), (skipped, "skipped"), (not_run, "not run")]
-        {
-            if count > 0 {
-                words.push(format!("{count} {word}"));
-            }
-        }
-        words.join(", ")
-    }
+    tally
 }
 
 /// The repetitions of each case that were seen, and where they are kept.

@@ -107,20 +107,19 @@ pub fn file_of(folder: &Path, format: Format) -> PathBuf {
     }
 }
 
-/// Reads the report in `folder`, lays all formats beside it, and tells GitHub's runner if one runs us.
-/// What is to be said to a person about the difference to `baseline` is given back.
+/// Lays all formats beside the report, and tells GitHub's runner if one runs us. What is to be said to a
+/// person about the difference to `baseline` is given back.
 ///
 /// # Errors
-/// When the report cannot be read, or one of them cannot be written.
-pub fn write_all(folder: &Path, baseline: Option<&RunReport>) -> Result<Vec<String>> {
-    let report = RunReport::read(folder)?;
-    let comparison = baseline.map(|baseline| compare(baseline, &report));
+/// When one of them cannot be written.
+pub fn write_all(report: &RunReport, baseline: Option<&RunReport>) -> Result<Vec<String>> {
+    let comparison = baseline.map(|baseline| compare(baseline, report));
     for format in [Format::Junit, Format::Ktap, Format::Html] {
-        let path = file_of(folder, format);
-        put(&path, &render(&report, format, comparison.as_ref(), Some(&path))?)?;
+        let path = file_of(&report.folder, format);
+        put(&path, &render(report, format, comparison.as_ref(), Some(&path))?)?;
     }
     if let Some(runner) = Runner::found(|name| std::env::var_os(name)) {
-        runner.tell(&report, comparison.as_ref(), &mut std::io::stdout())?;
+        runner.tell(report, comparison.as_ref(), &mut std::io::stdout())?;
     }
     Ok(comparison.map_or_else(Vec::new, |comparison| comparison.lines()))
 }

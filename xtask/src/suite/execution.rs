@@ -63,4 +63,18 @@ impl Tally {
     pub fn listed(&self) -> usize {
         self.run() + self.not_run
     }
+
+    /// The numbers in words; what is none is left out.
+    pub fn words(&self) -> String {
+        let Self { passed, flaky, failed, skipped, not_run } = *self;
+        let mut words = vec![format!("{passed} passed")];
+        for (count, word) in
+            [(flaky, "flaky"), (failed, "failed"), (skipped, "skipped"), (not_run, "not run")]
+        {
+            if count > 0 {
+                words.push(format!("{count} {word}"));
+            }
+        }
+        words.join(", ")
+    }
 }

@@ -212,7 +212,7 @@ fn report(reporter: &mut Reporter<'_>, note: Note, broken: &mut Vec<anyhow::Erro
         }
         Note::Again(execution) => reporter.again(&execution),
         Note::Ended(execution) => reporter.ended(&execution),
-        Note::Parted(life) => reporter.parted(life),
+        Note::Parted(life) => reporter.parted(&life),
         Note::Kept(how_to_boot) => {
             reporter.kept(&how_to_boot);
             Ok(())

@@ -83,8 +83,10 @@ impl fmt::Display for Outcome {
                 // The line of the panic says little when another came before it.
                 if *line == complaint.line { Ok(()) } else { write!(f, "; {line}") }
             }
-            Outcome::Died { end, complaint: Some(complaint) } => write!(f, "{complaint}; {end}"),
-            Outcome::Died { end, complaint: None } => write!(f, "{end}"),
+            Outcome::Died { end, complaint: Some(complaint) } => {
+                write!(f, "{complaint}; {}", end.detail())
+            }
+            Outcome::Died { end, complaint: None } => f.write_str(end.detail()),
         }
     }
 }

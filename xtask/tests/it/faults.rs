@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use xtask::report::{FAULTS, HARM, Matrix};
+use xtask::report::{FAULTS, HARM, Matrix, RunReport};
 
 /// The kernels are those of the fault matrix, or those that UML_MATRIX_KERNELS names, by blanks
 /// apart.
@@ -23,7 +23,7 @@ fn everything_that_fails_on_purpose_ends_as_the_tables_say() {
 }
 
 /// Runs these cases; returns their report.
-fn run(tests: &Path, kernel: &str, cases: &[&str]) -> std::path::PathBuf {
+fn run(tests: &Path, kernel: &str, cases: &[&str]) -> RunReport {
     let args = ["test-in-uml", "--kernel", kernel, "--run-ignored", "only", "--no-fail-fast"];
     let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
         .args(args)
@@ -34,5 +34,5 @@ fn run(tests: &Path, kernel: &str, cases: &[&str]) -> std::path::PathBuf {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(100), "{text}");
     let folder = text.lines().find_map(|line| line.trim().strip_prefix("evidence "));
-    Path::new(folder.expect("the run names its folder")).join("report.jsonl")
+    RunReport::read(Path::new(folder.expect("the run names its folder"))).unwrap()
 }

@@ -6,7 +6,8 @@ use super::super::compare::Comparison;
 use super::super::escape::{html, markdown};
 use super::super::model::{Attempt, CaseResult};
 use super::super::plain;
-use super::super::read::{Counts, RunReport};
+use super::super::read::{RunReport, tally};
+use crate::suite::Tally;
 
 /// How much evidence of a kind is shown of a failure.
 const EVIDENCE: usize = 8 << 10;
@@ -23,8 +24,7 @@ pub(in super::super) fn job_summary(
     out.add(&headline(report));
     out.add(&kernels(report));
     let troubles = report.troubles();
-    let troubles = troubles.iter().map(|trouble| format!("{}: {}", trouble.subject, trouble.what));
-    out.add(&list("Beside the cases", troubles));
+    out.add(&list("Beside the cases", troubles.iter().map(ToString::to_string)));
     if let Some(comparison) = comparison {
         out.add(&changes(comparison));
     }
@@ -75,7 +75,7 @@ fn headline(report: &RunReport) -> String {
         .summary
         .as_ref()
         .map_or_else(String::new, |summary| format!(" in {:.1} s", summary.seconds));
-    format!("## {sign} {}{seconds}\n\n", report.counts().words())
+    format!("## {sign} {}{seconds}\n\n", report.tally().words())
 }
 
 fn kernels(report: &RunReport) -> String {
@@ -83,8 +83,8 @@ fn kernels(report: &RunReport) -> String {
         String::from("| Kernel | Release | Passed | Flaky | Failed | Skipped | Not run |\n");
     text += "|---|---|--:|--:|--:|--:|--:|\n";
     for name in report.kernel_names() {
-        let Counts { passed, flaky, failed, skipped, not_run } =
-            Counts::of(report.cases.iter().filter(|case| case.id.kernel == name));
+        let Tally { passed, flaky, failed, skipped, not_run } =
+            tally(report.cases.iter().filter(|case| case.id.kernel == name));
         let kernel = report.kernels.iter().find(|kernel| kernel.kernel == name);
         let release = kernel.map_or("", |kernel| kernel.release.as_str());
         let (name, release) = (markdown(name), markdown(release));

@@ -34,7 +34,7 @@ fn shards_become_one_report() {
     let (said, dir) = merged(&[&one, &two]);
     assert_eq!(said.unwrap(), Vec::<String>::new());
     let report = RunReport::read(dir.path()).unwrap();
-    assert_eq!(report.counts().words(), "2 passed, 1 flaky, 1 failed");
+    assert_eq!(report.tally().words(), "2 passed, 1 flaky, 1 failed");
     assert_eq!(report.troubles(), []);
     assert_eq!(report.kernels.len(), 1);
     // The second run began ten seconds after the first.

@@ -26,7 +26,7 @@ fn attempts_and_repetitions_find_together() {
     let expected =
         ["one 2 true", "two 1 false", "two (2) 1 false", "three (2) 1 false", "three 1 false"];
     assert_eq!(seen, expected);
-    assert_eq!(sample.report.counts().words(), "3 passed, 1 flaky, 2 failed");
+    assert_eq!(sample.report.tally().words(), "3 passed, 1 flaky, 2 failed");
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn a_run_that_was_cut_off_is_read_and_is_not_green() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(RunFiles::of(dir.path()).report_lines(), lines).unwrap();
     let report = RunReport::read(dir.path()).unwrap();
-    assert_eq!(report.counts().passed, 1);
+    assert_eq!(report.tally().passed, 1);
     assert!(!report.is_success());
     assert!(report.troubles()[0].what.contains("cut off"));
 }
