@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
 
 use super::Unreachable;
 use crate::cancel::Interrupted;
@@ -24,6 +25,8 @@ pub(super) struct Apt<'a> {
     step: &'a Step<'a>,
     source: &'a DebianSource,
     config: PathBuf,
+    /// For the programs that check signatures: one that is killed removes nothing.
+    temporary: TempDir,
 }
 
 impl<'a> Apt<'a> {
@@ -48,12 +51,16 @@ impl<'a> Apt<'a> {
         }
         write("sources.list", &sources_list(source, &keyring))?;
         let config = write("apt.conf", &configuration(&dir, &host_network())?)?;
-        Ok(Self { step, source, config })
+        let temporary = tempfile::tempdir_in(&dir).context("cannot make a folder for apt")?;
+        Ok(Self { step, source, config, temporary })
     }
 
     fn cmd(&self, program: &str) -> Cmd {
         // Our file is read first and turns the host's own off (apt.conf(5)).
-        Cmd::new(program).env("APT_CONFIG", &self.config).env("LC_ALL", "C")
+        Cmd::new(program)
+            .env("APT_CONFIG", &self.config)
+            .env("LC_ALL", "C")
+            .env("TMPDIR", self.temporary.path())
     }
 
     /// Fetches the suite's lists and checks their signature.
