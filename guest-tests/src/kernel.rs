@@ -24,7 +24,7 @@ pub struct Release {
 /// When uname(2) says something that is not a release.
 pub fn release() -> Result<Release> {
     let name = uname().context("uname failed")?;
-    let text = name.release().to_string_lossy().into_owned();
+    let text = name.release().to_string_lossy();
     let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(str::parse);
     let mut next = || numbers.next().and_then(Result::ok);
     let release = next().zip(next()).map(|(major, minor)| Release { major, minor });

@@ -9,6 +9,7 @@
 //! Nearly every case here does the same: assembly loads all registers with a pattern, lets
 //! something happen (`Meanwhile`), and stores them again.
 
+mod allocations;
 mod area;
 mod hold;
 mod registers;

@@ -8,6 +8,7 @@ use guest_tests::TestResult;
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
+use crate::allocations;
 use crate::hold::{Meanwhile, hold};
 use crate::registers::{Registers, Width};
 use crate::unix::{PAGE, Pages};
@@ -178,7 +179,8 @@ pub fn may_come_at_any_time() -> Result<bool> {
 /// From now on a signal interrupts some thread of this process, wherever it is, every 10 ms.
 pub fn start_ticks() -> Result<()> {
     let action = SigAction::new(SigHandler::Handler(tick), SaFlags::SA_RESTART, SigSet::empty());
-    // SAFETY: the handler changes registers and atomics, and allocates only when it fails.
+    // SAFETY: the handler changes registers and atomics, and allocates only when it fails, as a test
+    // below shows.
     unsafe { sigaction(Signal::SIGALRM, &action) }.context("sigaction failed")?;
     let every = libc::timeval { tv_sec: 0, tv_usec: 10_000 };
     let timer = libc::itimerval { it_interval: every, it_value: every };
@@ -186,6 +188,14 @@ pub fn start_ticks() -> Result<()> {
     let done = unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) };
     nix::errno::Errno::result(done).context("setitimer failed")?;
     Ok(())
+}
+
+#[test]
+fn what_may_come_at_any_time_allocates_nothing() {
+    let before = allocations::so_far();
+    tick(libc::SIGALRM);
+    assert_eq!(allocations::so_far(), before);
+    assert_eq!(TICKS_LOST.load(Ordering::Relaxed), 0);
 }
 
 #[test]
