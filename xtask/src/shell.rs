@@ -14,8 +14,7 @@ use crate::ctx::Ctx;
 use crate::guest::{ByHand, Calibration, CommandLine, Cow, Init};
 use crate::kernel::KernelBinary;
 use crate::rootfs::Image;
-use crate::stage::{GuestCommand, Stage};
-use crate::suite::cpus;
+use crate::stage::{GuestCommand, Share, Stage, cpus};
 
 mod escape;
 mod session;
@@ -70,7 +69,8 @@ pub fn run(ctx: &Ctx, stage: &Stage, plan: &Plan<'_>) -> Result<End> {
     let session = Session::new(pty)?;
     cancel::before_exit(terminal::give_back);
     let raw = RawMode::enter()?;
-    let command = GuestCommand { argv: line.argv(), cpu: cpus().first().copied(), console };
+    let share = Share { cpu: cpus().first().copied(), ..Share::default() };
+    let command = GuestCommand { argv: line.argv(), share, console };
     let process = stage.spawn(&link, &command)?;
     drop(command);
     let end = session.run(process.status()?);

@@ -39,11 +39,14 @@ mod keeper;
 mod link;
 mod mconsole;
 mod serve;
+mod share;
 
 use channel::{Reply, Request};
 pub(crate) use keeper::drop_privileges;
 pub use link::Link;
 pub(crate) use serve::serve;
+pub use share::Share;
+pub(crate) use share::cpus;
 
 /// Where S1 mounts the run's private tmpfs: guest memory, COWs, `uml_dir`.
 ///
@@ -66,8 +69,8 @@ pub struct StageOptions {
 pub struct GuestCommand {
     /// The kernel binary and its arguments.
     pub argv: Vec<OsString>,
-    /// The host CPU that the guest is pinned to: its several host threads run one at a time.
-    pub cpu: Option<u16>,
+    /// What it gets of the host.
+    pub share: Share,
     /// Where standard output and standard error go. A terminal is standard input too.
     pub console: OwnedFd,
 }
@@ -159,8 +162,8 @@ impl Stage {
     /// When the keeper cannot be started.
     pub fn spawn(&self, link: &Link, command: &GuestCommand) -> Result<GuestProcess<'_>> {
         let (status, theirs) = std::io::pipe().context("cannot make a pipe")?;
-        let request =
-            Request::Spawn { argv: command.argv.clone(), cpu: command.cpu, index: link.index() };
+        let GuestCommand { argv, share, .. } = command;
+        let request = Request::Spawn { argv: argv.clone(), share: *share, index: link.index() };
         let fds = [command.console.as_fd(), theirs.as_fd()];
         let (id, _) = self.ask(&request, &fds).context("cannot start a guest")?;
         Ok(GuestProcess { stage: self, id, status: File::from(OwnedFd::from(status)) })

@@ -20,5 +20,4 @@ pub use plan::{AfterFailure, Lane, Plan, Reuse, Target};
 pub use queue::Job;
 pub use run::{Finished, Note, run};
 pub use seat::Life;
-pub(crate) use seat::cpus;
 pub use verdict::{Outcome, Place, Verdict};

@@ -20,7 +20,7 @@ use super::driver::Guest;
 use super::machine::{Event, Limits, Machine};
 use crate::config::Memory;
 use crate::guest::Transport;
-use crate::stage::{GuestCommand, GuestStatus, Stage};
+use crate::stage::{GuestCommand, GuestStatus, Share, Stage};
 use crate::threads;
 
 /// Room for events that the driver has not looked at yet: a guest that floods us waits. One event
@@ -48,8 +48,8 @@ pub struct Spec<'a> {
     pub era: &'a [&'a str],
     /// The nonce of the run.
     pub nonce: &'a str,
-    /// The host CPU that it is pinned to.
-    pub cpu: Option<u16>,
+    /// What it gets of the host.
+    pub share: Share,
     /// How long it may take to become ready.
     pub boot_timeout: Duration,
     /// Where its console goes.
@@ -104,7 +104,7 @@ pub fn boot<'a>(
     let log = ConsoleLog::create(&spec.console_log)?;
     let powered_on = Instant::now();
     let process =
-        stage.spawn(&link, &GuestCommand { argv, cpu: spec.cpu, console: theirs.into() })?;
+        stage.spawn(&link, &GuestCommand { argv, share: spec.share, console: theirs.into() })?;
     let (events, inbox) = sync_channel(EVENTS);
     console::watch(console, log, events.clone())?;
     watch_status(process.status()?, events.clone())?;

@@ -11,6 +11,8 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::share::Share;
+
 /// The longest message; a guest's arguments are far shorter.
 const LONGEST: usize = 64 << 10;
 
@@ -26,7 +28,7 @@ pub(super) enum Request {
     /// The same for a file that guests may write to.
     Lend { path: PathBuf, name: String },
     /// Start a guest; comes with its console and its status pipe.
-    Spawn { argv: Vec<OsString>, cpu: Option<u16>, index: u16 },
+    Spawn { argv: Vec<OsString>, share: Share, index: u16 },
     /// Send a command to the management console of a link's guest.
     Mconsole { index: u16, command: String },
     /// Make a TCP socket and send it back.

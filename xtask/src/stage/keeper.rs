@@ -9,12 +9,13 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
-use nix::sched::{CloneFlags, CpuSet, sched_setaffinity};
+use nix::sched::CloneFlags;
 use nix::sys::personality::{self, Persona};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::{ForkResult, Gid, Pid, Uid, setgroups, setresgid, setresuid, setsid};
 
+use super::share::Share;
 use crate::isolation::{fork, mount_proc, unblock_signals};
 
 /// The user that guests of a root run are run as.
@@ -23,7 +24,7 @@ pub(super) const NOBODY: u32 = 65534;
 /// What a keeper starts.
 pub(super) struct Guest {
     pub argv: Vec<OsString>,
-    pub cpu: Option<u16>,
+    pub share: Share,
     /// Working directory, and the place for memory files.
     pub dir: String,
     /// Whether real root set the stage; its guests run as nobody.
@@ -116,12 +117,7 @@ fn prepare(guest: &Guest) -> Result<()> {
     // Address space randomisation makes UML add a random gap to the guest's memory. Where a container
     // refuses to turn it off (Docker's seccomp profile does), guests cost more, and run.
     let _ = personality::get().and_then(|now| personality::set(now | Persona::ADDR_NO_RANDOMIZE));
-    if let Some(cpu) = guest.cpu {
-        let mut set = CpuSet::new();
-        set.set(cpu.into())?;
-        // A CPU that was taken from us since is no reason not to run.
-        let _ = sched_setaffinity(Pid::from_raw(0), &set);
-    }
+    guest.share.take();
     drop_privileges(guest.was_root)
 }
 

@@ -179,9 +179,9 @@ fn answer(
             }
             bind(&path, &place)?;
         }
-        Request::Spawn { argv, cpu, index } => {
+        Request::Spawn { argv, share, index } => {
             let dir = Link::numbered(index)?.dir();
-            let guest = keeper::Guest { argv, cpu, dir, was_root };
+            let guest = keeper::Guest { argv, share, dir, was_root };
             let id = keeper::start(&guest, fds)?.as_raw();
             keepers.insert(id);
             return Ok((id, None));

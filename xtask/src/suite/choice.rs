@@ -8,9 +8,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::cases::Case;
 use super::queue::Job;
-use super::seat::cpus;
 use crate::config::Memory;
 use crate::doctor::memory_left;
+use crate::stage::cpus;
 
 /// One of several parts of the cases; all parts together are all cases, each once.
 #[derive(Debug, Clone, PartialEq, Eq)]

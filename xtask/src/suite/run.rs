@@ -12,12 +12,12 @@ use anyhow::{Result, ensure};
 use super::execution::{Execution, Tally};
 use super::plan::{AfterFailure, Plan, Reuse, Target};
 use super::queue::{Queue, Taken};
-use super::seat::{Life, Retire, Seat, cpus};
+use super::seat::{Life, Retire, Seat};
 use super::verdict::Verdict;
 use crate::cancel::{self, CallOff, Interrupted};
 use crate::ctx::Ctx;
 use crate::report::Reporter;
-use crate::stage::Stage;
+use crate::stage::{Share, Stage};
 use crate::threads;
 
 /// Something that a person or a report is told.
@@ -129,8 +129,8 @@ pub fn run(
         let mut work = || -> Result<Finished> {
             let builder = || session.builds.covers(|| build(&session, &make));
             let mut threads = vec![threads::spawn_in(scope, builder)?];
-            for (number, cpu) in seats(plan.seats) {
-                let (session, seat) = (&session, Seat::new(&session, cpu));
+            for (number, share) in Share::of_guests(plan.seats).into_iter().enumerate() {
+                let (session, seat) = (&session, Seat::new(&session, share));
                 let sits = move || session.cases.covers(|| sit(session, number, seat));
                 threads.push(threads::spawn_in(scope, sits)?);
             }
@@ -152,12 +152,6 @@ pub fn run(
     let listed: usize = plan.lanes.iter().map(|lane| lane.jobs.len()).sum();
     ensure!(finished.tally.listed() == listed, "a case was lost: this is a bug of ours");
     Ok(finished)
-}
-
-/// The seats, each with the CPU that its guests are pinned to.
-fn seats(number: usize) -> impl Iterator<Item = (usize, Option<u16>)> {
-    let cpus = cpus();
-    (0..number).map(move |seat| (seat, cpus.get(seat % cpus.len().max(1)).copied()))
 }
 
 /// How often a run that is silent looks at the clock, and at the user.

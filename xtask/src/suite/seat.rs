@@ -14,6 +14,7 @@ use super::run::{Note, Session};
 use super::verdict::{Place, Verdict};
 use crate::guest::machine::{CaseRecord, End};
 use crate::guest::{Calibration, CaseEnd, Complaint, Cow, Guest, Spec, boot};
+use crate::stage::Share;
 
 /// What became of a guest.
 #[derive(Debug, Clone)]
@@ -56,7 +57,7 @@ const PEER_PORT: u16 = 7879;
 /// A place for one guest.
 pub(super) struct Seat<'a> {
     session: &'a Session<'a>,
-    cpu: Option<u16>,
+    share: Share,
     current: Option<Current<'a>>,
 }
 
@@ -90,8 +91,8 @@ pub(super) enum Retire {
 }
 
 impl<'a> Seat<'a> {
-    pub fn new(session: &'a Session<'a>, cpu: Option<u16>) -> Self {
-        Self { session, cpu, current: None }
+    pub fn new(session: &'a Session<'a>, share: Share) -> Self {
+        Self { session, share, current: None }
     }
 
     /// Whether a guest is there that has run a case.
@@ -107,7 +108,7 @@ impl<'a> Seat<'a> {
         }
         let current = match self.current.take() {
             Some(current) => current,
-            None => Current::start(self.session, target, self.cpu)?,
+            None => Current::start(self.session, target, self.share)?,
         };
         Ok(self.current.insert(current))
     }
@@ -162,7 +163,7 @@ impl<'a> Seat<'a> {
         let kernel = target.kernel.name.clone();
         let life = Life {
             name,
-            cpu: self.cpu,
+            cpu: self.share.cpu,
             booted,
             ready,
             ended: self.session.elapsed(),
@@ -190,7 +191,7 @@ impl<'a> Seat<'a> {
 
 impl<'a> Current<'a> {
     /// Boots a guest.
-    fn start(session: &'a Session<'a>, target: &Arc<Target>, cpu: Option<u16>) -> Result<Self> {
+    fn start(session: &'a Session<'a>, target: &Arc<Target>, share: Share) -> Result<Self> {
         let (ctx, stage, kernel) = (session.ctx, session.stage, &target.kernel);
         let name = target.next_name();
         let image = session.plan.image;
@@ -213,7 +214,7 @@ impl<'a> Current<'a> {
             init: session.plan.init,
             era: kernel.era.boot,
             nonce: &nonce.as_str()[..12],
-            cpu,
+            share,
             boot_timeout: ctx.config.boot_timeout,
             console_log: run.console_log(&name),
         };
@@ -269,18 +270,6 @@ fn boot_calibrated<'a>(
         calibration = Calibration::of(&session.ctx.layout, key);
     }
     boot(session.stage, spec, &mut calibration)
-}
-
-/// The CPUs that we may run on: they need not begin with number 0.
-pub(crate) fn cpus() -> Vec<u16> {
-    let Ok(allowed) = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)) else {
-        return Vec::new();
-    };
-    let numbers = 0..nix::sched::CpuSet::count();
-    numbers
-        .filter(|&cpu| allowed.is_set(cpu) == Ok(true))
-        .filter_map(|cpu| u16::try_from(cpu).ok())
-        .collect()
 }
 
 fn environment(host: Ipv4Addr, target: &Target) -> Vec<(String, String)> {

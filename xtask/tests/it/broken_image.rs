@@ -10,7 +10,7 @@ use std::time::Duration;
 use xtask::config::Memory;
 use xtask::guest::{Calibration, Init, Spec, Transport, boot};
 use xtask::layout::Layout;
-use xtask::stage::{Stage, StageOptions};
+use xtask::stage::{Share, Stage, StageOptions};
 
 use super::support::{exe, isolation};
 
@@ -49,7 +49,7 @@ fn failure(init: Init, commands: &[&str]) -> String {
         init,
         era: &["noreboot"],
         nonce: "nonce",
-        cpu: None,
+        share: Share::default(),
         boot_timeout: Duration::from_secs(5),
         console_log: dir.path().join("guest.console"),
     };

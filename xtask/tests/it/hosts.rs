@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use nix::libc;
 use nix::unistd::geteuid;
 use xtask::isolation::{Contained, Ids, Isolation, Means};
-use xtask::stage::{GuestCommand, Stage, StageOptions};
+use xtask::stage::{GuestCommand, Share, Stage, StageOptions};
 
 use super::store::{Host, says};
 use super::support::exe;
@@ -131,7 +131,7 @@ fn guest_says(isolation: &Isolation, text: &str) -> String {
     let link = stage.add_link().unwrap();
     let (mut console, theirs) = std::io::pipe().unwrap();
     let argv = ["/bin/sh", "-c", text].map(Into::into).to_vec();
-    let command = GuestCommand { argv, cpu: None, console: theirs.into() };
+    let command = GuestCommand { argv, share: Share::default(), console: theirs.into() };
     let guest = stage.spawn(&link, &command).unwrap();
     drop(command);
     let mut said = String::new();

@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
-use xtask::stage::{GuestCommand, Link, Stage, StageOptions};
+use xtask::stage::{GuestCommand, Link, Share, Stage, StageOptions};
 
 use super::support::{eventually, is_running, isolation, sleeper, unique};
 
@@ -16,13 +16,23 @@ fn stage() -> Stage {
 fn guest_says(stage: &Stage, link: &Link, text: &str) -> (String, Option<i32>) {
     let (mut console, theirs) = std::io::pipe().unwrap();
     let argv = ["/bin/sh", "-c", text].map(Into::into).to_vec();
-    let command = GuestCommand { argv, cpu: Some(0), console: theirs.into() };
+    let command =
+        GuestCommand { argv, share: Share { cpu: Some(0), nice: 2 }, console: theirs.into() };
     let guest = stage.spawn(link, &command).unwrap();
     drop(command);
     let mut written = String::new();
     console.read_to_string(&mut written).unwrap();
     let status = guest.status().unwrap().wait().unwrap();
     (written, status.map(ExitStatusExt::into_raw))
+}
+
+#[test]
+fn a_guest_has_its_share_of_the_host() {
+    let stage = stage();
+    let link = stage.add_link().unwrap();
+    let (said, _) = guest_says(&stage, &link, "nice; grep Cpus_allowed_list /proc/self/status");
+    assert_eq!(said, "2\nCpus_allowed_list:\t0\n");
+    stage.shutdown().unwrap();
 }
 
 #[test]
@@ -65,7 +75,11 @@ fn killing_a_guest_ends_its_helpers_and_spares_the_others() {
         .into_iter()
         .map(|word| {
             let (_, theirs) = std::io::pipe().unwrap();
-            let command = GuestCommand { argv: sleeper(word), cpu: None, console: theirs.into() };
+            let command = GuestCommand {
+                argv: sleeper(word),
+                share: Share::default(),
+                console: theirs.into(),
+            };
             stage.spawn(&stage.add_link().unwrap(), &command).unwrap()
         })
         .collect();
@@ -83,7 +97,8 @@ fn the_end_of_a_stage_is_the_end_of_everything_on_it() {
     let stage = stage();
     let word = unique("staged");
     let (mut console, theirs) = std::io::pipe().unwrap();
-    let command = GuestCommand { argv: sleeper(&word), cpu: None, console: theirs.into() };
+    let command =
+        GuestCommand { argv: sleeper(&word), share: Share::default(), console: theirs.into() };
     let guest = stage.spawn(&stage.add_link().unwrap(), &command).unwrap();
     drop(command);
     eventually("the guest", || is_running(&word));
@@ -131,8 +146,11 @@ fn a_guest_that_cannot_be_started_says_why_on_its_console() {
     let stage = stage();
     let link = stage.add_link().unwrap();
     let (mut console, theirs) = std::io::pipe().unwrap();
-    let command =
-        GuestCommand { argv: vec!["/no/kernel".into()], cpu: None, console: theirs.into() };
+    let command = GuestCommand {
+        argv: vec!["/no/kernel".into()],
+        share: Share::default(),
+        console: theirs.into(),
+    };
     let guest = stage.spawn(&link, &command).unwrap();
     drop(command);
     let mut written = String::new();
