@@ -69,7 +69,7 @@ impl Cases {
         host: &mut TcpStream,
         log: &mut Log,
     ) -> Result<Exit> {
-        programs.settle();
+        programs.settle()?;
         self.watch.begin()?;
         let dir = CaseDir::make(run.sequence)?;
         log.mark(Event::Begin(run.sequence))?;

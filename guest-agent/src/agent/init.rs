@@ -51,6 +51,7 @@ pub fn set_up() -> Result<()> {
         }
     }
     make_dir("/run/lock")?;
+    make_dir(guest_agent::PROGRAMS)?;
     if let Ok(text) = fs::read_to_string(NODES) {
         for line in text.lines().filter(|line| !line.is_empty()) {
             make_node(line).with_context(|| format!("in {NODES}: `{line}`"))?;

@@ -22,7 +22,6 @@ pub struct Proc {
 
 impl Proc {
     pub fn open() -> Result<Self> {
-        std::fs::create_dir_all(PROGRAMS).with_context(|| format!("cannot make {PROGRAMS}"))?;
         mount(Some("proc"), PROGRAMS, Some("proc"), MsFlags::MS_NOSUID, None::<&str>)
             .with_context(|| format!("cannot mount a /proc on {PROGRAMS}"))?;
         let files = Self::open_at(Path::new(PROGRAMS));

@@ -8,11 +8,13 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use guest_agent::path_of;
 use guest_agent::wire::{Hash, Leftover};
-use guest_agent::{PROGRAMS, path_of};
+use nix::time::{ClockId, clock_gettime};
 use sha2::{Digest as _, Sha256};
 
 /// A program that is still arriving.
@@ -25,7 +27,6 @@ pub struct Arriving {
 
 /// Begins to receive a program.
 pub fn begin(hash: Hash, size: u64) -> Result<Arriving> {
-    fs::create_dir_all(PROGRAMS).with_context(|| format!("cannot make {PROGRAMS}"))?;
     let path = path_of(&hash).with_extension("part");
     let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
     Ok(Arriving { hash, left: size, hasher: Sha256::new(), file })
@@ -53,15 +54,11 @@ impl Arriving {
     }
 }
 
-/// Two ticks of the clock that file systems stamp their files by: a change within the tick of the
-/// one before it would not show.
-const TICKS: Duration = Duration::from_millis(20);
-
 /// The programs that are here.
 #[derive(Default)]
 pub struct Programs {
     kept: BTreeMap<Hash, Look>,
-    latest: Option<Instant>,
+    latest: Option<(i64, i64)>,
 }
 
 /// How a file looks from outside: whatever changes or replaces it changes this.
@@ -93,16 +90,25 @@ impl Programs {
     pub fn keep(&mut self, program: Arriving) -> Result<()> {
         let hash = program.hash;
         program.finish()?;
-        self.kept.insert(hash, Look::at(&path_of(&hash)).context("cannot look at a program")?);
-        self.latest = Some(Instant::now());
+        let look = Look::at(&path_of(&hash)).context("cannot look at a program")?;
+        self.latest = Some(look.changed);
+        self.kept.insert(hash, look);
         Ok(())
     }
 
-    /// Waits until every change to a program will show.
-    pub fn settle(&mut self) {
-        if let Some(left) = self.latest.take().and_then(|at| TICKS.checked_sub(at.elapsed())) {
-            std::thread::sleep(left);
+    /// Waits until every change to a program will show: until the clock that file systems stamp their
+    /// files by, which goes forward by ticks, has left the tick of the last of them. No tick is longer
+    /// than 10 ms; a clock that was set back meanwhile is waited for no longer.
+    pub fn settle(&mut self) -> Result<()> {
+        let Some(latest) = self.latest.take() else { return Ok(()) };
+        for _ in 0..20 {
+            let now = clock_gettime(ClockId::CLOCK_REALTIME_COARSE).context("no clock")?;
+            if (now.tv_sec(), now.tv_nsec()) > latest {
+                break;
+            }
+            sleep(Duration::from_millis(1));
         }
+        Ok(())
     }
 
     /// Names the programs that are not what they were.
