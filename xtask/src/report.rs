@@ -36,6 +36,7 @@ pub use escape::plain;
 pub use github::Runner;
 pub use matrix::{FAULTS, HARM, Matrix};
 pub use merge::merge;
+pub use model::{CaseEnd, CaseResult};
 pub use read::RunReport;
 pub use write::{Format, file_of, put, render, write_all};
 

@@ -78,7 +78,7 @@ impl Cases {
         let end = case.wait(run.timeout, log)?;
         let duration = started.elapsed();
         if end == End::TimedOut {
-            say_where_tasks_wait();
+            case.say_where_it_is(log)?;
         }
         let mut leftovers = case.cases.watch.end_processes()?;
         case.drain(log)?;
@@ -92,13 +92,6 @@ impl Cases {
         log.mark(Event::End(run.sequence))?;
         Ok(Exit { sequence: run.sequence, end, duration, skip, leftovers, tainted })
     }
-}
-
-/// Has the kernel log show each task that waits in it, with a trace (sysrq.rst, `w`): they are what
-/// a case that does not end may wait for.
-fn say_where_tasks_wait() {
-    // A guest without SysRq shows nothing.
-    let _ = fs::write("/proc/sysrq-trigger", "w");
 }
 
 /// A case that runs.
@@ -179,6 +172,17 @@ impl<'a> Case<'a> {
                 break;
             }
         }
+        Ok(())
+    }
+
+    /// Has the kernel log say where a case is that does not end: each of its threads, and a trace of each
+    /// task that waits in the kernel for something that is not an event (sysrq.rst, `w`).
+    fn say_where_it_is(&self, log: &mut Log) -> Result<()> {
+        for line in self.cases.watch.where_they_are() {
+            log.say(&line)?;
+        }
+        // A guest without SysRq shows nothing.
+        let _ = fs::write("/proc/sysrq-trigger", "w");
         Ok(())
     }
 

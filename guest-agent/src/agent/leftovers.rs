@@ -61,6 +61,11 @@ impl Watch {
         Ok(())
     }
 
+    /// Where each thread is of the processes that were not there before.
+    pub fn where_they_are(&self) -> impl Iterator<Item = String> {
+        self.processes.where_others_are(self.role)
+    }
+
     /// Kills every process that was not there before, and those that they start meanwhile.
     pub fn end_processes(&self) -> Result<Vec<Leftover>> {
         let some_are_left = reap(|_, _| {});
@@ -75,7 +80,7 @@ impl Watch {
     }
 
     /// Unmounts what was not mounted before, the latest first, and names what is gone.
-    pub fn end_mounts(&mut self) -> Result<Vec<Leftover>> {
+    pub fn end_mounts(&self) -> Result<Vec<Leftover>> {
         if !self.proc.mounts_changed() {
             return Ok(Vec::new());
         }

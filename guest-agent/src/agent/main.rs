@@ -51,8 +51,13 @@ impl Log {
 
     fn mark(&mut self, event: Event) -> Result<()> {
         let marker = Marker { nonce: self.nonce.clone(), key: self.key.clone(), event };
+        self.say(&marker.to_string())
+    }
+
+    /// Writes a line into the kernel log.
+    fn say(&mut self, line: &str) -> Result<()> {
         // One write is one record; below `err` a console level could hide it.
-        self.kmsg.write_all(format!("<2>{marker}\n").as_bytes()).context("cannot write /dev/kmsg")
+        self.kmsg.write_all(format!("<2>{line}\n").as_bytes()).context("cannot write /dev/kmsg")
     }
 }
 

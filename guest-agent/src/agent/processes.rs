@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -90,6 +91,16 @@ impl Processes {
         others.filter(move |&pid| role == Role::Init || is_ours(pid))
     }
 
+    /// Where each thread of the others is.
+    pub fn where_others_are(&self, role: Role) -> impl Iterator<Item = String> {
+        let threads = |pid: i32| {
+            let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+            threads.filter_map(|thread| where_it_is(&thread.path()))
+        };
+        let moves = |pid: &i32| Stat::of(*pid).is_some_and(|stat| stat.moves());
+        self.others(role).filter(moves).flat_map(threads).take(MOST_NAMED).flatten()
+    }
+
     fn others_by_name(&self, role: Role) -> impl Iterator<Item = (i32, String)> {
         self.others(role).filter_map(|pid| Some((pid, command_of(pid)?)))
     }
@@ -131,20 +142,36 @@ fn is_ours(pid: i32) -> bool {
     at == own
 }
 
-/// The third and the fourth field of /proc/PID/stat.
+/// What /proc/PID/stat says (proc_pid_stat(5)).
 struct Stat {
+    name: String,
     state: char,
     parent: i32,
+    /// How long it ran in user space and in the kernel, in hundredths of a second: this clock is never
+    /// another on x86.
+    ran: [u64; 2],
 }
 
 impl Stat {
     /// Of a process that is there.
     fn of(pid: i32) -> Option<Self> {
-        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Self::at(Path::new(&format!("/proc/{pid}")))
+    }
+
+    /// Of a process or a thread, by its folder.
+    fn at(dir: &Path) -> Option<Self> {
+        let bytes = fs::read(dir.join("stat")).ok()?;
+        let text = String::from_utf8_lossy(&bytes);
         // The second field is in parentheses, and may hold any character.
-        let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+        let (before, after) = text.rsplit_once(')')?;
+        let (_, name) = before.split_once('(')?;
+        let mut fields = after.split_whitespace();
         let state = fields.next()?.chars().next()?;
-        Some(Self { state, parent: fields.next()?.parse().ok()? })
+        let parent = fields.next()?.parse().ok()?;
+        // The 14th and the 15th of all.
+        let mut times = fields.skip(9).map_while(|field| field.parse().ok());
+        let ran = [times.next()?, times.next()?];
+        Some(Self { name: name.to_owned(), state, parent, ran })
     }
 
     /// Whether it neither is stopped nor dead. The kernel's own are its thread number 2, and the children
@@ -152,6 +179,20 @@ impl Stat {
     fn moves(&self) -> bool {
         ![0, 2].contains(&self.parent) && !['T', 't', 'Z', 'X'].contains(&self.state)
     }
+}
+
+/// What a thread does and how long it has run, and what called what in the kernel, if that tells it.
+fn where_it_is(dir: &Path) -> Option<Vec<String>> {
+    let Stat { name, state, ran, .. } = Stat::at(dir)?;
+    let [user, kernel] = ran.map(|hundredths| hundredths as f64 / 100.0);
+    let thread = dir.file_name()?.to_string_lossy();
+    let ran = format!("{user} s in user space, {kernel} s in the kernel");
+    let mut lines = vec![format!("thread {thread} ({name}): {state}, {ran}")];
+    // `[<0>] function+0x1/0x2`, the innermost first.
+    let stack = fs::read_to_string(dir.join("stack")).unwrap_or_default();
+    let calls = stack.lines().filter_map(|line| Some(format!("  {}", line.split_once(' ')?.1)));
+    lines.extend(calls);
+    Some(lines)
 }
 
 /// The command of a process of user space: kernel threads and the dead have none.

@@ -11,7 +11,7 @@ use xshell::{Shell, cmd};
 use xtask::ctx::Ctx;
 use xtask::doctor::{Consent, setup};
 use xtask::isolation::OWN_EXE;
-use xtask::report::{FAULTS, HARM, Matrix, RunReport};
+use xtask::report::{CaseEnd, CaseResult, FAULTS, HARM, Matrix, RunReport};
 use xtask::store::sha256_of;
 
 use super::test_in_uml::TestInUml;
@@ -87,6 +87,13 @@ fn what_has_to_fail(ctx: &Ctx) -> Result<()> {
         .map(|case| case.full_name())
         .collect();
     ensure!(green.is_empty(), "these did not fail: {}", green.join(", "));
+    let late: Vec<&CaseResult> =
+        report.cases.iter().filter(|case| case.end() == CaseEnd::TimedOut).collect();
+    let says = |case: &CaseResult| case.last().kernel_log.text.contains("s in user space");
+    ensure!(
+        !late.is_empty() && late.iter().all(|case| says(case)),
+        "a case that took too long does not say where it was"
+    );
     ctx.ui.line(&format!("{:>12} the disk of a guest in which a case failed", "ci"));
     let wanted = ["silence_fails_a_case", "the_journal_recovers"];
     let keep = ["--keep-failed", "--fresh", "--no-fail-fast", "--run-ignored", "all"];
