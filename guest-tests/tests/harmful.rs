@@ -2,7 +2,7 @@
 //! end, and the case after each looks whether anybody else was harmed.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::{Duration, Instant};
@@ -19,6 +19,15 @@ use nix::unistd::{ForkResult, Pid, fork, getppid, setsid};
 
 /// How long a case floods.
 const FLOOD: Duration = Duration::from_secs(2);
+
+/// Writes the same again and again for a while.
+fn flood(mut place: impl Write, piece: &[u8]) -> TestResult {
+    let start = Instant::now();
+    while start.elapsed() < FLOOD {
+        place.write_all(piece)?;
+    }
+    Ok(())
+}
 
 /// Leaves a process behind that no polite signal ends.
 fn leave_a_daemon() -> TestResult {
@@ -170,31 +179,17 @@ harm! {
     }
 
     fn floods_its_output() -> TestResult {
-        let line = [b'x'; 4096];
-        let start = Instant::now();
-        while start.elapsed() < FLOOD {
-            std::io::stdout().write_all(&line)?;
-        }
+        flood(std::io::stdout(), &[b'x'; 4096])?;
         println!();
         Ok(())
     }
 
     fn floods_the_kernel_log() -> TestResult {
-        let mut kmsg = File::options().write(true).open("/dev/kmsg")?;
-        let start = Instant::now();
-        while start.elapsed() < FLOOD {
-            kmsg.write_all(&[b'y'; 900])?;
-        }
-        Ok(())
+        flood(File::options().write(true).open("/dev/kmsg")?, &[b'y'; 900])
     }
 
     fn floods_the_console() -> TestResult {
-        let mut console = File::options().write(true).open("/dev/tty0")?;
-        let start = Instant::now();
-        while start.elapsed() < FLOOD {
-            console.write_all(&[b'z'; 4096])?;
-        }
-        Ok(())
+        flood(File::options().write(true).open("/dev/tty0")?, &[b'z'; 4096])
     }
 
     fn prints_what_is_not_text() -> TestResult {

@@ -2,6 +2,7 @@
 //! host's state is neither used nor touched.
 
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -51,7 +52,7 @@ impl<'a> Apt<'a> {
         }
         write("sources.list", &sources_list(source, &keyring))?;
         let config = write("apt.conf", &configuration(&dir, &host_network())?)?;
-        let temporary = tempfile::tempdir_in(&dir).context("cannot make a folder for apt")?;
+        let temporary = temporary(&dir).context("cannot make a folder for apt")?;
         Ok(Self { step, source, config, temporary })
     }
 
@@ -213,6 +214,14 @@ impl Versions {
         });
         (candidate != "(none)")
             .then(|| Self { candidate: candidate.to_owned(), all: all.collect() })
+    }
+}
+
+/// The one folder for temporary files. Who was killed has left it behind.
+fn temporary(dir: &Path) -> io::Result<TempDir> {
+    match fs::remove_dir_all(dir.join("tmp")) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => tempfile::Builder::new().prefix("tmp").rand_bytes(0).tempdir_in(dir),
     }
 }
 

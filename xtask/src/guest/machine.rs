@@ -86,14 +86,15 @@ impl End {
 
 impl std::fmt::Display for End {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            End::Clean { aborted: false } => write!(f, "clean"),
-            End::Clean { aborted: true } => write!(f, "clean, but aborted after its farewell"),
-            End::BootFailed(why) => write!(f, "did not come up: {why}"),
-            End::Panicked(line) => write!(f, "kernel panic: {line}"),
-            End::Hung(what) => write!(f, "hung: {what}"),
-            End::Lost(how) => write!(f, "lost: {how}"),
-        }
+        f.write_str(match self {
+            End::Clean { aborted: false } => "clean",
+            End::Clean { aborted: true } => "clean, but ",
+            End::BootFailed(_) => "did not come up: ",
+            End::Panicked(_) => "kernel panic: ",
+            End::Hung(_) => "hung: ",
+            End::Lost(_) => "lost: ",
+        })?;
+        f.write_str(self.detail())
     }
 }
 

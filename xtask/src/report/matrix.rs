@@ -118,8 +118,10 @@ fn words_for(attempt: &Attempt) -> String {
         CaseEnd::Panicked => "panic",
         other => other.word(),
     };
-    let complaint = attempt.complaint.iter().map(|name| format!(" {name}"));
-    complaint.fold(word.into(), |words, more| words + &more)
+    match &attempt.complaint {
+        Some(name) => format!("{word} {name}"),
+        None => word.into(),
+    }
 }
 
 fn agree(expected: &str, end: &str) -> bool {

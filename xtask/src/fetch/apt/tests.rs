@@ -98,3 +98,14 @@ fn only_silence_counts_as_unreachable() {
     assert_eq!(of(sync), Failure::MirrorSync);
     assert_eq!(of("E: Version '1' for 'p' was not found\n"), Failure::Other);
 }
+
+#[test]
+fn what_a_killed_apt_left_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let left = dir.path().join("tmp/apt-key-gpghome.x");
+    fs::create_dir_all(&left).unwrap();
+    let temporary = temporary(dir.path()).unwrap();
+    assert!(temporary.path().exists() && !left.exists());
+    drop(temporary);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
