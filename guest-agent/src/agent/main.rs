@@ -93,6 +93,7 @@ fn set_up(role: Role) -> Result<Log> {
         Role::Init => init::set_up()?,
         Role::Service => init::set_up_service()?,
     }
+    init::handle_no_faults()?;
     init::protect_us(role);
     detectors::switch_on();
     Log::open()
