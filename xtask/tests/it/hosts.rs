@@ -188,7 +188,7 @@ fn a_container_that_refuses_namespaces_still_builds_kernels() {
             text.contains("MISS  namespaces: ") && text.contains("seccomp=unconfined"),
             "{text}"
         );
-        for args in [["shell", "--kernel=6.12"], ["test-in-uml", "--kernel=6.12"]] {
+        for args in [["shell", "--kernel=7.3"], ["test-in-uml", "--kernel=7.3"]] {
             says_no_at_once(&host, &mut host.xtask("checkout", &args), &["seccomp=unconfined"]);
         }
         let output = host.kernel("checkout").output().unwrap();
@@ -215,7 +215,7 @@ fn without_any_user_namespace_left_the_limit_is_named() {
     let host = Host::new();
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "sh", "-c", script, "sh"]);
-    let inner = host.xtask("checkout", &["shell", "--kernel=6.12"]);
+    let inner = host.xtask("checkout", &["shell", "--kernel=7.3"]);
     command.arg(inner.get_program()).args(inner.get_args());
     command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
     says_no_at_once(&host, &mut command, &["sysctl user.max_user_namespaces="]);
@@ -346,7 +346,7 @@ fn low_limits_are_named_and_kill_nobody() {
     }
     let host = Host::new();
     let mut shell = Command::new("sh");
-    shell.args(["-c", "ulimit -f 4000; exec \"$0\" shell --kernel 6.12"]).arg(exe());
+    shell.args(["-c", "ulimit -f 4000; exec \"$0\" shell --kernel 7.3"]).arg(exe());
     let said = says(&shell.env("UML_CACHE_DIR", host.path("cache")).output().unwrap());
     assert!(said.contains("`ulimit -f` allows 1: raise that"), "{said}");
     let full = File::create(host.path("out")).unwrap();
@@ -393,7 +393,7 @@ fn folders_that_another_user_made_are_named_with_the_way_out() {
         "checkout/uml",
         "checkout/uml/runs",
         "checkout/uml/kernels",
-        "checkout/uml/kernels/6.12",
+        "checkout/uml/kernels/7.3",
         "checkout/uml/guest-target",
         "cache/apt",
         "cache/facts",

@@ -55,7 +55,7 @@ fn a_source_without_room_is_not_unpacked() {
     // Two blocks of zeroes end an archive (tar(5)); what follows is of no account but for its size.
     archive.write_all(&vec![0; 3 << 20]).unwrap();
     let first = run(&host, "checkout", "size=2m", "size=1g");
-    assert!(first.contains("no room for the source of kernel 6.12: 4 MiB are needed"), "{first}");
+    assert!(first.contains("no room for the source of kernel 7.3: 4 MiB are needed"), "{first}");
     assert_eq!(host.builds(), 1);
 }
 

@@ -28,10 +28,13 @@ mkdir HERE/building
 echo once >>HERE/builds
 while [ ! -e HERE/go ]; do sleep 0.02; done
 mkdir -p "$build/include/config"
-echo 6.12.0 >"$build/include/config/kernel.release"
+echo 7.3.0 >"$build/include/config/kernel.release"
 cp /bin/true "$build/linux"
 rmdir HERE/building
 "#;
+
+/// The kernel that it makes: one without patches, which would not fit its source.
+pub const KERNEL: &str = "7.3";
 
 /// A host with a cache, a source that is a kernel's as far as we look, and that make.
 pub struct Host {
@@ -43,7 +46,7 @@ impl Host {
         let host = Self { dir: tempfile::tempdir().unwrap() };
         let source = host.path("linux");
         fs::create_dir(&source).unwrap();
-        fs::write(source.join("Makefile"), "VERSION = 6\nPATCHLEVEL = 12\n").unwrap();
+        fs::write(source.join("Makefile"), "VERSION = 7\nPATCHLEVEL = 3\n").unwrap();
         fs::write(source.join("Kconfig"), kconfig()).unwrap();
         let mut tar = Command::new("tar");
         tar.arg("-C").arg(host.dir.path()).arg("-cf").arg(host.path("linux.tar")).arg("linux");
@@ -78,7 +81,7 @@ impl Host {
     /// `cargo xtask kernel` there.
     pub fn kernel(&self, checkout: &str) -> Command {
         let archive = self.path("linux.tar");
-        let args = ["kernel", "--kernel", "6.12", "--tarball", archive.to_str().unwrap()];
+        let args = ["kernel", "--kernel", KERNEL, "--tarball", archive.to_str().unwrap()];
         self.xtask(checkout, &args)
     }
 
@@ -142,7 +145,8 @@ fn what_a_build_uses_is_not_cleaned() {
         let said = clean(args);
         let other = said.contains("another run of this checkout goes on");
         assert_eq!(other, args != ["--older-than", "0"], "{said}");
-        assert!(host.path("checkout/uml/kernels/6.12/build/.config").exists(), "{args:?}");
+        let config = host.path("checkout/uml/kernels").join(KERNEL).join("build/.config");
+        assert!(config.exists(), "{args:?}");
     }
     host.go();
     let output = run.wait_with_output().unwrap();
