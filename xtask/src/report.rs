@@ -29,6 +29,8 @@ mod read;
 mod record;
 #[cfg(test)]
 pub(crate) mod samples;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use compare::{Comparison, compare};
@@ -292,72 +294,4 @@ fn summary_line(word: &str, tally: &Tally, took: Duration) -> String {
         line += &format!(", {} not run", tally.not_run);
     }
     line
-}
-
-#[cfg(test)]
-mod tests {
-    use expect_test::expect;
-
-    use super::*;
-
-    fn verdict(outcome: Outcome) -> Verdict {
-        Verdict { outcome, duration: Duration::from_millis(1234), ..Verdict::not_run("") }
-    }
-
-    #[test]
-    fn lines_read_like_nextests() {
-        let panic = End::Panicked("Kernel panic - not syncing: \u{1b}[31mred".into());
-        let lines: Vec<String> = [
-            verdict(Outcome::Passed),
-            verdict(Outcome::Skipped("no loop".into())),
-            verdict(Outcome::Died { end: panic, complaint: None }),
-        ]
-        .iter()
-        .map(|verdict| {
-            case_line(&format!("{:>12}", verdict.outcome.word()), "6.12 ext4 acls", verdict)
-        })
-        .collect();
-        expect![[r#"
-            "        PASS [   1.234s] 6.12 ext4 acls"
-            "        SKIP [   1.234s] 6.12 ext4 acls: no loop"
-            "       PANIC [   1.234s] 6.12 ext4 acls: Kernel panic - not syncing: red"
-        "#]]
-        .assert_eq(&lines.iter().map(|line| format!("{line:?}\n")).collect::<String>());
-    }
-
-    #[test]
-    fn guest_output_cannot_command_whoever_reads_it() {
-        let mut failed = verdict(Outcome::Failed("exit code 101".into()));
-        failed.output =
-            b"::error::no\n\x1b[2J\x1b]0;title\x07x\xff\r\n#\x1b[31m#[error]no".to_vec();
-        failed.log = vec!["[  0.1] WARNING".into()];
-        expect![[r#"
-            "  output:"
-            "  | ::error::no"
-            "  | x�"
-            "  | #�#[error]no"
-            "  kernel log:"
-            "  | [  0.1] WARNING"
-        "#]]
-        .assert_eq(&evidence(&failed).iter().map(|line| format!("{line:?}\n")).collect::<String>());
-    }
-
-    #[test]
-    fn a_flood_does_not_scroll_everything_else_away() {
-        let mut failed = verdict(Outcome::Failed("exit code 101".into()));
-        failed.output =
-            (0..10_000).map(|number| format!("line {number}\n")).collect::<String>().into();
-        let lines = evidence(&failed);
-        assert_eq!(lines.len(), 1 + SHOWN[0] + 1 + SHOWN[1]);
-        assert_eq!((&*lines[1], &*lines[lines.len() - 1]), ("  | line 0", "  | line 9999"));
-        assert_eq!(lines[1 + SHOWN[0]], "  (9700 lines are in the report alone)");
-    }
-
-    #[test]
-    fn the_summary_counts_every_case() {
-        let tally = Tally { passed: 3, flaky: 1, failed: 2, skipped: 1, not_run: 1 };
-        let line = summary_line("     Summary", &tally, Duration::from_secs(2));
-        expect!["     Summary [   2.00s] 6 cases run: 3 passed (1 flaky), 2 failed, 1 skipped, 1 not run"]
-            .assert_eq(&line);
-    }
 }

@@ -4,15 +4,19 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use guest_agent::marker::{self, Event as Mark, Expectation, Found, Key};
-use guest_agent::wire::{Exit, ToHost};
+use guest_agent::marker::{self, Event as Mark, Found, Key};
+use guest_agent::wire::ToHost;
 
 use super::complaint::Complaint;
 use super::console;
-use super::output::{Lines, Output};
 
+mod end;
+mod record;
 #[cfg(test)]
 mod tests;
+
+pub use end::End;
+pub use record::CaseRecord;
 
 /// Something that happened to a guest.
 #[derive(Debug)]
@@ -55,49 +59,6 @@ pub enum Action {
     Kill,
 }
 
-/// How a guest ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
-    /// It said farewell and went.
-    Clean {
-        /// The process was aborted *after* the farewell, as some kernels do now and then.
-        aborted: bool,
-    },
-    /// It never became ready.
-    BootFailed(String),
-    /// Its kernel gave up, and said so.
-    Panicked(String),
-    /// It did not answer in time.
-    Hung(String),
-    /// It went without a word.
-    Lost(String),
-}
-
-impl End {
-    /// What is known of it beside its kind.
-    pub fn detail(&self) -> &str {
-        match self {
-            End::Clean { aborted: false } => "",
-            End::Clean { aborted: true } => "aborted after its farewell",
-            End::BootFailed(text) | End::Panicked(text) | End::Hung(text) | End::Lost(text) => text,
-        }
-    }
-}
-
-impl std::fmt::Display for End {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            End::Clean { aborted: false } => "clean",
-            End::Clean { aborted: true } => "clean, but ",
-            End::BootFailed(_) => "did not come up: ",
-            End::Panicked(_) => "kernel panic: ",
-            End::Hung(_) => "hung: ",
-            End::Lost(_) => "lost: ",
-        })?;
-        f.write_str(self.detail())
-    }
-}
-
 /// How long the steps of a guest's life may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -115,48 +76,8 @@ pub struct Limits {
     pub marker: Duration,
 }
 
-/// A case, as the guest told of it.
-#[derive(Debug, Default)]
-pub struct CaseRecord {
-    /// Its sequence number.
-    pub sequence: u32,
-    /// How its process ended, in the agent's words.
-    pub exit: Option<Exit>,
-    /// Whether the end marker was seen.
-    pub end_seen: bool,
-    /// Whether the agent began it.
-    pub begin_seen: bool,
-    /// What the case wrote, as it came.
-    pub output: Output,
-    /// What the kernel said between the case's markers.
-    pub log: Lines,
-    /// What the case declared of its kernel.
-    pub expectations: Vec<Expectation>,
-    /// Why the record cannot be trusted.
-    pub disorder: Option<String>,
-}
-
 /// More complaints than this outside of cases are dropped.
 const MOST_STRAYS: usize = 20;
-
-impl CaseRecord {
-    fn closed(&self) -> bool {
-        self.exit.is_some() && self.end_seen
-    }
-
-    /// Takes a line of the log if it belongs to the case.
-    fn line(&mut self, line: &str) -> bool {
-        let belongs = self.begin_seen && !self.end_seen;
-        if belongs {
-            let declared = |expected: &Expectation| match expected {
-                Expectation::Message(text) | Expectation::Death(text) => line.contains(text),
-            };
-            let counts = Complaint::of_line(line).is_some();
-            self.log.push(line, counts || self.expectations.iter().any(declared));
-        }
-        belongs
-    }
-}
 
 /// Where a guest is in its life.
 #[derive(Debug)]

@@ -1,5 +1,5 @@
 use guest_agent::marker::{Expectation, Marker};
-use guest_agent::wire::{End as ProcessEnd, Stream};
+use guest_agent::wire::{End as ProcessEnd, Exit, Stream};
 
 use super::*;
 

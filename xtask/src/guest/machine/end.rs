@@ -1,0 +1,46 @@
+//! How a guest ended, in types and in words.
+
+use std::fmt;
+
+/// How a guest ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// It said farewell and went.
+    Clean {
+        /// The process was aborted *after* the farewell, as some kernels do now and then.
+        aborted: bool,
+    },
+    /// It never became ready.
+    BootFailed(String),
+    /// Its kernel gave up, and said so.
+    Panicked(String),
+    /// It did not answer in time.
+    Hung(String),
+    /// It went without a word.
+    Lost(String),
+}
+
+impl End {
+    /// What is known of it beside its kind.
+    pub fn detail(&self) -> &str {
+        match self {
+            End::Clean { aborted: false } => "",
+            End::Clean { aborted: true } => "aborted after its farewell",
+            End::BootFailed(text) | End::Panicked(text) | End::Hung(text) | End::Lost(text) => text,
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            End::Clean { aborted: false } => "clean",
+            End::Clean { aborted: true } => "clean, but ",
+            End::BootFailed(_) => "did not come up: ",
+            End::Panicked(_) => "kernel panic: ",
+            End::Hung(_) => "hung: ",
+            End::Lost(_) => "lost: ",
+        })?;
+        f.write_str(self.detail())
+    }
+}
