@@ -86,8 +86,8 @@ pub struct Kernel {
     /// The source as archives, any of which will do, in order of preference.
     #[serde(default)]
     pub tarballs: Vec<Tarball>,
-    /// The kernel that this one is a variant of: it has the same source, start and patches, or
-    /// patches where the other has none, and its own fragments come after those of the other.
+    /// The kernel that this one is a variant of: it has the same source and start, and its own
+    /// fragments and patches come after those of the other.
     #[serde(default)]
     pub base: Option<String>,
     /// The configuration that the fragments are laid upon.
@@ -98,6 +98,16 @@ pub struct Kernel {
     /// Name of a patch series in `kernel-patches/`.
     #[serde(default)]
     pub patches: Option<String>,
+    /// The patch series of the kernel that this one is a variant of.
+    #[serde(skip)]
+    pub(crate) patches_of_base: Option<String>,
+}
+
+impl Kernel {
+    /// The names of its patch series, in the order in which they are applied.
+    pub fn series(&self) -> impl Iterator<Item = &str> {
+        self.patches_of_base.iter().chain(&self.patches).map(String::as_str)
+    }
 }
 
 /// A kernel's source as Debian packages it.
@@ -215,14 +225,13 @@ impl Config {
                 "{}: a variant has the source of its base, `{base}`",
                 at()
             );
-            ensure!(
-                kernel.patches.is_none() || of.patches.is_none(),
-                "{}: a variant has the patches of its base, `{base}`",
-                at()
-            );
             let own = std::mem::take(&mut kernel.fragments);
-            let patches = kernel.patches.take().or_else(|| of.patches.clone());
-            *kernel = Kernel { base: kernel.base.take(), patches, ..of.clone() };
+            *kernel = Kernel {
+                base: kernel.base.take(),
+                patches: kernel.patches.take(),
+                patches_of_base: of.patches.clone(),
+                ..of.clone()
+            };
             kernel.fragments.extend(own);
         }
         self.kernels = complete;

@@ -163,13 +163,15 @@ fn a_missing_table_is_said() {
 }
 
 #[test]
-fn a_variant_has_all_of_its_base_and_more_fragments() {
-    let variant = json!({ "base": "6.12", "fragments": ["debug"] });
+fn a_variant_has_all_of_its_base_and_more_fragments_and_patches() {
+    let variant = json!({ "base": "6.12", "fragments": ["debug"], "patches": "more" });
     let mut metadata = valid();
+    metadata["uml"]["kernels"]["6.12"]["patches"] = json!("some");
     metadata["uml"]["kernels"]["6.12-debug"] = variant.clone();
     let config = Config::from_metadata(&metadata).unwrap();
     let debug = config.kernel_named("6.12-debug").unwrap();
     assert_eq!(debug.fragments, ["uml", "debug"]);
+    assert_eq!(debug.series().collect::<Vec<_>>(), ["some", "more"]);
     assert_eq!(debug.debian, config.kernel_named("6.12").unwrap().debian);
     assert_eq!(debug.source_name("6.12-debug"), "6.12");
 

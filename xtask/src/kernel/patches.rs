@@ -13,7 +13,7 @@ use crate::ctx::Ctx;
 use crate::step::{Cmd, Step};
 use crate::store::hex;
 
-/// The patches of a kernel, in the order of their names.
+/// The patches of a kernel, in their order.
 #[derive(Debug, Default)]
 pub struct Series {
     patches: Vec<Patch>,
@@ -27,13 +27,17 @@ struct Patch {
 }
 
 impl Series {
-    /// Reads the series called `name`; no name is an empty series.
+    /// Reads the series of these names, one after the other.
     ///
     /// # Errors
-    /// When there is none, or it cannot be read.
-    pub fn read(ctx: &Ctx, name: Option<&str>) -> Result<Self> {
-        let Some(name) = name else { return Ok(Self::default()) };
-        Self::of_folder(&ctx.layout.patches(name)).with_context(|| format!("the patches `{name}`"))
+    /// When there is no such series, or it cannot be read.
+    pub fn read<'a>(ctx: &Ctx, names: impl Iterator<Item = &'a str>) -> Result<Self> {
+        let mut all = Self::default();
+        for name in names {
+            let one = Self::of_folder(&ctx.layout.patches(name));
+            all.patches.extend(one.with_context(|| format!("the patches `{name}`"))?.patches);
+        }
+        Ok(all)
     }
 
     fn of_folder(dir: &Path) -> Result<Self> {
