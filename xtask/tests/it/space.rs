@@ -3,21 +3,27 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::Command;
 
 use super::store::{Host, says};
+use super::support::exe;
 
 /// Builds a kernel with `place` on a file system with these options, and again with more room; says
 /// what the first run said.
 fn run(host: &Host, place: &str, options: &str, more: &str) -> String {
-    let dir = host.path(place);
-    fs::create_dir_all(&dir).unwrap();
+    host.go();
+    twice(host, &host.path(place), &host.kernel("checkout"), options, more)
+}
+
+/// The same with any command.
+fn twice(host: &Host, dir: &Path, inner: &Command, options: &str, more: &str) -> String {
+    fs::create_dir_all(dir).unwrap();
     let script = "mount -t tmpfs -o mode=0700,$OPTIONS none \"$PLACE\"\n\
                   \"$@\" 2>\"$HERE/first\"; echo \"first $?\"\n\
                   mount -o remount,$MORE none \"$PLACE\"\n\
                   \"$@\"; echo \"second $?\"\n\
                   find \"$HERE/cache/store/tmp\" -mindepth 1";
-    let inner = host.kernel("checkout");
     let mut command = Command::new("unshare");
     command.arg("--mount");
     if !nix::unistd::geteuid().is_root() {
@@ -25,8 +31,7 @@ fn run(host: &Host, place: &str, options: &str, more: &str) -> String {
     }
     command.args(["sh", "-c", script, "sh"]).arg(inner.get_program()).args(inner.get_args());
     command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.env("PLACE", &dir).env("HERE", host.path("")).env("OPTIONS", options).env("MORE", more);
-    host.go();
+    command.env("PLACE", dir).env("HERE", host.path("")).env("OPTIONS", options).env("MORE", more);
     let output = command.output().unwrap();
     let first = fs::read_to_string(host.path("first")).unwrap();
     let stdout = String::from_utf8_lossy(&output.stdout);
@@ -73,4 +78,14 @@ fn a_run_without_a_folder_says_where() {
     let first = run(&host, "checkout", "size=1g,nr_inodes=2", "nr_inodes=0");
     assert!(first.contains("checkout/uml") && first.contains("No space left"), "{first}");
     assert_eq!(host.builds(), 1);
+}
+
+#[test]
+#[ignore = "needs a kernel and an image"]
+fn a_run_whose_folder_fills_says_so() {
+    let runs = exe().ancestors().nth(2).unwrap().join("uml/runs");
+    let mut command = Command::new(exe());
+    command.args(["test-in-uml", "ext4 ", "guide ", "ubd "]);
+    let first = twice(&Host::new(), &runs, &command, "size=40k", "size=1g");
+    assert!(first.contains("cannot write the report: No space left"), "{first}");
 }
