@@ -30,10 +30,12 @@ impl Share {
     /// Gives this process, and what it starts, that share. Less is no reason not to run: a CPU may have
     /// been taken from us.
     pub(super) fn take(self) {
-        // SAFETY: setpriority(2) takes plain numbers.
-        unsafe { nix::libc::setpriority(nix::libc::PRIO_PROCESS, 0, self.nice.into()) };
-        // Where sessions are groups, a process is nice to its own session alone (sched(7)).
-        let _ = std::fs::write("/proc/self/autogroup", self.nice.to_string());
+        if self.nice > 0 {
+            // SAFETY: nice(2) takes a plain number.
+            unsafe { nix::libc::nice(self.nice.into()) };
+            // Where sessions are groups, a process is nice to its own session alone (sched(7)).
+            let _ = std::fs::write("/proc/self/autogroup", self.nice.to_string());
+        }
         let Some(cpu) = self.cpu else { return };
         let mut set = CpuSet::new();
         if set.set(cpu.into()).is_ok() {
