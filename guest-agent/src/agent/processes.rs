@@ -187,6 +187,8 @@ fn where_it_is(dir: &Path) -> Option<Vec<String>> {
     let [user, kernel] = ran.map(|hundredths| hundredths as f64 / 100.0);
     let thread = dir.file_name()?.to_string_lossy();
     let ran = format!("{user} s in user space, {kernel} s in the kernel");
+    // A process gives itself any name, with a newline in it too.
+    let name = name.escape_debug();
     let mut lines = vec![format!("thread {thread} ({name}): {state}, {ran}")];
     // `[<0>] function+0x1/0x2`, the innermost first.
     let stack = fs::read_to_string(dir.join("stack")).unwrap_or_default();
