@@ -37,6 +37,15 @@ pub enum Expectation {
     Death(String),
 }
 
+impl Expectation {
+    /// Whether a line of the kernel log is what was declared.
+    pub fn is_met_by(&self, line: &str) -> bool {
+        match self {
+            Expectation::Message(text) | Expectation::Death(text) => line.contains(text),
+        }
+    }
+}
+
 impl fmt::Display for Expectation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

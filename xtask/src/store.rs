@@ -20,7 +20,7 @@ mod stamp;
 pub mod trust;
 
 pub use hash::{hex, sha256, sha256_of};
-use prune::remove_tree;
+pub(crate) use prune::remove_tree;
 use stamp::{Seen, Stamp};
 
 use crate::lock;

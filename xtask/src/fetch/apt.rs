@@ -2,7 +2,6 @@
 //! host's state is neither used nor touched.
 
 use std::fs;
-use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -13,6 +12,7 @@ use crate::cancel::Interrupted;
 use crate::config::DebianSource;
 use crate::ctx::Ctx;
 use crate::step::{Cmd, Step};
+use crate::store::remove_tree;
 
 /// What Debian signs its suites with; the package debian-archive-keyring brings it, under a name
 /// that depends on its age.
@@ -52,7 +52,7 @@ impl<'a> Apt<'a> {
         }
         write("sources.list", &sources_list(source, &keyring))?;
         let config = write("apt.conf", &configuration(&dir, &host_network())?)?;
-        let temporary = temporary(&dir).context("cannot make a folder for apt")?;
+        let temporary = temporary(&dir)?;
         Ok(Self { step, source, config, temporary })
     }
 
@@ -218,11 +218,10 @@ impl Versions {
 }
 
 /// The one folder for temporary files. Who was killed has left it behind.
-fn temporary(dir: &Path) -> io::Result<TempDir> {
-    match fs::remove_dir_all(dir.join("tmp")) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => tempfile::Builder::new().prefix("tmp").rand_bytes(0).tempdir_in(dir),
-    }
+fn temporary(dir: &Path) -> Result<TempDir> {
+    remove_tree(&dir.join("tmp"))?;
+    let made = tempfile::Builder::new().prefix("tmp").rand_bytes(0).tempdir_in(dir);
+    made.context("cannot make a folder for apt")
 }
 
 fn debians_keyring() -> Result<&'static str> {

@@ -67,7 +67,7 @@ fn is_older(path: &Path, time: Duration) -> bool {
 }
 
 /// Removes a folder of ours, be it read-only.
-pub(super) fn remove_tree(path: &Path) -> Result<()> {
+pub(crate) fn remove_tree(path: &Path) -> Result<()> {
     for entry in WalkDir::new(path).follow_root_links(false).into_iter().flatten() {
         if entry.file_type().is_dir() {
             let _ = fs::set_permissions(entry.path(), Permissions::from_mode(0o700));

@@ -200,9 +200,7 @@ fn says(record: &CaseRecord, text: &str) -> bool {
 /// What the kernel complained of and the case did not declare.
 fn complaints(record: &CaseRecord) -> impl Iterator<Item = Complaint> {
     let declared = |complaint: &Complaint| {
-        record.expectations.iter().any(|expected| match expected {
-            Expectation::Message(text) | Expectation::Death(text) => complaint.line.contains(text),
-        })
+        record.expectations.iter().any(|expected| expected.is_met_by(&complaint.line))
     };
     Complaint::of_log(&record.log.all()).into_iter().filter(move |complaint| !declared(complaint))
 }

@@ -15,7 +15,7 @@ use nix::unistd::geteuid;
 use xtask::isolation::{Contained, Ids, Isolation, Means};
 use xtask::stage::{GuestCommand, Share, Stage, StageOptions};
 
-use super::store::{Host, says};
+use super::store::{Host, KERNEL, says};
 use super::support::exe;
 
 fn doctor() -> Command {
@@ -188,7 +188,8 @@ fn a_container_that_refuses_namespaces_still_builds_kernels() {
             text.contains("MISS  namespaces: ") && text.contains("seccomp=unconfined"),
             "{text}"
         );
-        for args in [["shell", "--kernel=7.3"], ["test-in-uml", "--kernel=7.3"]] {
+        for command in ["shell", "test-in-uml"] {
+            let args = [command, "--kernel", KERNEL];
             says_no_at_once(&host, &mut host.xtask("checkout", &args), &["seccomp=unconfined"]);
         }
         let output = host.kernel("checkout").output().unwrap();
@@ -215,7 +216,7 @@ fn without_any_user_namespace_left_the_limit_is_named() {
     let host = Host::new();
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "sh", "-c", script, "sh"]);
-    let inner = host.xtask("checkout", &["shell", "--kernel=7.3"]);
+    let inner = host.xtask("checkout", &["shell", "--kernel", KERNEL]);
     command.arg(inner.get_program()).args(inner.get_args());
     command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
     says_no_at_once(&host, &mut command, &["sysctl user.max_user_namespaces="]);
@@ -346,7 +347,8 @@ fn low_limits_are_named_and_kill_nobody() {
     }
     let host = Host::new();
     let mut shell = Command::new("sh");
-    shell.args(["-c", "ulimit -f 4000; exec \"$0\" shell --kernel 7.3"]).arg(exe());
+    let script = format!("ulimit -f 4000; exec \"$0\" shell --kernel {KERNEL}");
+    shell.args(["-c", &script]).arg(exe());
     let said = says(&shell.env("UML_CACHE_DIR", host.path("cache")).output().unwrap());
     assert!(said.contains("`ulimit -f` allows 1: raise that"), "{said}");
     let full = File::create(host.path("out")).unwrap();
@@ -393,7 +395,7 @@ fn folders_that_another_user_made_are_named_with_the_way_out() {
         "checkout/uml",
         "checkout/uml/runs",
         "checkout/uml/kernels",
-        "checkout/uml/kernels/7.3",
+        &format!("checkout/uml/kernels/{KERNEL}"),
         "checkout/uml/guest-target",
         "cache/apt",
         "cache/facts",

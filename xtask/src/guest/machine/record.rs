@@ -36,11 +36,9 @@ impl CaseRecord {
     pub(super) fn line(&mut self, line: &str) -> bool {
         let belongs = self.begin_seen && !self.end_seen;
         if belongs {
-            let declared = |expected: &Expectation| match expected {
-                Expectation::Message(text) | Expectation::Death(text) => line.contains(text),
-            };
-            let counts = Complaint::of_line(line).is_some();
-            self.log.push(line, counts || self.expectations.iter().any(declared));
+            let counts = Complaint::of_line(line).is_some()
+                || self.expectations.iter().any(|expected| expected.is_met_by(line));
+            self.log.push(line, counts);
         }
         belongs
     }
