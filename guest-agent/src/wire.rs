@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::marker::Key;
 
 /// Version of the protocol; both sides must speak the same.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 
 /// The first bytes that each side sends.
 const MAGIC: [u8; 8] = *b"uml-wire";
@@ -86,6 +86,40 @@ pub struct Run {
     pub env: Vec<(String, String)>,
     /// After this long the case is ended.
     pub timeout: Duration,
+    /// Whether the program is one of libtest's that writes its own word into a file.
+    pub word: Word,
+}
+
+/// Where a program says how its case ended, beside its exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Word {
+    /// On its standard output, with all else that it writes.
+    Stdout,
+    /// In a file that it is given by `--logfile`, and nobody else writes to.
+    LogFile,
+}
+
+/// A piece of the kernel's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Log {
+    /// All that was there when the agent began to read, as syslog(2) gives it.
+    Boot {
+        /// What.
+        #[serde(with = "serde_bytes")]
+        text: Vec<u8>,
+        /// Whether the kernel keeps records, and so knows its own lines from those of programs.
+        records: bool,
+    },
+    /// Whole records of /dev/kmsg.
+    Records(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// Of a kernel before 3.5: what /proc/kmsg gave, cut anywhere.
+    Text {
+        /// What.
+        #[serde(with = "serde_bytes")]
+        text: Vec<u8>,
+        /// Whether the kernel may have had no room for lines before these.
+        lost: bool,
+    },
 }
 
 /// What the agent says.
@@ -110,7 +144,9 @@ pub enum ToHost {
         #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
     },
-    /// A case is over. Its end marker is in the kernel log already.
+    /// What the kernel said.
+    Log(Log),
+    /// A case is over, and all of its log was sent.
     Exited(Exit),
     /// The guest is about to be switched off; the last message.
     Farewell,
@@ -140,8 +176,12 @@ pub struct Exit {
     pub skip: Option<String>,
     /// What the case left behind; the agent has ended it.
     pub leftovers: Vec<Leftover>,
+    /// The modules that the case loaded, also those that it unloaded again.
+    pub loaded: Vec<String>,
     /// The kernel's taint flags that were added meanwhile, as bits of /proc/sys/kernel/tainted.
     pub tainted: u64,
+    /// The contents of its file, with [`Word::LogFile`].
+    pub word: Option<String>,
 }
 
 /// How a process ended.
@@ -174,6 +214,11 @@ pub enum Leftover {
     Space(String, u64),
     /// A program or another file that the host sent, which is not what it was, by its place.
     Program(String),
+    /// A setting of the kernel that was written to, by its file.
+    Setting(String),
+    /// Something of the network that is not what it was: an interface, an address, a route, a queueing
+    /// discipline.
+    Network(String),
 }
 
 /// Sends our greeting and reads the other side's.
@@ -202,21 +247,37 @@ pub fn greet(stream: &mut (impl Read + Write)) -> Result<(), Error> {
 /// # Errors
 /// When it is too long, or the connection failed.
 pub fn send(stream: &mut impl Write, message: &impl Serialize) -> Result<(), Error> {
-    // One buffer and one write: a length and its message in two small packets would wait for each
-    // other's acknowledgement.
-    let frame = postcard::to_extend(message, vec![0; 4])
-        .map_err(|error| Error::Malformed(error.to_string()))?;
-    send_frame(stream, frame)
+    let mut frames = Vec::new();
+    add_frame(&mut frames, message)?;
+    send_frames(stream, &frames)
 }
 
-fn send_frame(stream: &mut impl Write, mut frame: Vec<u8>) -> Result<(), Error> {
-    let length = frame.len() - 4;
+/// Adds a message to others that are sent at once.
+///
+/// # Errors
+/// When it is too long.
+pub fn add_frame(frames: &mut Vec<u8>, message: &impl Serialize) -> Result<(), Error> {
+    let start = frames.len();
+    let mut all = std::mem::take(frames);
+    all.extend([0; 4]);
+    *frames =
+        postcard::to_extend(message, all).map_err(|error| Error::Malformed(error.to_string()))?;
+    let length = frames.len() - start - 4;
     if length > LONGEST {
         return Err(Error::TooLong(length));
     }
     let prefix = u32::try_from(length).map_err(|_| Error::TooLong(length))?;
-    frame[..4].copy_from_slice(&prefix.to_le_bytes());
-    stream.write_all(&frame)?;
+    frames[start..start + 4].copy_from_slice(&prefix.to_le_bytes());
+    Ok(())
+}
+
+/// Sends messages in one write: a length and its message in two small packets would wait for each other's
+/// acknowledgement.
+///
+/// # Errors
+/// When the connection failed.
+pub fn send_frames(stream: &mut impl Write, frames: &[u8]) -> Result<(), Error> {
+    stream.write_all(frames)?;
     Ok(stream.flush()?)
 }
 

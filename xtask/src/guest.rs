@@ -12,6 +12,7 @@ mod cow;
 mod driver;
 #[cfg(test)]
 mod fuzz;
+pub mod kernel_line;
 pub mod machine;
 mod output;
 pub mod peer;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use guest_agent::marker::Event;
-use guest_agent::wire::{End, Exit, Run, Stream, ToHost, send};
+use guest_agent::wire::{self, End, Exit, Run, Stream, ToHost, Word, add_frame, send_frames};
 use guest_agent::{env, path_of};
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -23,9 +23,9 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::unistd::{Pid, pipe2};
 
-use crate::case_dir::CaseDir;
+use crate::case_dir::{CaseDir, Said};
 use crate::declarations::Declarations;
-use crate::leftovers::Watch;
+use crate::leftovers::{Changes, Watch};
 use crate::processes::reap;
 use crate::programs::Programs;
 use crate::spawn::Start;
@@ -45,6 +45,8 @@ pub struct Cases {
     timer: TimerFd,
     buffer: Vec<u8>,
     watch: Watch,
+    /// Messages that go to the host with the next one: each call of the kernel counts.
+    frames: Vec<u8>,
 }
 
 impl Cases {
@@ -58,7 +60,8 @@ impl Cases {
             .context("cannot make a timer")?;
         let null = File::open("/dev/null").context("cannot open /dev/null")?.into();
         let watch = Watch::new(role)?;
-        Ok(Self { role, null, children, timer, buffer: vec![0; PIECE], watch })
+        let buffer = vec![0; PIECE];
+        Ok(Self { role, null, children, timer, buffer, watch, frames: Vec::new() })
     }
 
     /// Runs a case between its two markers.
@@ -72,7 +75,7 @@ impl Cases {
         programs.settle()?;
         self.watch.begin()?;
         let dir = CaseDir::make(run.sequence)?;
-        log.mark(Event::Begin(run.sequence))?;
+        log.mark_and_read(Event::Begin(run.sequence), &mut self.frames)?;
         let started = Instant::now();
         let mut case = Case::start(self, run, &dir, host)?;
         let end = case.wait(run.timeout, log)?;
@@ -82,15 +85,29 @@ impl Cases {
         }
         let mut leftovers = case.cases.watch.end_processes()?;
         case.drain(log)?;
-        leftovers.extend(self.watch.end_mounts()?);
+        let Changes { leftovers: changed, loaded } = self.watch.end_changes()?;
+        leftovers.extend(changed);
         leftovers.extend(self.watch.modules()?);
         leftovers.extend(self.watch.end_clock());
         leftovers.extend(programs.changed());
         let tainted = self.watch.tainted()?;
-        let skip = dir.remove();
+        let Said { skip, word } = dir.remove();
         leftovers.extend(self.watch.taken());
-        log.mark(Event::End(run.sequence))?;
-        Ok(Exit { sequence: run.sequence, end, duration, skip, leftovers, tainted })
+        log.mark_and_read(Event::End(run.sequence), &mut self.frames)?;
+        let sequence = run.sequence;
+        Ok(Exit { sequence, end, duration, skip, leftovers, loaded, tainted, word })
+    }
+
+    /// Sends the host a message, after those that wait.
+    pub fn send(&mut self, host: &mut TcpStream, message: &ToHost) -> Result<(), wire::Error> {
+        add_frame(&mut self.frames, message)?;
+        self.send_waiting(host)
+    }
+
+    fn send_waiting(&mut self, host: &mut TcpStream) -> Result<(), wire::Error> {
+        let sent = send_frames(host, &self.frames);
+        self.frames.clear();
+        sent
     }
 }
 
@@ -123,7 +140,11 @@ impl<'a> Case<'a> {
         let standard = [&cases.null, &their_stdout, &their_stderr];
         let program = path_of(&run.program);
         let work = dir.work();
-        let mut start = Start::new(&program, &run.args, &work, standard, &their_declarations)?;
+        let mut args = run.args.clone();
+        if run.word == Word::LogFile {
+            args.extend(["--logfile".into(), dir.word_file().display().to_string()]);
+        }
+        let mut start = Start::new(&program, &args, &work, standard, &their_declarations)?;
         start.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")?;
         start.env("LANG", "C.UTF-8")?;
         start.env("HOME", &work)?;
@@ -197,6 +218,7 @@ impl<'a> Case<'a> {
     fn turn(&mut self, log: &mut Log) -> Result<Turn> {
         let input = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut fds = vec![input(self.cases.timer.as_fd()), input(self.cases.children.as_fd())];
+        fds.push(input(log.as_fd()));
         fds.extend(self.pipes.iter().map(|(_, pipe)| input(pipe.as_fd())));
         fds.extend(self.declarations.iter().map(|socket| input(socket.as_fd())));
         let _ = poll(&mut fds, PollTimeout::NONE);
@@ -206,7 +228,7 @@ impl<'a> Case<'a> {
         if turn.a_child_ended {
             let _ = self.cases.children.read_signal();
         }
-        let (pipes, socket) = readable[2..].split_at(self.pipes.len());
+        let (pipes, socket) = readable[3..].split_at(self.pipes.len());
         if let Some(declarations) = &self.declarations
             && socket[0]
             && !declarations.take(log)?
@@ -214,13 +236,19 @@ impl<'a> Case<'a> {
             self.declarations = None;
         }
         self.pass_on(pipes)?;
+        if readable[2] {
+            // A guest that dies now has told.
+            log.read(&mut self.cases.frames)?;
+            self.cases.send_waiting(self.host).context("cannot pass on the kernel's log")?;
+        }
         Ok(turn)
     }
 
     /// Passes on what the pipes that are readable hold.
     fn pass_on(&mut self, readable: &[bool]) -> Result<()> {
         let mut readable = readable.iter();
-        let (host, buffer, mut failed) = (&mut *self.host, &mut self.cases.buffer, None);
+        let Cases { buffer, frames, .. } = &mut *self.cases;
+        let (host, mut failed) = (&mut *self.host, None);
         self.pipes.retain_mut(|(stream, pipe)| {
             if !readable.next().is_some_and(|readable| *readable) {
                 return true;
@@ -230,7 +258,9 @@ impl<'a> Case<'a> {
                 Ok(count) => {
                     let message =
                         ToHost::Output { stream: *stream, bytes: buffer[..count].to_vec() };
-                    failed = failed.take().or(send(host, &message).err());
+                    let sent = add_frame(frames, &message).and_then(|()| send_frames(host, frames));
+                    frames.clear();
+                    failed = failed.take().or(sent.err());
                     true
                 }
                 Err(error) => error.kind() == ErrorKind::Interrupted,

@@ -36,14 +36,31 @@ impl CaseDir {
         self.0.join("skip")
     }
 
-    /// Removes it all; says what the case wrote into its skip file.
-    pub fn remove(self) -> Option<String> {
+    /// Where libtest writes its own word.
+    pub fn word_file(&self) -> PathBuf {
+        self.0.join("word")
+    }
+
+    /// Removes it all; says what was written beside the case's work.
+    pub fn remove(self) -> Said {
         let _ = fs::remove_dir(self.work());
         if fs::remove_dir(&self.0).is_ok() {
-            return None;
+            return Said::default();
         }
-        let skip = fs::read_to_string(self.skip_file()).ok().map(|why| why.trim().to_owned());
+        let read = |place| fs::read(place).ok();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_owned();
+        let skip = read(self.skip_file()).map(text);
+        let word = read(self.word_file()).map(text);
         let _ = fs::remove_dir_all(&self.0);
-        skip
+        Said { skip, word }
     }
+}
+
+/// What was said of a case by files.
+#[derive(Default)]
+pub struct Said {
+    /// Why it could not do its work.
+    pub skip: Option<String>,
+    /// libtest's word.
+    pub word: Option<String>,
 }

@@ -9,8 +9,11 @@ use nix::sys::statvfs::statvfs;
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime, clock_settime};
 
+use crate::module_events::ModuleEvents;
+use crate::network::Network;
 use crate::proc_files::Proc;
 use crate::processes::{Processes, reap};
+use crate::settings::Settings;
 use crate::{Role, init};
 
 /// More mounts than this are not named.
@@ -30,6 +33,17 @@ pub struct Watch {
     taint: u64,
     clock: i64,
     free: [Option<u64>; SHARED.len()],
+    settings: Settings,
+    network: Network,
+    module_events: ModuleEvents,
+}
+
+/// What has changed meanwhile.
+#[derive(Default)]
+pub struct Changes {
+    pub leftovers: Vec<Leftover>,
+    /// The modules that were loaded, also those that are gone again.
+    pub loaded: Vec<String>,
 }
 
 impl Watch {
@@ -43,6 +57,9 @@ impl Watch {
             taint: 0,
             clock: clock(),
             free: [None; SHARED.len()],
+            settings: Settings::watch()?,
+            network: Network::watch()?,
+            module_events: ModuleEvents::watch()?,
             proc,
         })
     }
@@ -79,11 +96,20 @@ impl Watch {
         Ok(leftovers)
     }
 
+    /// Names what else is not what it was: settings, the network, mounts. Those that were not there before
+    /// are unmounted.
+    pub fn end_changes(&self) -> Result<Changes> {
+        let others = [self.settings.as_fd(), self.network.as_fd(), self.module_events.as_fd()];
+        let (mounts, [settings, network, modules]) = self.proc.changed(others);
+        let mut leftovers = if mounts { self.end_mounts()? } else { Vec::new() };
+        leftovers.extend(if settings { self.settings.written() } else { Vec::new() });
+        leftovers.extend(if network { self.network.changed() } else { Vec::new() });
+        let loaded = if modules { self.module_events.loaded() } else { Vec::new() };
+        Ok(Changes { leftovers, loaded })
+    }
+
     /// Unmounts what was not mounted before, the latest first, and names what is gone.
-    pub fn end_mounts(&self) -> Result<Vec<Leftover>> {
-        if !self.proc.mounts_changed() {
-            return Ok(Vec::new());
-        }
+    fn end_mounts(&self) -> Result<Vec<Leftover>> {
         let mut gone = Vec::from_iter(init::mount_proc_again()?);
         let mut fresh = self.proc.mounts()?;
         for known in &self.mounts {

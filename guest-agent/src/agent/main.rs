@@ -1,11 +1,8 @@
 //! The agent: PID 1 of a test guest, or a service of a guest with an init of its own.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
-
 use anyhow::{Context as _, Result};
-use guest_agent::marker::{Event, Key, Marker};
-use guest_agent::{NONCE_PARAMETER, PORT};
+use guest_agent::PORT;
+use guest_agent::marker::Event;
 
 mod case;
 mod case_dir;
@@ -13,12 +10,18 @@ mod declarations;
 mod detectors;
 mod init;
 mod leftovers;
+mod log;
+mod module_events;
+mod network;
 mod power;
 mod proc_files;
 mod processes;
 mod programs;
 mod serve;
+mod settings;
 mod spawn;
+
+use log::Log;
 
 /// Whether PID 1 is the agent itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,38 +30,6 @@ enum Role {
     Init,
     /// The guest has an init, which started the agent.
     Service,
-}
-
-/// The kernel log, held open: the kernel limits the rate of each opening, not of each line.
-struct Log {
-    kmsg: File,
-    nonce: String,
-    key: Option<Key>,
-}
-
-impl Log {
-    fn open() -> Result<Self> {
-        let kmsg =
-            OpenOptions::new().write(true).open("/dev/kmsg").context("cannot open /dev/kmsg")?;
-        let nonce = parameter(NONCE_PARAMETER)?.unwrap_or_else(|| "none".into());
-        Ok(Self { kmsg, nonce, key: None })
-    }
-
-    /// Seals every marker from now on.
-    fn seal(&mut self, key: Key) {
-        self.key = Some(key);
-    }
-
-    fn mark(&mut self, event: Event) -> Result<()> {
-        let marker = Marker { nonce: self.nonce.clone(), key: self.key.clone(), event };
-        self.say(&marker.to_string())
-    }
-
-    /// Writes a line into the kernel log.
-    fn say(&mut self, line: &str) -> Result<()> {
-        // One write is one record; below `err` a console level could hide it.
-        self.kmsg.write_all(format!("<2>{line}\n").as_bytes()).context("cannot write /dev/kmsg")
-    }
 }
 
 /// A parameter of the kernel's command line.
@@ -77,7 +48,7 @@ fn main() {
     // switched off.
     let said = set_up(role).and_then(|mut log| match serve(role, &mut log) {
         Ok(()) => Ok(()),
-        Err(error) => log.mark(Event::Fatal(format!("{error:#}"))),
+        Err(error) => log.mark(Event::Fatal(format!("{error:#}"))).map(drop),
     });
     if let Err(error) = said {
         let marked = Log::open().and_then(|mut log| log.mark(Event::Fatal(format!("{error:#}"))));
@@ -108,6 +79,6 @@ fn serve(role: Role, log: &mut Log) -> Result<()> {
     drop(listener);
     let over = serve::serve(stream, role, log)?;
     power::prepare(role);
-    over.farewell()?;
-    log.mark(Event::Farewell)
+    log.mark(Event::Farewell)?;
+    over.farewell(log)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -44,9 +44,17 @@ impl Proc {
 
     /// Whether anything was mounted or unmounted since this was asked last (proc(5)).
     pub fn mounts_changed(&self) -> bool {
-        let mut fds = [PollFd::new(self.mounts.as_fd(), PollFlags::POLLPRI)];
+        self.changed([]).0
+    }
+
+    /// The same, and which of these are readable, in one call.
+    pub fn changed<const N: usize>(&self, others: [BorrowedFd<'_>; N]) -> (bool, [bool; N]) {
+        let mut fds = vec![PollFd::new(self.mounts.as_fd(), PollFlags::POLLPRI)];
+        fds.extend(others.map(|other| PollFd::new(other, PollFlags::POLLIN)));
         let _ = poll(&mut fds, PollTimeout::ZERO);
-        fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLERR))
+        let has = |fd: &PollFd<'_>, what| fd.revents().is_some_and(|events| events.contains(what));
+        let readable = std::array::from_fn(|index| has(&fds[index + 1], PollFlags::POLLIN));
+        (has(&fds[0], PollFlags::POLLERR), readable)
     }
 
     /// The places where something is mounted.

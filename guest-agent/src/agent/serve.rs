@@ -4,7 +4,7 @@ use std::io::BufReader;
 use std::net::TcpStream;
 
 use anyhow::{Context as _, Result, bail};
-use guest_agent::wire::{self, ToGuest, ToHost, receive, send};
+use guest_agent::wire::{self, ToGuest, ToHost, add_frame, receive, send, send_frames};
 use nix::sys::utsname::uname;
 
 use crate::case::Cases;
@@ -15,9 +15,12 @@ use crate::{Log, Role};
 pub struct Over(TcpStream);
 
 impl Over {
-    /// Tells the host that the guest is about to be switched off.
-    pub fn farewell(mut self) -> Result<()> {
-        match send(&mut self.0, &ToHost::Farewell) {
+    /// Tells the host the last of the kernel's log, and that the guest is about to be switched off.
+    pub fn farewell(mut self, log: &mut Log) -> Result<()> {
+        let mut frames = Vec::new();
+        log.read(&mut frames)?;
+        add_frame(&mut frames, &ToHost::Farewell)?;
+        match send_frames(&mut self.0, &frames) {
             // A host that is gone needs no farewell.
             Ok(()) | Err(wire::Error::Io(_)) => Ok(()),
             Err(error) => Err(error).context("cannot say farewell"),
@@ -30,7 +33,10 @@ pub fn serve(mut stream: TcpStream, role: Role, log: &mut Log) -> Result<Over> {
     stream.set_nodelay(true).context("cannot set TCP_NODELAY")?;
     wire::greet(&mut stream).context("cannot greet the host")?;
     let release = uname().context("uname failed")?.release().to_string_lossy().into_owned();
-    send(&mut stream, &ToHost::Hello { release })?;
+    let mut frames = Vec::new();
+    add_frame(&mut frames, &ToHost::Hello { release })?;
+    log.boot(&mut frames)?;
+    send_frames(&mut stream, &frames)?;
     let mut arriving: Option<Arriving> = None;
     let mut programs = Programs::default();
     let mut cases = Cases::new(role)?;
@@ -60,7 +66,7 @@ pub fn serve(mut stream: TcpStream, role: Role, log: &mut Log) -> Result<Over> {
                     Ok(exit) => ToHost::Exited(exit),
                     Err(error) => ToHost::Failed(format!("{error:#}")),
                 };
-                send(&mut stream, &answer)?;
+                cases.send(&mut stream, &answer)?;
             }
         }
     }

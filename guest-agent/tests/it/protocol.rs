@@ -2,8 +2,8 @@ use std::io::{Cursor, Read, Write};
 use std::time::Duration;
 
 use guest_agent::wire::{
-    End, Error, Exit, LONGEST, Leftover, Run, Stream, ToGuest, ToHost, VERSION, greet, receive,
-    send,
+    End, Error, Exit, LONGEST, Leftover, Log, Run, Stream, ToGuest, ToHost, VERSION, Word, greet,
+    receive, send,
 };
 use proptest::prelude::*;
 
@@ -18,6 +18,7 @@ fn to_guest() -> impl Strategy<Value = ToGuest> {
             env: args.iter().map(|arg| (arg.clone(), arg.clone())).collect(),
             args,
             timeout: Duration::from_millis(millis.into()),
+            word: if sequence % 2 == 0 { Word::Stdout } else { Word::LogFile },
         })),
         Just(ToGuest::PowerOff),
     ]
@@ -34,11 +35,16 @@ fn to_host() -> impl Strategy<Value = ToHost> {
             sequence,
             end: if number % 2 == 0 { End::Code(number) } else { End::Signal(number) },
             duration: Duration::from_nanos(sequence.into()),
-            skip,
-            leftovers: vec![Leftover::Process(name.clone()), Leftover::Mount(name)],
+            skip: skip.clone(),
+            leftovers: vec![Leftover::Process(name.clone()), Leftover::Mount(name.clone())],
+            loaded: vec![name],
             tainted: u64::from(sequence),
+            word: skip,
         })),
         any::<String>().prop_map(ToHost::Failed),
+        any::<Vec<u8>>().prop_map(|bytes| ToHost::Log(Log::Records(bytes))),
+        (any::<Vec<u8>>(), any::<bool>())
+            .prop_map(|(text, lost)| ToHost::Log(Log::Text { text, lost })),
     ]
 }
 

@@ -35,6 +35,11 @@ static void do_warn(void)
 	WARN(1, "fault: warned as asked\n");
 }
 
+static void do_warn_again(void)
+{
+	WARN(1, "fault: warned of something else\n");
+}
+
 static void do_bug(void)
 {
 	BUG();
@@ -171,6 +176,7 @@ static const struct {
 	void (*run)(void);
 } faults[] = {
 	{ "warn", do_warn },
+	{ "warn-again", do_warn_again },
 	{ "bug", do_bug },
 	{ "null-dereference", do_null_dereference },
 	{ "use-after-free", do_use_after_free },

@@ -5,7 +5,12 @@
 
 use std::fmt;
 
-use super::console::without_stamp;
+use super::kernel_line::KernelLine;
+
+mod reports;
+mod trace;
+
+pub use reports::Reports;
 
 /// What a complaint means for the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +19,9 @@ pub enum Severity {
     Fatal,
     /// The kernel goes on, and whoever ran is to be told.
     Failure,
+    /// No complaint, though a call trace may come with it: the kernel was asked for one, or ended a
+    /// process that took all memory.
+    Notice,
 }
 
 /// A kind of complaint.
@@ -25,6 +33,8 @@ pub struct Pattern {
     pub severity: Severity,
     /// Whether it is the message of a warning.
     in_warning: bool,
+    /// Whether its first line is its only one.
+    one_line: bool,
     /// How its lines begin, without the time stamp; `*` stands for anything.
     lines: &'static [&'static str],
 }
@@ -45,35 +55,20 @@ impl fmt::Display for Complaint {
 }
 
 impl Complaint {
-    /// The complaint of a line of a kernel log, if it is one.
-    pub fn of_line(line: &str) -> Option<Self> {
-        Some(Self::new(Pattern::of_line(without_stamp(line))?, line))
-    }
-
-    fn new(pattern: &Pattern, line: &str) -> Self {
-        Self { name: pattern.name, line: without_stamp(line).into() }
-    }
-
-    /// The complaints of a kernel log. A warning has its message, if any, on the line after it
-    /// (`__warn()` in kernel/panic.c); where the table knows that message, it names the complaint.
+    /// The complaints of a kernel's log, given as lines of its console.
     pub fn of_log<S: AsRef<str>>(log: &[S]) -> Vec<Self> {
-        let mut complaints: Vec<Self> = Vec::new();
-        let mut after_warning = false;
+        let mut reports = Reports::default();
         for line in log {
-            let line = line.as_ref();
-            let pattern = Pattern::of_line(without_stamp(line));
-            match (pattern, complaints.last_mut()) {
-                (Some(message), Some(warning)) if after_warning && message.in_warning => {
-                    warning.name = message.name;
-                    warning.line = format!("{} ({})", without_stamp(line), warning.line);
-                }
-                (Some(pattern), _) => complaints.push(Self::new(pattern, line)),
-                (None, _) => {}
-            }
-            after_warning = pattern.is_some_and(|pattern| pattern.name == "warning");
+            reports.take(&KernelLine::of_boot(line.as_ref()).text, &[]);
         }
-        complaints
+        reports.finish();
+        reports.undeclared().to_vec()
     }
+}
+
+/// Whether a line, without its time stamp, says that the kernel is lost.
+pub(super) fn is_fatal(text: &str) -> bool {
+    Pattern::of_line(text).is_some_and(|pattern| pattern.severity == Severity::Fatal)
 }
 
 impl Pattern {
@@ -96,23 +91,45 @@ fn has_form(line: &str, form: &str) -> bool {
     })
 }
 
+const fn pattern(
+    name: &'static str,
+    severity: Severity,
+    lines: &'static [&'static str],
+) -> Pattern {
+    Pattern { name, severity, in_warning: false, one_line: false, lines }
+}
+
 const fn failure(name: &'static str, lines: &'static [&'static str]) -> Pattern {
-    Pattern { name, severity: Severity::Failure, in_warning: false, lines }
+    pattern(name, Severity::Failure, lines)
+}
+
+/// A complaint without registers and call trace.
+const fn one_line(name: &'static str, lines: &'static [&'static str]) -> Pattern {
+    Pattern { one_line: true, ..pattern(name, Severity::Failure, lines) }
 }
 
 const fn message_of_warning(name: &'static str, lines: &'static [&'static str]) -> Pattern {
-    Pattern { name, severity: Severity::Failure, in_warning: true, lines }
+    Pattern { in_warning: true, ..pattern(name, Severity::Failure, lines) }
 }
 
 const fn fatal(name: &'static str, lines: &'static [&'static str]) -> Pattern {
-    Pattern { name, severity: Severity::Fatal, in_warning: false, lines }
+    pattern(name, Severity::Fatal, lines)
+}
+
+const fn notice(name: &'static str, lines: &'static [&'static str]) -> Pattern {
+    pattern(name, Severity::Notice, lines)
 }
 
 /// The name of what a kernel says that finds no init.
 pub(super) const NO_INIT: &str = "no-init";
 
+/// The name of what a kernel says that was asked for what runs, with a call trace for each task.
+const ALL_TASKS: &str = "all-tasks";
+
 /// All patterns; a line has the first that fits it.
-static PATTERNS: [Pattern; 29] = [
+static PATTERNS: [Pattern; 31] = [
+    notice(ALL_TASKS, &["sysrq: Show ", "SysRq : Show "]),
+    notice("oom-kill", &["* invoked oom-killer:"]),
     fatal(
         "kernel-mode-fault",
         &[
@@ -147,7 +164,7 @@ static PATTERNS: [Pattern; 29] = [
     failure("kfence", &["BUG: KFENCE:"]),
     failure("kcsan", &["BUG: KCSAN:"]),
     failure("ubsan", &["UBSAN:"]),
-    failure("kmemleak", &["kmemleak: * new suspected memory leaks"]),
+    one_line("kmemleak", &["kmemleak: * new suspected memory leaks"]),
     failure("sleep-in-atomic", &["BUG: sleeping function called from invalid context"]),
     failure("scheduling-while-atomic", &["BUG: scheduling while atomic"]),
     failure("soft-lockup", &["watchdog: BUG: soft lockup", "BUG: soft lockup"]),
@@ -214,9 +231,9 @@ static PATTERNS: [Pattern; 29] = [
     failure("bug", &["BUG: failure at ", "kernel BUG at "]),
     failure("oops", &["Oops:", "general protection fault", "Unable to handle kernel"]),
     failure("page-allocation", &["*: page allocation failure"]),
-    failure("ext4-error", &["EXT4-fs error", "JBD2: * error", "Aborting journal on device"]),
-    failure("io-error", &["*I/O error, dev ", "Buffer I/O error on "]),
-    failure("nfs-error", &["NFS: *error", "nfsd: *error", "RPC: *error"]),
+    one_line("ext4-error", &["EXT4-fs error", "JBD2: * error", "Aborting journal on device"]),
+    one_line("io-error", &["*I/O error, dev ", "Buffer I/O error on "]),
+    one_line("nfs-error", &["NFS: *error", "nfsd: *error", "RPC: *error"]),
     failure("workqueue", &["BUG: workqueue"]),
     message_of_warning("debug-objects", &["ODEBUG:"]),
     failure("warning", &["WARNING:"]),
@@ -228,60 +245,50 @@ mod tests {
     use super::*;
 
     fn name(line: &str) -> Option<&'static str> {
-        Complaint::of_line(line).map(|complaint| complaint.name)
+        Complaint::of_log(&[line]).first().map(|complaint| complaint.name)
     }
 
     #[test]
     fn lines_have_the_first_pattern_that_fits() {
         for (line, expected) in [
             (
-                "[    1.20] Kernel panic - not syncing: Kernel mode fault at addr 0x0, ip 0x60",
+                "[    1.200000] Kernel panic - not syncing: Kernel mode fault at addr 0x0, ip 0x60",
                 "kernel-mode-fault",
             ),
             ("Kernel panic - not syncing: VFS: Unable to mount root fs", "panic"),
-            ("[    3.10] WARNING: CPU: 0 PID: 31 at kernel/x.c:4 f+0x1/0x2", "warning"),
-            ("[    3.10] WARNING: at fs/inode.c:904 unlock_new_inode+0x1/0x2()", "warning"),
-            ("[    3.10] WARNING: possible circular locking dependency detected", "lockdep"),
-            ("[    3.10] [ INFO: possible recursive locking detected ]", "lockdep"),
+            ("[    3.100000] WARNING: CPU: 0 PID: 31 at kernel/x.c:4 f+0x1/0x2", "warning"),
+            ("[    3.100000] WARNING: at fs/inode.c:904 unlock_new_inode+0x1/0x2()", "warning"),
+            ("[    3.100000] WARNING: possible circular locking dependency detected", "lockdep"),
+            ("[    3.100000] [ INFO: possible recursive locking detected ]", "lockdep"),
             (
-                "[    3.10] BUG: sleeping function called from invalid context at mm/slab.c:3",
+                "[    3.100000] BUG: sleeping function called from invalid context at mm/slab.c:3",
                 "sleep-in-atomic",
             ),
-            ("[    3.10] BUG kmalloc-64 (Tainted: G    O): Object already free", "slab"),
-            ("[    3.10] BUG kmalloc-8: Redzone overwritten", "slab"),
-            ("[    3.10] rcu: INFO: rcu_sched self-detected stall on CPU", "rcu-stall"),
+            ("[    3.100000] BUG kmalloc-64 (Tainted: G    O): Object already free", "slab"),
+            ("[    3.100000] BUG kmalloc-8: Redzone overwritten", "slab"),
+            ("[    3.100000] rcu: INFO: rcu_sched self-detected stall on CPU", "rcu-stall"),
             (
-                "[    3.10] INFO: rcu_sched_state detected stall on CPU 0 (t=6000 jiffies)",
+                "[    3.100000] INFO: rcu_sched_state detected stall on CPU 0 (t=6000 jiffies)",
                 "rcu-stall",
             ),
-            ("[    3.10] watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [x:1]", "soft-lockup"),
-            ("[    3.10] cat: page allocation failure: order:0, mode:0x0", "page-allocation"),
-            ("[    3.10] BUG: something new", "other-bug"),
+            (
+                "[    3.100000] watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [x:1]",
+                "soft-lockup",
+            ),
+            ("[    3.100000] cat: page allocation failure: order:0, mode:0x0", "page-allocation"),
+            ("[    3.100000] BUG: something new", "other-bug"),
         ] {
             assert_eq!(name(line), Some(expected), "{line}");
         }
     }
 
     #[test]
-    fn a_warning_takes_its_own_message_and_no_other_complaint() {
-        let names = |log: &[&str]| -> Vec<&str> {
-            Complaint::of_log(log).iter().map(|complaint| complaint.name).collect()
-        };
-        let warning = "[    3.10] WARNING: CPU: 0 PID: 1 at lib/list_debug.c:3 f+0x1/0x2";
-        let message = "[    3.10] list_add corruption. prev->next should be next";
-        assert_eq!(names(&[warning, message]), ["list-corruption"]);
-        assert_eq!(names(&[warning, "[    3.10] BUG: something else"]), ["warning", "other-bug"]);
-        assert_eq!(names(&[warning, "[    3.10] Modules linked in:", message]).len(), 2);
-    }
-
-    #[test]
     fn talk_of_a_complaint_is_none() {
         for line in [
-            "[    0.12] test: saw 'Kernel panic - not syncing' in a file",
-            "[    0.12] systemd: INFO: task done",
-            "[not a time] Kernel panic - not syncing",
-            "[    0.12] EXT4-fs (ubda): mounted filesystem with ordered data mode",
-            "[    0.12] rcu: Hierarchical RCU implementation.",
+            "[    0.120000] test: saw 'Kernel panic - not syncing' in a file",
+            "[    0.120000] systemd: INFO: task done",
+            "[    0.120000] EXT4-fs (ubda): mounted filesystem with ordered data mode",
+            "[    0.120000] rcu: Hierarchical RCU implementation.",
             "",
         ] {
             assert_eq!(name(line), None, "{line}");

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use guest_agent::wire::{CHUNK, Hash, Run, ToGuest, ToHost};
+use guest_agent::wire::{CHUNK, Hash, Run, ToGuest, ToHost, Word};
 
 use super::boot::Spec;
 use super::calibration::Calibration;
@@ -40,6 +40,10 @@ pub struct Guest<'a> {
     inbox: Receiver<Event>,
     deadline: Option<Instant>,
     session: Option<Session>,
+    /// Whether all that came by the session was told.
+    session_over: bool,
+    /// The end of the guest's process, which waits for that.
+    held: Option<Event>,
     peer: Option<Peer>,
     reply: Option<ToHost>,
     programs: BTreeSet<Hash>,
@@ -79,6 +83,8 @@ impl<'a> Guest<'a> {
             inbox,
             deadline: None,
             session: None,
+            session_over: false,
+            held: None,
             peer: None,
             reply: None,
             programs: BTreeSet::new(),
@@ -157,13 +163,13 @@ impl<'a> Guest<'a> {
         program: &Program,
         args: Vec<String>,
         env: Vec<(String, String)>,
-        timeout: Duration,
+        (timeout, word): (Duration, Word),
     ) -> Result<CaseEnd> {
         self.cases += 1;
         let sequence = self.cases;
         self.offer(program)?;
         self.feed(Event::Run { sequence, limit: timeout + MARGIN });
-        let run = Run { sequence, program: program.hash(), args, env, timeout };
+        let run = Run { sequence, program: program.hash(), args, env, timeout, word };
         self.say(&ToGuest::Run(run));
         loop {
             if let Some(case) = self.machine.take_case_if_settled() {
@@ -263,13 +269,29 @@ impl<'a> Guest<'a> {
     fn next(&mut self) -> Result<Event> {
         loop {
             cancel::check()?;
+            if self.session_over
+                && let Some(held) = self.held.take()
+            {
+                return Ok(held);
+            }
             let left = self.deadline.map(|at| at.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
                 self.deadline = None;
                 return Ok(Event::Deadline);
             }
             match self.inbox.recv_timeout(left.unwrap_or(CANCEL_PERIOD).min(CANCEL_PERIOD)) {
-                Ok(event) => return Ok(event),
+                Ok(event @ Event::Exited(_)) => match &self.session {
+                    // What the guest has told and we have not read comes first.
+                    Some(session) if !self.session_over => {
+                        session.hang_up();
+                        self.held = Some(event);
+                    }
+                    _ => return Ok(event),
+                },
+                Ok(event) => {
+                    self.session_over |= matches!(event, Event::Disconnected(_));
+                    return Ok(event);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => bail!("the watchers of a guest are gone"),
             }

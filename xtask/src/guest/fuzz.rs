@@ -5,18 +5,22 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use guest_agent::marker::{self, Event as Mark, Expectation, Found, Key, Marker};
-use guest_agent::wire::{End as ProcessEnd, Exit, Stream, ToHost};
+use guest_agent::wire::{End as ProcessEnd, Exit, Log, Stream, ToHost};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::complaint::Complaint;
+use super::complaint::{self, Complaint};
 use super::console;
+use super::kernel_line::{self, KernelLine};
 use super::machine::{Action, CaseRecord, Event, Limits, Machine, State};
 
 /// What console lines are made of: what the table of complaints looks for, and what is close to it.
 const WORDS: &[&str] = &[
     "[    1.200000] ",
+    "[   T47] ",
+    "<0>",
+    "<12>",
     "[",
     "] ",
     "0.1",
@@ -77,7 +81,7 @@ fn mark() -> impl Strategy<Value = String> {
     let key = select(&[Some(KEY), Some(KEY), None, Some(Key([8; 16]))][..]);
     (what, key, select(&["n", "n", "n", "m"][..])).prop_map(|(event, key, nonce)| {
         let marker = Marker { nonce: nonce.into(), key, event };
-        format!("[    1.0] {marker}")
+        marker.to_string()
     })
 }
 
@@ -100,8 +104,11 @@ fn message() -> impl Strategy<Value = ToHost> {
             duration: Duration::ZERO,
             skip: None,
             leftovers: Vec::new(),
+            loaded: Vec::new(),
             tainted: 0,
+            word: None,
         })),
+        Just(ToHost::Log(Log::Boot { text: b"<6>[    0.000000] Linux".to_vec(), records: true })),
         Just(ToHost::Output {
             stream: Stream::Stdout,
             bytes: b"test result: ok. 1 passed; 0 failed".to_vec()
@@ -115,7 +122,10 @@ fn message() -> impl Strategy<Value = ToHost> {
 /// What a test can make again at each step: an event cannot be cloned.
 #[derive(Debug, Clone)]
 enum Happening {
+    /// On the console, which says nothing of a case that its guest outlives.
     Line(String),
+    /// In the log that the agent reads.
+    Record(u64, String),
     Message(ToHost),
     Run(u32),
     Exited(Option<i32>),
@@ -125,7 +135,11 @@ enum Happening {
 impl Happening {
     fn event(self) -> Event {
         match self {
-            Self::Line(line) => Event::Line(line),
+            Self::Line(line) => Event::Line(format!("[    1.000000] {line}")),
+            Self::Record(number, line) => {
+                let record = format!("12,{number},1000000,-;{line}\n");
+                Event::Message(ToHost::Log(Log::Records(record.into_bytes())))
+            }
             Self::Message(message) => Event::Message(message),
             Self::Run(sequence) => Event::Run { sequence, limit: Duration::from_secs(1) },
             Self::Exited(raw) => Event::Exited(raw.map(ExitStatus::from_raw)),
@@ -140,7 +154,8 @@ impl Happening {
 
 fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
-        6 => mark().prop_map(Happening::Line),
+        6 => (0..9_u64, mark()).prop_map(|(number, mark)| Happening::Record(number, mark)),
+        1 => mark().prop_map(Happening::Line),
         2 => line().prop_map(Happening::Line),
         4 => message().prop_map(Happening::Message),
         3 => (1..4_u32).prop_map(Happening::Run),
@@ -161,7 +176,7 @@ struct Told {
 impl Told {
     fn take(&mut self, what: &Happening) {
         match what {
-            Happening::Line(line) => match marker::find(line, "n", &KEY) {
+            Happening::Record(_, line) => match marker::find(line, "n", &KEY) {
                 Some(Found::Sealed(Mark::Begin(of))) if of == self.sequence => self.begun = true,
                 Some(Found::Sealed(Mark::End(of))) if of == self.sequence => {
                     self.ended |= self.begun
@@ -202,9 +217,11 @@ proptest! {
     #[test]
     fn no_line_does_harm(lines in vec(line(), 0..6)) {
         for line in &lines {
-            let complaint = Complaint::of_line(line);
-            prop_assert!(!console::is_fatal(line) || complaint.is_some());
+            let text = KernelLine::of_boot(line).text;
+            prop_assert!(!complaint::is_fatal(&text) || !Complaint::of_log(&[line]).is_empty());
             console::calibrated_lpj(line);
+            kernel_line::records(line.as_bytes()).count();
+            kernel_line::syslog_lines(line.as_bytes(), true);
         }
         prop_assert!(Complaint::of_log(&lines).len() <= lines.len());
     }

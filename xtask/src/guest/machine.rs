@@ -5,18 +5,20 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use guest_agent::marker::{self, Event as Mark, Found, Key};
-use guest_agent::wire::ToHost;
+use guest_agent::wire::{Exit, ToHost};
 
-use super::complaint::Complaint;
-use super::console;
+use super::complaint::{self, Complaint, Reports};
+use super::kernel_line::{KernelLine, Origin};
 
 mod end;
+mod log;
 mod record;
 #[cfg(test)]
 mod tests;
 
 pub use end::End;
-pub use record::CaseRecord;
+use log::{Piece, TwoWays};
+pub use record::{CaseRecord, Expectations};
 
 /// Something that happened to a guest.
 #[derive(Debug)]
@@ -72,12 +74,9 @@ pub struct Limits {
     pub grace: Duration,
     /// For the traces of a guest that hangs.
     pub traces: Duration,
-    /// From the agent's word that a case is over to its marker on the console, or the other way.
+    /// From a case's end marker on the console to the agent's word that the case is over.
     pub marker: Duration,
 }
-
-/// More complaints than this outside of cases are dropped.
-const MOST_STRAYS: usize = 20;
 
 /// Where a guest is in its life.
 #[derive(Debug)]
@@ -117,8 +116,11 @@ pub struct Machine {
     asked_to_go: bool,
     /// What a guest did not do, whose kernel was asked for traces since.
     hung: Option<&'static str>,
+    log: TwoWays,
     /// What the kernel complained of while no case ran.
-    strays: Vec<Complaint>,
+    strays: Reports,
+    /// How much of the log was lost then.
+    lost: u64,
 }
 
 impl Machine {
@@ -137,7 +139,9 @@ impl Machine {
             farewell: false,
             asked_to_go: false,
             hung: None,
-            strays: Vec::new(),
+            log: TwoWays::default(),
+            strays: Reports::default(),
+            lost: 0,
         };
         (machine, vec![Action::Grant(limits.boot)])
     }
@@ -163,13 +167,19 @@ impl Machine {
 
     /// Takes what the kernel complained of while no case ran.
     pub fn take_strays(&mut self) -> Vec<Complaint> {
-        std::mem::take(&mut self.strays)
+        let mut strays = std::mem::take(&mut self.strays);
+        strays.finish();
+        let mut all = strays.undeclared().to_vec();
+        if self.lost > 0 {
+            all.push(Complaint { name: "lost-log", line: lost_lines(self.lost) });
+        }
+        all
     }
 
     /// What `event` means.
     pub fn step(&mut self, event: Event) -> Vec<Action> {
         match event {
-            Event::Line(line) => self.line(line),
+            Event::Line(line) => self.line(&line),
             Event::Connected => self.connected(),
             Event::Message(message) => self.message(message),
             Event::Run { sequence, limit } => self.run(sequence, limit),
@@ -190,55 +200,118 @@ impl Machine {
         }
     }
 
-    fn line(&mut self, line: String) -> Vec<Action> {
-        match marker::find(&line, &self.nonce, &self.key) {
-            Some(Found::Sealed(mark)) => return self.mark(mark),
-            Some(Found::Open(mark)) => return self.open_mark(mark),
-            None => {}
+    /// A line of the console: the agent's first words, the kernel's last, and whatever a program writes.
+    fn line(&mut self, line: &str) -> Vec<Action> {
+        match marker::find(line, &self.nonce, &self.key) {
+            Some(Found::Open(Mark::Ready(port))) => return self.ready(port),
+            Some(Found::Open(Mark::Fatal(why))) if self.is_booting() => return self.fatal(&why),
+            Some(Found::Sealed(Mark::Farewell)) => self.farewell = true,
+            Some(Found::Sealed(Mark::Fatal(why))) => return self.fatal(&why),
+            Some(Found::Sealed(Mark::End(sequence))) => {
+                if let State::Running(case) = &mut self.state
+                    && case.sequence == sequence
+                    && !std::mem::replace(&mut case.over_by_console, true)
+                {
+                    // The agent's word is on its way, and does not take the time of a case.
+                    self.log.console_line(line);
+                    return vec![Action::Grant(self.limits.marker)];
+                }
+            }
+            _ => {}
         }
-        let fatal = console::is_fatal(&line);
-        if fatal && self.hung.is_some() {
-            // To be asked for traces was too much for it: that is ours, not the case's.
-            return Vec::new();
-        }
-        let belongs = match (&mut self.state, &mut self.finished) {
-            (State::Running(case), _) => case.line(&line),
-            // What the kernel says while it dies belongs to the case that ran.
-            (State::Ending(_), Some(case)) => case.line(&line),
-            _ => false,
-        };
-        if !belongs && self.strays.len() < MOST_STRAYS {
-            self.strays.extend(Complaint::of_line(&line));
-        }
-        if fatal && self.panic.is_none() {
-            let text = console::without_stamp(&line).to_owned();
-            self.panic = Some(text.clone());
-            return self.sign(End::Panicked(text));
+        if self.is_booting() {
+            let text = KernelLine::of_boot(line).text;
+            if complaint::is_fatal(&text) {
+                self.panic.get_or_insert_with(|| text.clone());
+                return self.sign(End::Panicked(text));
+            }
+        } else {
+            self.log.console_line(line);
         }
         Vec::new()
     }
 
-    /// A marker that anybody may have written: the agent itself, before it has a key.
-    fn open_mark(&mut self, mark: Mark) -> Vec<Action> {
-        match (mark, &mut self.state, &mut self.finished) {
-            (Mark::Ready(port), State::Booting, _) => {
+    fn is_booting(&self) -> bool {
+        matches!(self.state, State::Booting | State::Connecting)
+    }
+
+    /// The agent listens. It says so before it has a key, so that anybody can.
+    fn ready(&mut self, port: u16) -> Vec<Action> {
+        match self.state {
+            State::Booting => {
                 self.state = State::Connecting;
                 vec![Action::Connect(port), Action::Grant(self.limits.connect)]
             }
-            (_, State::Over(_), _) => Vec::new(),
-            (Mark::Ready(_), ..) => {
+            State::Over(_) => Vec::new(),
+            _ => {
                 let mut actions = self.lost_by("it began to boot again".into());
                 actions.push(Action::Kill);
                 actions
             }
-            (Mark::Fatal(why), State::Booting | State::Connecting, _) => self.fatal(&why),
-            (mark, State::Running(case), _) | (mark, State::Ending(_), Some(case)) => {
-                case.disorder = Some(format!("a marker that the agent did not write: {mark:?}"));
-                Vec::new()
-            }
-            // Nothing runs, so no verdict depends on it.
-            _ => Vec::new(),
         }
+    }
+
+    /// A piece of the kernel's log.
+    fn take_log(&mut self, piece: &Piece) {
+        if piece.lost > 0 {
+            match self.current_case() {
+                Some(case) if case.is_open() => case.lost += piece.lost,
+                _ => self.lost += piece.lost,
+            }
+        }
+        for line in &piece.lines {
+            self.log_line(line);
+        }
+    }
+
+    /// The case that runs, or that ran when the guest ended.
+    fn current_case(&mut self) -> Option<&mut CaseRecord> {
+        match (&mut self.state, &mut self.finished) {
+            (State::Running(case), _) | (State::Ending(_), Some(case)) => Some(case),
+            _ => None,
+        }
+    }
+
+    fn log_line(&mut self, line: &KernelLine) {
+        let mark = match line.origin {
+            Origin::Kernel => None,
+            Origin::Program | Origin::Unknown => marker::find(&line.text, &self.nonce, &self.key),
+        };
+        match mark {
+            Some(Found::Sealed(mark)) => return self.mark_case(mark),
+            // Of the agent before it had a key, or of anybody: no verdict depends on it.
+            Some(Found::Open(mark)) => {
+                if let Some(case) = self.current_case().filter(|case| case.is_open()) {
+                    case.disorder =
+                        Some(format!("a marker that the agent did not write: {mark:?}"));
+                }
+                return;
+            }
+            None => {}
+        }
+        let fatal = line.origin != Origin::Program && complaint::is_fatal(&line.text);
+        if fatal {
+            self.panic = Some(line.text.clone());
+        }
+        match self.current_case() {
+            Some(case) if case.is_open() => case.line(line),
+            _ if line.origin == Origin::Program => {}
+            _ => drop(self.strays.take(&line.text, &[])),
+        }
+    }
+
+    /// The guest is over: the console tells what the agent could not.
+    fn over(&mut self, end: End) {
+        let rest = self.log.rest();
+        self.take_log(&rest);
+        let traces = self.log.take_traces();
+        if let Some(case) = &mut self.finished {
+            case.reports.finish();
+            // To be asked for them may be too much for a kernel: that is ours, not the case's.
+            traces.iter().for_each(|line| case.log.push(line, false));
+        }
+        let end = self.better(end);
+        self.state = State::Over(end);
     }
 
     fn fatal(&mut self, why: &str) -> Vec<Action> {
@@ -250,42 +323,23 @@ impl Machine {
         self.sign(End::Lost(cause))
     }
 
-    /// A marker of the agent's.
-    fn mark(&mut self, mark: Mark) -> Vec<Action> {
-        match mark {
-            Mark::Farewell => self.farewell = true,
-            Mark::Fatal(why) => return self.fatal(&why),
-            mark => return self.mark_case(mark),
-        }
-        Vec::new()
-    }
-
-    /// A marker within a case. The end of the guest may be known before its last words are read.
-    fn mark_case(&mut self, mark: Mark) -> Vec<Action> {
-        let case = match (&mut self.state, &mut self.finished) {
-            (State::Running(case), _) | (State::Ending(_), Some(case)) => case,
-            // Nothing runs, so no verdict depends on it.
-            _ => return Vec::new(),
-        };
+    /// A marker of the agent's, in the kernel's log.
+    fn mark_case(&mut self, mark: Mark) {
+        // Nothing runs, so no verdict depends on it.
+        let Some(case) = self.current_case() else { return };
         match mark {
             Mark::Begin(sequence) if sequence == case.sequence => case.begin_seen = true,
-            Mark::Expect(what) => case.expectations.push(what),
+            Mark::Expect(what) if case.is_open() => case.expectations.declare(what),
             Mark::End(sequence) if sequence == case.sequence => {
                 if !case.begin_seen {
-                    case.disorder = Some("its begin marker is missing on the console".into());
+                    case.disorder = Some("its begin marker is missing in the log".into());
                 }
                 case.end_seen = true;
-                if case.exit.is_none() && matches!(self.state, State::Running(_)) {
-                    // Its word may be on its way, and does not take the time of a case.
-                    return vec![Action::Grant(self.limits.marker)];
-                }
-                self.close_case();
+                case.reports.finish();
             }
-            mark => {
-                case.disorder = Some(format!("a marker out of order on the console: {mark:?}"));
-            }
+            Mark::Farewell => self.farewell = true,
+            mark => case.disorder = Some(format!("a marker out of order in the log: {mark:?}")),
         }
-        Vec::new()
     }
 
     fn connected(&mut self) -> Vec<Action> {
@@ -301,21 +355,38 @@ impl Machine {
                 case.output.push(stream, bytes)
             }
             (ToHost::Exited(exit), State::Running(case)) if exit.sequence == case.sequence => {
-                case.exit = Some(exit);
-                if !case.end_seen {
-                    // Console and connection are not synchronised: the marker may be on its way.
-                    return vec![Action::Grant(self.limits.marker)];
-                }
-                self.close_case();
+                self.close_case(exit);
             }
             (ToHost::Failed(why), State::Running(case)) => {
                 case.disorder = Some(format!("the agent could not run it: {why}"));
                 return self.lost_by(format!("the agent failed: {why}"));
             }
+            (ToHost::Log(log), _) => {
+                let piece = self.log.agent(&log);
+                self.take_log(&piece);
+            }
             (ToHost::Farewell, _) => self.farewell = true,
             _ => {}
         }
         Vec::new()
+    }
+
+    /// The agent's word that a case is over. All of its log came before that.
+    fn close_case(&mut self, exit: Exit) {
+        match std::mem::replace(&mut self.state, State::Ready) {
+            State::Running(mut case) => {
+                if !case.end_seen {
+                    case.disorder = Some("its end marker is missing in the log".into());
+                    case.end_seen = true;
+                    case.reports.finish();
+                }
+                case.exit = Some(exit);
+                self.finished = Some(case);
+                self.hung = None;
+                self.log.expect_traces(false);
+            }
+            other => self.state = other,
+        }
     }
 
     fn run(&mut self, sequence: u32, limit: Duration) -> Vec<Action> {
@@ -368,11 +439,19 @@ impl Machine {
 
     fn better(&self, end: End) -> End {
         match (&self.panic, end) {
-            (Some(line), End::Lost(_) | End::Hung(_)) => End::Panicked(line.clone()),
+            // A program may write the words of a panic, and switch the guest off; a kernel that panics
+            // aborts (`os_dump_core()` in arch/um/os-Linux/util.c).
+            (Some(line), End::Lost(_) | End::Hung(_)) if !self.went_in_order() => {
+                End::Panicked(line.clone())
+            }
             // The process was gone before its last words were read.
-            (None, End::Lost(_)) if self.took_leave() => End::Clean { aborted: false },
+            (_, End::Lost(_)) if self.took_leave() => End::Clean { aborted: false },
             (_, end) => end,
         }
+    }
+
+    fn went_in_order(&self) -> bool {
+        matches!(self.status, Some(Some(status)) if status.success())
     }
 
     /// Whether it went because we asked it to.
@@ -396,7 +475,7 @@ impl Machine {
                 (End::Clean { .. }, Some(status)) => End::Clean { aborted: !status.success() },
                 (end, _) => end,
             };
-            self.state = State::Over(end);
+            self.over(end);
             return Vec::new();
         }
         otherwise.into_iter().collect()
@@ -408,24 +487,19 @@ impl Machine {
             State::Ending(end) => {
                 // Grace is over: whatever has not arrived by now will not.
                 let end = end.clone();
-                self.state = State::Over(self.better(end));
+                self.over(end);
                 return vec![Action::Kill];
             }
             State::Booting => "it did not become ready in time",
             State::Connecting => "its agent did not answer in time",
             State::Ready => return Vec::new(),
-            State::Running(case) if case.exit.is_some() => {
-                case.disorder = Some("its end marker is missing on the console".into());
-                case.end_seen = true;
-                self.close_case();
-                return Vec::new();
-            }
             State::Running(case) => {
-                let what = match case.end_seen {
+                let what = match case.over_by_console {
                     true => "it did not answer, though the case was over by its marker",
                     false => "it did not answer when the case's time was over",
                 };
                 if self.hung.replace(what).is_none() {
+                    self.log.expect_traces(true);
                     return vec![Action::Trace, Action::Grant(self.limits.traces)];
                 }
                 what
@@ -435,16 +509,6 @@ impl Machine {
         let mut actions = self.sign(End::Hung(what.into()));
         actions.insert(0, Action::Kill);
         actions
-    }
-
-    fn close_case(&mut self) {
-        match std::mem::replace(&mut self.state, State::Ready) {
-            State::Running(case) if case.closed() => {
-                self.finished = Some(case);
-                self.hung = None;
-            }
-            other => self.state = other,
-        }
     }
 
     fn how_it_went(&self) -> String {
@@ -458,4 +522,9 @@ impl Machine {
             None => "its process did not end".into(),
         }
     }
+}
+
+/// Lines of the log that nobody has.
+pub fn lost_lines(count: u64) -> String {
+    format!("at least {count} lines of the kernel's log were lost before they could be read")
 }

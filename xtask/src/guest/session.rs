@@ -23,6 +23,12 @@ impl Session {
     pub fn say(&mut self, message: &ToGuest) -> Result<(), wire::Error> {
         send(&mut self.0, message)
     }
+
+    /// Has the session end once all is read that came by now.
+    pub fn hang_up(&self) {
+        // A connection that is broken already needs no end.
+        let _ = self.0.shutdown(Shutdown::Read);
+    }
 }
 
 impl Drop for Session {

@@ -203,6 +203,8 @@ pub(super) fn describe(leftover: &Leftover) -> String {
         Leftover::Module(name) => format!("module {name} (still loaded)"),
         Leftover::Unmounted(place) => format!("no mount on {place}"),
         Leftover::Space(place, bytes) => format!("{} MiB taken on {place}", bytes >> 20),
+        Leftover::Setting(file) => format!("the setting {file} (written to)"),
+        Leftover::Network(what) => format!("network: {what}"),
         Leftover::Program(place) => format!("another file than was sent at {place}"),
     })
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use guest_agent::env;
+use guest_agent::wire::Word;
 
 use super::cases::Case;
 use super::plan::Target;
@@ -251,7 +252,7 @@ impl<'a> Current<'a> {
         environment.push((env::ATTEMPT.into(), attempt.to_string()));
         let timeout = session.ctx.config.case_timeout.max(Duration::from_secs(1));
         self.guest
-            .run_case(&case.binary.program, args, environment, timeout)
+            .run_case(&case.binary.program, args, environment, (timeout, Word::Stdout))
             .with_context(|| format!("cannot run {}", case.full_name()))
     }
 }

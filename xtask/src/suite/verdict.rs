@@ -7,7 +7,7 @@ use guest_agent::marker::Expectation;
 use guest_agent::wire::{End as ProcessEnd, Exit, Leftover};
 
 use crate::guest::Complaint;
-use crate::guest::machine::{CaseRecord, End};
+use crate::guest::machine::{CaseRecord, End, lost_lines};
 
 #[cfg(test)]
 mod tests;
@@ -107,6 +107,8 @@ pub struct Verdict {
     pub log: Vec<String>,
     /// What it left behind.
     pub leftovers: Vec<Leftover>,
+    /// Whether a detector of its kernel has spoken or was switched off, and may be blind for what comes.
+    pub spent_detector: bool,
     /// Where it ran; nothing if no guest began it.
     pub place: Option<Place>,
 }
@@ -131,6 +133,7 @@ impl Verdict {
             output: Vec::new(),
             log: Vec::new(),
             leftovers: Vec::new(),
+            spent_detector: false,
             place: None,
         }
     }
@@ -140,9 +143,11 @@ impl Verdict {
         let stays = |leftover: &Leftover| match leftover {
             Leftover::Stuck(_) | Leftover::Module(_) => true,
             Leftover::Unmounted(_) | Leftover::Space(..) | Leftover::Program(_) => true,
+            Leftover::Setting(_) | Leftover::Network(_) => true,
             Leftover::Process(_) | Leftover::Mount(_) | Leftover::Clock(_) => false,
         };
-        matches!(self.outcome, Outcome::Kernel(_) | Outcome::Untrusted(_))
+        self.spent_detector
+            || matches!(self.outcome, Outcome::Kernel(_) | Outcome::Untrusted(_))
             || self.leftovers.iter().any(stays)
     }
 
@@ -150,35 +155,30 @@ impl Verdict {
     /// if it ended.
     pub fn of(record: CaseRecord, took: Duration, guest: Option<&End>) -> Self {
         let outcome = outcome(&record, guest);
+        let tainted = record.exit.as_ref().map_or(0, |exit| exit.tainted);
+        let spent_detector =
+            record.reports.spent_detector().is_some() || tainted & !HARMLESS_TAINT != 0;
         let (duration, leftovers) =
             record.exit.map_or((took, Vec::new()), |exit| (exit.duration, exit.leftovers));
         let (output, log) = (record.output.bytes(), record.log.all());
-        Self { outcome, duration, output, log, leftovers, place: None }
+        Self { outcome, duration, output, log, leftovers, spent_detector, place: None }
     }
 }
 
 fn outcome(record: &CaseRecord, guest: Option<&End>) -> Outcome {
-    let died = |how: &str| {
-        let end = guest.cloned().unwrap_or_else(|| End::Lost(how.into()));
-        let text = record.expectations.iter().find_map(|expected| match expected {
-            Expectation::Death(text) => Some(text),
-            Expectation::Message(_) => None,
-        });
-        match text {
-            Some(text) if says(record, text) => Outcome::Passed,
-            _ => Outcome::Died { end, complaint: complaints(record).next() },
-        }
+    let Some(exit) = &record.exit else {
+        let how = || End::Lost("it ended without a word".into());
+        return of_death(record, guest.cloned().unwrap_or_else(how));
     };
-    let Some(exit) = &record.exit else { return died("it ended without a word") };
     if let Some(disorder) = &record.disorder {
         return Outcome::Untrusted(disorder.clone());
     }
-    // The agent's word came, but the guest ended before the marker that closes the case.
-    if !record.end_seen {
-        return died("it ended before the case was closed");
-    }
-    if let Some(complaint) = complaints(record).next().or_else(|| added_taint(record, exit)) {
+    let complaint = record.reports.undeclared().first().cloned();
+    if let Some(complaint) = complaint.or_else(|| added_taint(record, exit)) {
         return Outcome::Kernel(complaint);
+    }
+    if record.lost > 0 {
+        return Outcome::Untrusted(lost_lines(record.lost));
     }
     match (exit.end, &exit.skip) {
         (ProcessEnd::TimedOut, _) => Outcome::TimedOut,
@@ -186,30 +186,45 @@ fn outcome(record: &CaseRecord, guest: Option<&End>) -> Outcome {
         (ProcessEnd::Code(0), _) if !says_passed(record) => {
             Outcome::Failed("it exited with 0 before its test was over".into())
         }
-        (ProcessEnd::Code(0), Some(why)) => Outcome::Skipped(why.clone()),
-        (ProcessEnd::Code(0), None) => absent(record).map_or(Outcome::Passed, Outcome::Failed),
+        (ProcessEnd::Code(0), skip) => match (absent(record), skip) {
+            (Some(absent), _) => Outcome::Failed(absent),
+            (None, Some(why)) => Outcome::Skipped(why.clone()),
+            (None, None) => Outcome::Passed,
+        },
         (ProcessEnd::Code(code), _) => Outcome::Failed(format!("exit code {code}")),
     }
 }
 
-/// Whether a line of the case's kernel log holds this text.
-fn says(record: &CaseRecord, text: &str) -> bool {
-    record.log.all().iter().any(|line| line.contains(text))
+/// The guest ended while the case ran, as the case may have declared.
+fn of_death(record: &CaseRecord, end: End) -> Outcome {
+    let complaint = record.reports.undeclared().first().cloned();
+    let declared = complaint.is_none() && is_declared_death(record, &end);
+    match (declared, &record.disorder) {
+        (true, None) if record.lost > 0 => Outcome::Untrusted(lost_lines(record.lost)),
+        (true, None) => absent(record).map_or(Outcome::Passed, Outcome::Failed),
+        _ => Outcome::Died { end, complaint },
+    }
 }
 
-/// What the kernel complained of and the case did not declare.
-fn complaints(record: &CaseRecord) -> impl Iterator<Item = Complaint> {
-    let declared = |complaint: &Complaint| {
-        record.expectations.iter().any(|expected| expected.is_met_by(&complaint.line))
+/// Whether this is the end that the case declared: a panic whose report has the text, or the last that the
+/// kernel said before it went.
+fn is_declared_death(record: &CaseRecord, end: &End) -> bool {
+    let is_last = |expected: &Expectation| {
+        matches!(expected, Expectation::Death(_)) && expected.is_met_by(&record.last_line)
     };
-    Complaint::of_log(&record.log.all()).into_iter().filter(move |complaint| !declared(complaint))
+    match end {
+        End::Panicked(_) => record.reports.has_declared_death(),
+        End::Lost(_) | End::Clean { .. } => record.expectations.all().iter().any(is_last),
+        End::Hung(_) | End::BootFailed(_) => false,
+    }
 }
 
 /// What the case declared and the kernel did not do.
 fn absent(record: &CaseRecord) -> Option<String> {
-    record.expectations.iter().find_map(|expected| match expected {
-        Expectation::Message(text) if says(record, text) => None,
+    let lives = record.exit.is_some();
+    record.expectations.unmet().find_map(|expected| match expected {
         Expectation::Message(text) => Some(format!("the kernel did not say `{text}`, as declared")),
+        Expectation::Death(_) if !lives => None,
         Expectation::Death(text) => {
             Some(format!("the guest lives, and was declared to die with `{text}`"))
         }
@@ -220,14 +235,17 @@ fn absent(record: &CaseRecord) -> Option<String> {
 /// bad page, an oops, a warning, a soft lockup.
 const FAULTS: [(u64, char); 5] = [(4, 'M'), (5, 'B'), (7, 'D'), (9, 'W'), (14, 'L')];
 
-/// A fault of which the log does not tell, unless the case declared one.
+/// Taint flags that change nothing of a kernel: a module of ours (`O`), without a signature (`E`).
+const HARMLESS_TAINT: u64 = 1 << 12 | 1 << 13;
+
+/// A fault of which the log does not tell, unless the kernel complained of one that the case declared.
 fn added_taint(record: &CaseRecord, exit: &Exit) -> Option<Complaint> {
     let flags: String = FAULTS
         .iter()
         .filter(|(bit, _)| exit.tainted & 1 << bit != 0)
         .map(|(_, letter)| letter)
         .collect();
-    let silent = !flags.is_empty() && record.expectations.is_empty();
+    let silent = !flags.is_empty() && !record.reports.has_declared();
     silent.then(|| Complaint { name: "taint", line: format!("the kernel is tainted now: {flags}") })
 }
 

@@ -1,5 +1,7 @@
+use std::cell::Cell;
+
 use guest_agent::marker::{Expectation, Marker};
-use guest_agent::wire::{End as ProcessEnd, Exit, Stream};
+use guest_agent::wire::{End as ProcessEnd, Exit, Log, Stream};
 
 use super::*;
 
@@ -16,19 +18,53 @@ const ABORT: i32 = 6;
 
 const KEY: Key = Key([5; 16]);
 
-fn line(text: &str) -> Event {
+/// Priorities of records: of the kernel, and of a program.
+const KERNEL: u32 = 4;
+const PROGRAM: u32 = 12;
+
+thread_local! {
+    static NEXT_RECORD: Cell<u64> = const { Cell::new(1) };
+}
+
+/// A line of the console.
+fn console(text: &str) -> Event {
     Event::Line(format!("[    0.100000] {text}"))
+}
+
+/// A line of the log that the agent read.
+fn record(priority: u32, text: &str) -> Event {
+    let number = NEXT_RECORD.replace(NEXT_RECORD.get() + 1);
+    let record = format!("{priority},{number},100000,-;{text}\n");
+    Event::Message(ToHost::Log(Log::Records(record.into_bytes())))
+}
+
+fn line(text: &str) -> Event {
+    record(KERNEL, text)
+}
+
+fn sealed(text: &str) -> String {
+    let event = text.parse().unwrap();
+    Marker { nonce: "n".into(), key: Some(KEY), event }.to_string()
 }
 
 /// A marker of the agent's.
 fn mark(text: &str) -> Event {
-    let event = text.parse().unwrap();
-    line(&Marker { nonce: "n".into(), key: Some(KEY), event }.to_string())
+    record(PROGRAM, &sealed(text))
+}
+
+/// The same, as the console has it.
+fn mark_on_console(text: &str) -> Event {
+    console(&sealed(text))
 }
 
 /// A marker of the agent before it has a key, or of anybody.
 fn open_mark(text: &str) -> Event {
-    line(&format!("uml-agent n {text}"))
+    record(PROGRAM, &format!("uml-agent n {text}"))
+}
+
+/// The agent's first word.
+fn is_ready() -> Event {
+    console("uml-agent n ready 7")
 }
 
 fn exit(sequence: u32, code: i32) -> Event {
@@ -38,7 +74,9 @@ fn exit(sequence: u32, code: i32) -> Event {
         duration: Duration::ZERO,
         skip: None,
         leftovers: Vec::new(),
+        loaded: Vec::new(),
         tainted: 0,
+        word: None,
     }))
 }
 
@@ -53,7 +91,7 @@ fn run(sequence: u32) -> Event {
 /// A guest that is ready, after which `events` happened.
 fn ready(events: impl IntoIterator<Item = Event>) -> Machine {
     let (mut machine, _) = Machine::new("n", KEY, LIMITS);
-    assert_eq!(machine.step(open_mark("ready 7"))[0], Action::Connect(7));
+    assert_eq!(machine.step(is_ready())[0], Action::Connect(7));
     machine.step(Event::Connected);
     for event in events {
         machine.step(event);
@@ -69,25 +107,64 @@ fn end(machine: &Machine) -> &End {
 }
 
 #[test]
-fn a_case_is_closed_by_exit_and_marker_in_either_order() {
-    let exit_first = [run(1), mark("begin 1"), line("said"), exit(1, 0), mark("end 1")];
-    let marker_first = [run(1), mark("begin 1"), line("said"), mark("end 1"), exit(1, 0)];
-    for events in [exit_first, marker_first] {
-        let mut machine = ready(events);
-        let case = machine.take_case_if_settled().unwrap();
-        assert_eq!(case.log.all(), ["[    0.100000] said"]);
-        assert_eq!(case.disorder, None);
-        assert!(matches!(machine.state(), State::Ready));
-    }
+fn a_case_is_closed_by_the_agents_word_after_its_log() {
+    let mut machine = ready([run(1), mark("begin 1"), line("said"), mark("end 1")]);
+    assert!(machine.take_case_if_settled().is_none());
+    machine.step(exit(1, 0));
+    let case = machine.take_case_if_settled().unwrap();
+    assert_eq!(case.log.all(), ["[    0.100000] said"]);
+    assert_eq!(case.disorder, None);
+    assert!(matches!(machine.state(), State::Ready));
+    let mut machine = ready([run(1), mark("begin 1"), exit(1, 0)]);
+    let case = machine.take_case_if_settled().unwrap();
+    assert!(case.disorder.unwrap().contains("end marker is missing"));
 }
 
 #[test]
-fn a_case_is_not_closed_by_the_agent_alone() {
-    let mut machine = ready([run(1), mark("begin 1"), exit(1, 0)]);
-    assert!(machine.take_case_if_settled().is_none());
-    machine.step(Event::Deadline);
+fn the_console_says_nothing_of_a_case_that_its_guest_outlives() {
+    let lines = ["WARNING: of nobody", "uml-agent n end 1", "uml-agent n expect message x"];
+    let of_console = lines.iter().map(|text| console(text));
+    let events = [run(1), mark("begin 1")].into_iter().chain(of_console);
+    let mut machine = ready(events.chain([mark("end 1"), exit(1, 0)]));
     let case = machine.take_case_if_settled().unwrap();
-    assert!(case.disorder.unwrap().contains("end marker is missing"));
+    assert!(case.log.all().is_empty() && case.disorder.is_none(), "{case:?}");
+    assert!(case.reports.undeclared().is_empty());
+}
+
+#[test]
+fn what_a_program_writes_is_kept_and_is_no_word_of_the_kernels() {
+    let of_program = |text: &str| record(PROGRAM, text);
+    let mut machine = ready([
+        run(1),
+        mark("begin 1"),
+        of_program("WARNING: at x.c:3"),
+        of_program("Kernel panic - not syncing: by hand"),
+        mark("end 1"),
+        exit(1, 0),
+    ]);
+    let case = machine.take_case_if_settled().unwrap();
+    assert_eq!(case.log.all().len(), 2);
+    assert!(case.reports.undeclared().is_empty() && case.last_line.is_empty());
+    machine.step(exited(ABORT));
+    machine.step(Event::ConsoleClosed);
+    assert!(matches!(end(&machine), End::Lost(_)), "{}", end(&machine));
+}
+
+#[test]
+fn lines_that_were_lost_are_the_cases_that_ran() {
+    NEXT_RECORD.set(1);
+    let begun = [run(1), mark("begin 1"), line("x")];
+    let mut machine = ready(begun);
+    NEXT_RECORD.set(10);
+    for event in [line("y"), mark("end 1"), exit(1, 0)] {
+        machine.step(event);
+    }
+    assert_eq!(machine.take_case_if_settled().unwrap().lost, 7);
+    NEXT_RECORD.set(20);
+    machine.step(line("z"));
+    let strays = machine.take_strays();
+    assert_eq!(strays[0].name, "lost-log");
+    assert!(strays[0].line.contains("at least 8 lines"), "{}", strays[0]);
 }
 
 #[test]
@@ -106,11 +183,12 @@ fn lines_outside_of_the_markers_are_not_the_cases() {
 }
 
 #[test]
-fn a_panic_is_noticed_at_its_line_and_keeps_the_case() {
-    let mut machine = ready([run(1), mark("begin 1"), line("Kernel panic - not syncing: no")]);
-    assert!(machine.take_case_if_settled().is_none(), "the trace is still to come");
+fn a_panic_is_told_by_the_console_and_keeps_the_case() {
+    let mut machine = ready([run(1), mark("begin 1"), line("said")]);
+    machine.step(console("said"));
     for event in [
-        line("Call Trace:"),
+        console("Kernel panic - not syncing: no"),
+        console("Call Trace:"),
         Event::Disconnected("reset".into()),
         exited(ABORT),
         Event::ConsoleClosed,
@@ -119,7 +197,7 @@ fn a_panic_is_noticed_at_its_line_and_keeps_the_case() {
     }
     assert_eq!(end(&machine), &End::Panicked("Kernel panic - not syncing: no".into()));
     let case = machine.take_case_if_settled().unwrap();
-    assert_eq!(case.log.all().len(), 2);
+    assert_eq!(case.log.all().len(), 3, "each line once: {:?}", case.log.all());
     assert!(case.exit.is_none());
 }
 
@@ -129,7 +207,7 @@ fn a_panic_explains_a_broken_connection_that_was_seen_first() {
         run(1),
         mark("begin 1"),
         Event::Disconnected("reset".into()),
-        line("Kernel panic - not syncing: late"),
+        console("Kernel panic - not syncing: late"),
         exited(ABORT),
         Event::ConsoleClosed,
     ]);
@@ -142,13 +220,14 @@ fn what_a_case_declared_counts_though_its_guests_end_is_known_before() {
         run(1),
         exited(ABORT),
         Event::Disconnected("reset".into()),
-        mark("begin 1"),
-        mark("expect death Kernel panic"),
-        line("Kernel panic - not syncing: asked for"),
+        mark_on_console("begin 1"),
+        mark_on_console("expect death Kernel panic"),
+        console("Kernel panic - not syncing: asked for"),
         Event::ConsoleClosed,
     ]);
     let case = machine.take_case_if_settled().unwrap();
-    assert_eq!(case.expectations, [Expectation::Death("Kernel panic".into())]);
+    assert_eq!(case.expectations.all(), [Expectation::Death("Kernel panic".into())]);
+    assert!(case.reports.has_declared_death());
     assert_eq!(case.log.all().len(), 1);
     assert!(matches!(end(&machine), End::Panicked(_)));
 }
@@ -163,7 +242,7 @@ fn a_silent_death_is_lost_and_says_how() {
 fn a_case_that_outlives_its_limit_makes_the_guest_hung() {
     let mut machine = ready([run(1), mark("begin 1")]);
     assert_eq!(machine.step(Event::Deadline), [Action::Trace, Action::Grant(LIMITS.traces)]);
-    machine.step(line("task:stuck"));
+    machine.step(console("task:stuck"));
     let actions = machine.step(Event::Deadline);
     assert_eq!(actions, [Action::Kill, Action::Grant(LIMITS.grace)]);
     machine.step(Event::Exited(None));
@@ -176,11 +255,13 @@ fn a_case_that_outlives_its_limit_makes_the_guest_hung() {
 
 #[test]
 fn a_guest_that_dies_of_being_asked_for_traces_is_hung_all_the_same() {
-    let panic = line("Kernel panic - not syncing: Segfault with no mm");
+    let panic = console("Kernel panic - not syncing: Segfault with no mm");
     let late = [run(1), mark("begin 1"), Event::Deadline, panic, exited(ABORT)];
     let mut machine = ready(late.into_iter().chain([Event::ConsoleClosed]));
     assert!(matches!(end(&machine), End::Hung(_)));
-    assert!(machine.take_case_if_settled().unwrap().log.all().is_empty());
+    let case = machine.take_case_if_settled().unwrap();
+    assert_eq!(case.log.all().len(), 1, "it is shown");
+    assert!(case.reports.undeclared().is_empty(), "and charged to nobody");
 }
 
 #[test]
@@ -200,7 +281,7 @@ fn the_farewell_decides_and_not_the_exit_status() {
     assert_eq!(end(&clean), &End::Clean { aborted: false });
     let aborted = ready([
         Event::PowerOff,
-        mark("farewell"),
+        mark_on_console("farewell"),
         Event::Disconnected("closed".into()),
         Event::ConsoleClosed,
         exited(ABORT),
@@ -209,7 +290,7 @@ fn the_farewell_decides_and_not_the_exit_status() {
     // Status, messages and console come by different ways, in any order.
     for (status, aborted) in [(0, false), (ABORT, true)] {
         let orders = [
-            [exited(status), mark("farewell"), Event::ConsoleClosed],
+            [exited(status), mark_on_console("farewell"), Event::ConsoleClosed],
             [exited(status), farewell(), Event::ConsoleClosed],
             [Event::Disconnected("closed".into()), farewell(), Event::ConsoleClosed],
         ];
@@ -232,7 +313,7 @@ fn a_boot_that_fails_says_why() {
         end(&machine).to_string()
     };
     let over = || [exited(ABORT), Event::ConsoleClosed];
-    let panic = || line("Kernel panic - not syncing: VFS");
+    let panic = || console("Kernel panic - not syncing: VFS");
     let mut events = vec![panic()];
     events.extend(over());
     assert!(boot(events).contains("not syncing: VFS"));
@@ -240,7 +321,7 @@ fn a_boot_that_fails_says_why() {
     let mut late = vec![Event::Deadline];
     late.extend(over());
     assert!(boot(late).contains("did not become ready in time"));
-    let mut refused = vec![open_mark("ready 7"), Event::Disconnected("refused".into())];
+    let mut refused = vec![is_ready(), Event::Disconnected("refused".into())];
     refused.extend(over());
     assert!(boot(refused).contains("refused"));
 }
@@ -255,7 +336,7 @@ fn grace_ends_what_never_ends_by_itself() {
 #[test]
 fn markers_of_another_run_mean_nothing() {
     let (mut machine, _) = Machine::new("n", KEY, LIMITS);
-    assert!(machine.step(line("uml-agent other ready 7")).is_empty());
+    assert!(machine.step(console("uml-agent other ready 7")).is_empty());
     assert!(matches!(machine.state(), State::Booting));
 }
 
@@ -285,7 +366,7 @@ fn declarations_belong_to_the_case_that_runs() {
     let mut machine =
         ready([declared(), run(1), mark("begin 1"), declared(), mark("end 1"), exit(1, 0)]);
     let case = machine.take_case_if_settled().unwrap();
-    assert_eq!(case.expectations, [Expectation::Message("at x.c:3".into())]);
+    assert_eq!(case.expectations.all(), [Expectation::Message("at x.c:3".into())]);
     assert_eq!(case.disorder, None);
 }
 
@@ -293,14 +374,14 @@ fn declarations_belong_to_the_case_that_runs() {
 fn a_complaint_while_no_case_runs_belongs_to_none_and_is_kept() {
     let warn = || line("WARNING: at x.c:3");
     let mut machine =
-        ready([warn(), run(1), warn(), mark("begin 1"), mark("end 1"), warn(), exit(1, 0)]);
+        ready([warn(), run(1), warn(), mark("begin 1"), mark("end 1"), exit(1, 0), warn()]);
     assert!(machine.take_case_if_settled().unwrap().log.all().is_empty());
     assert_eq!(machine.take_strays().len(), 3);
 }
 
 #[test]
 fn a_guest_that_dies_before_a_case_begins_leaves_a_record_without_a_beginning() {
-    let mut machine = ready([run(1), line("Kernel panic - not syncing: x"), exited(ABORT)]);
+    let mut machine = ready([run(1), console("Kernel panic - not syncing: x"), exited(ABORT)]);
     machine.step(Event::ConsoleClosed);
     assert!(!machine.take_case_if_settled().unwrap().begin_seen);
     assert_eq!(*end(&machine), End::Panicked("Kernel panic - not syncing: x".into()));
@@ -317,23 +398,31 @@ fn a_marker_that_the_agent_did_not_write_is_never_a_pass() {
     }
     // Nor does it close the case: what the kernel says after it is still the case's.
     let mut machine = ready([run(1), mark("begin 1"), open_mark("end 1"), line("BUG: x")]);
-    machine.step(exit(1, 0));
-    assert!(machine.take_case_if_settled().is_none());
     machine.step(mark("end 1"));
-    assert_eq!(machine.take_case_if_settled().unwrap().log.all(), ["[    0.100000] BUG: x"]);
+    machine.step(exit(1, 0));
+    let case = machine.take_case_if_settled().unwrap();
+    assert_eq!(case.log.all(), ["[    0.100000] BUG: x"]);
+    assert_eq!(case.reports.undeclared().len(), 1);
 }
 
 #[test]
 fn a_forged_farewell_does_not_make_an_end_clean() {
     let forged = [run(1), mark("begin 1"), open_mark("farewell"), mark("end 1"), exit(1, 0)];
-    let late = [Event::PowerOff, open_mark("farewell"), exited(ABORT), Event::ConsoleClosed];
+    let forged_on_console = console("uml-agent n farewell");
+    let late = [
+        Event::PowerOff,
+        open_mark("farewell"),
+        forged_on_console,
+        exited(ABORT),
+        Event::ConsoleClosed,
+    ];
     let machine = ready(forged.into_iter().chain(late));
     assert!(matches!(end(&machine), End::Lost(_)));
 }
 
 #[test]
 fn a_guest_that_boots_again_is_lost_at_once() {
-    let (mut machine, again) = (ready([run(1), mark("begin 1")]), open_mark("ready 7"));
+    let (mut machine, again) = (ready([run(1), mark("begin 1")]), is_ready());
     assert!(machine.step(again).contains(&Action::Kill));
     machine.step(Event::Exited(None));
     machine.step(Event::ConsoleClosed);
@@ -344,7 +433,8 @@ fn a_guest_that_boots_again_is_lost_at_once() {
 #[test]
 fn a_case_that_is_over_is_not_waited_for_as_long_as_one_that_runs() {
     let mut machine = ready([run(1), mark("begin 1")]);
-    assert_eq!(machine.step(mark("end 1")), [Action::Grant(LIMITS.marker)]);
+    assert_eq!(machine.step(mark_on_console("end 1")), [Action::Grant(LIMITS.marker)]);
+    assert_eq!(machine.step(mark_on_console("end 1")), [], "once");
     assert_eq!(machine.step(Event::Deadline), [Action::Trace, Action::Grant(LIMITS.traces)]);
     machine.step(Event::Deadline);
     machine.step(Event::Exited(None));

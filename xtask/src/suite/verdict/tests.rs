@@ -2,6 +2,7 @@ use guest_agent::wire::Stream;
 
 use super::*;
 use crate::guest::Output;
+use crate::guest::kernel_line::{KernelLine, Origin};
 
 const PASSED: &str = "\nrunning 1 test\ntest a ... ok\n\ntest result: ok. 1 passed; 0 failed\n";
 
@@ -15,7 +16,9 @@ fn record(end: ProcessEnd, skip: Option<&str>, stdout: &str) -> CaseRecord {
             duration: Duration::ZERO,
             skip: skip.map(str::to_owned),
             leftovers: Vec::new(),
+            loaded: Vec::new(),
             tainted: 0,
+            word: None,
         }),
         end_seen: true,
         output,
@@ -55,10 +58,6 @@ fn a_guest_that_died_fails_the_case_that_ran() {
     let died = outcome(&CaseRecord::default(), Some(&panic));
     assert_eq!(died, Outcome::Died { end: panic.clone(), complaint: None });
     assert!(died.is_failure());
-    let mut unclosed = record(ProcessEnd::Code(0), None, PASSED);
-    unclosed.end_seen = false;
-    let died = Outcome::Died { end: panic.clone(), complaint: None };
-    assert_eq!(outcome(&unclosed, Some(&panic)), died);
 }
 
 #[test]
@@ -93,6 +92,8 @@ fn a_guest_that_is_not_what_it_was_is_not_for_others() {
         Leftover::Program(place()),
         Leftover::Stuck(place()),
         Leftover::Module(place()),
+        Leftover::Setting(place()),
+        Leftover::Network(place()),
     ] {
         assert!(after(spoilt));
     }
@@ -101,12 +102,35 @@ fn a_guest_that_is_not_what_it_was_is_not_for_others() {
     }
 }
 
+/// The record with these declarations, after which the kernel said these lines.
+fn declared(mut record: CaseRecord, what: &[Expectation], lines: &[&str]) -> CaseRecord {
+    what.iter().for_each(|what| record.expectations.declare(what.clone()));
+    for text in lines {
+        let origin = Origin::Kernel;
+        record.line(&KernelLine { stamp: Some(1_000_000), origin, text: (*text).into() });
+    }
+    record.reports.finish();
+    record
+}
+
 fn log(record: CaseRecord, lines: &[&str]) -> CaseRecord {
-    let log = lines.iter().map(|line| format!("[    1.000000] {line}")).collect();
-    CaseRecord { log, ..record }
+    declared(record, &[], lines)
+}
+
+fn passed() -> CaseRecord {
+    record(ProcessEnd::Code(0), None, PASSED)
+}
+
+fn message(text: &str) -> Expectation {
+    Expectation::Message(text.into())
+}
+
+fn death(text: &str) -> Expectation {
+    Expectation::Death(text.into())
 }
 
 const WARNING: &str = "WARNING: CPU: 0 PID: 9 at lib/x.c:3 f+0x1/0x2 [x]";
+const PANIC: &str = "Kernel panic - not syncing: sysrq triggered crash";
 
 #[test]
 fn the_kernels_word_outranks_the_tests() {
@@ -117,7 +141,7 @@ fn the_kernels_word_outranks_the_tests() {
         );
         assert_eq!(outcome(&complained, None).complaint(), Some("warning"));
     }
-    let mut silent = record(ProcessEnd::Code(0), None, PASSED);
+    let mut silent = passed();
     silent.exit.as_mut().unwrap().tainted = 1 << 9 | 1 << 12;
     assert_eq!(outcome(&silent, None).complaint(), Some("taint"));
     silent.exit.as_mut().unwrap().tainted = 1 << 12;
@@ -125,27 +149,73 @@ fn the_kernels_word_outranks_the_tests() {
 }
 
 #[test]
+fn a_declaration_of_a_message_excuses_no_taint() {
+    let mut tainted = declared(passed(), &[message("hello")], &["hello"]);
+    tainted.exit.as_mut().unwrap().tainted = 1 << 9;
+    assert_eq!(outcome(&tainted, None).complaint(), Some("taint"));
+    let mut warned = declared(passed(), &[message("lib/x.c:3")], &[WARNING]);
+    warned.exit.as_mut().unwrap().tainted = 1 << 9;
+    assert_eq!(outcome(&warned, None), Outcome::Passed);
+}
+
+#[test]
+fn lines_that_were_lost_are_no_pass() {
+    let lost = CaseRecord { lost: 3, ..passed() };
+    assert!(matches!(outcome(&lost, None), Outcome::Untrusted(_)));
+    let complained = CaseRecord { lost: 3, ..log(passed(), &[WARNING]) };
+    assert_eq!(outcome(&complained, None).complaint(), Some("warning"));
+    let end = End::Panicked(PANIC.into());
+    let died = declared(CaseRecord::default(), &[death("sysrq")], &[PANIC]);
+    let died = CaseRecord { lost: 1, ..died };
+    assert!(matches!(outcome(&died, Some(&end)), Outcome::Untrusted(_)));
+}
+
+#[test]
 fn what_is_declared_is_no_failure_and_its_absence_is_one() {
-    let declare = |mut record: CaseRecord, what: Expectation| {
-        record.expectations.push(what);
-        outcome(&record, None)
-    };
-    let passed = || record(ProcessEnd::Code(0), None, PASSED);
-    let message = |text: &str| Expectation::Message(text.into());
-    assert_eq!(declare(log(passed(), &[WARNING]), message("lib/x.c:3")), Outcome::Passed);
-    assert!(declare(log(passed(), &["hello"]), message("lib/x.c:3")).is_failure());
-    let other = declare(log(passed(), &[WARNING, "BUG: other"]), message("lib/x.c:3"));
+    let of = |what, lines: &[&str]| outcome(&declared(passed(), &[what], lines), None);
+    assert_eq!(of(message("lib/x.c:3"), &[WARNING]), Outcome::Passed);
+    assert!(of(message("lib/x.c:3"), &["hello"]).is_failure());
+    let other = of(message("lib/x.c:3"), &[WARNING, "BUG: other"]);
     assert_eq!(other.complaint(), Some("other-bug"), "one declared fault hides no other");
-    assert!(declare(passed(), Expectation::Death("panic".into())).is_failure());
+    assert!(of(death("panic"), &[]).is_failure());
+    let skipped = record(ProcessEnd::Code(0), Some("no loop"), PASSED);
+    let skipped = declared(skipped, &[message("lib/x.c:3")], &[]);
+    assert!(outcome(&skipped, None).is_failure(), "a skip hides no absence");
 }
 
 #[test]
 fn a_declared_death_has_to_be_the_one() {
-    let line = "Kernel panic - not syncing: sysrq triggered crash";
-    let end = End::Panicked(line.into());
-    let mut died = log(CaseRecord::default(), &[line]);
-    died.expectations.push(Expectation::Death("sysrq triggered".into()));
-    assert_eq!(outcome(&died, Some(&end)), Outcome::Passed);
-    died.expectations = vec![Expectation::Death("soft lockup".into())];
-    assert_eq!(outcome(&died, Some(&end)).complaint(), Some("panic"));
+    let end = End::Panicked(PANIC.into());
+    let of = |what: &[Expectation], lines: &[&str], end: &End| {
+        outcome(&declared(CaseRecord::default(), what, lines), Some(end))
+    };
+    assert_eq!(of(&[death("sysrq triggered")], &[PANIC], &end), Outcome::Passed);
+    assert_eq!(of(&[death("soft lockup")], &[PANIC], &end).complaint(), Some("panic"));
+    let first = of(&[death("sysrq triggered")], &[WARNING, "Call Trace:", PANIC], &end);
+    assert_eq!(first.complaint(), Some("warning"), "what came first was not declared");
+    let beside = [message("lib/x.c:3"), death("sysrq triggered")];
+    assert!(of(&beside, &[PANIC], &end).is_failure(), "the other was absent");
+    assert_eq!(of(&beside, &[WARNING, "Call Trace:", PANIC], &end), Outcome::Passed);
+    let off = End::Lost("its process exited with 0".into());
+    assert!(of(&[death("sysrq triggered")], &[PANIC, "reboot: Power down"], &off).is_failure());
+    assert_eq!(of(&[death("Power down")], &["reboot: Power down"], &off), Outcome::Passed);
+    let hung = End::Hung("it did not answer".into());
+    assert!(of(&[death("Power down")], &["reboot: Power down"], &hung).is_failure());
+}
+
+#[test]
+fn a_guest_whose_detector_has_spoken_is_not_for_others() {
+    let spoils = |record: CaseRecord| {
+        let verdict = Verdict::of(record, Duration::ZERO, None);
+        assert_eq!(verdict.outcome, Outcome::Passed);
+        verdict.spoils_guest()
+    };
+    assert!(!spoils(log(passed(), &["hello"])));
+    assert!(spoils(declared(passed(), &[message("lib/x.c:3")], &[WARNING])));
+    assert!(spoils(log(passed(), &["Disabling lock debugging due to kernel taint"])));
+    for (tainted, spoilt) in [(1 << 12 | 1 << 13, false), (1, true), (1 << 6, true)] {
+        let mut record = passed();
+        record.exit.as_mut().unwrap().tainted = tainted;
+        assert_eq!(spoils(record), spoilt, "{tainted}");
+    }
 }
