@@ -68,11 +68,13 @@ pub struct Tests {
     pub package: String,
     /// Features that its test targets need.
     pub features: Vec<String>,
+    /// Cases whose `BINARY NAME` contains one of these words share a guest with no other.
+    pub fresh: Vec<String>,
 }
 
 impl Default for Tests {
     fn default() -> Self {
-        Self { package: "guest-tests".into(), features: vec!["guest".into()] }
+        Self { package: "guest-tests".into(), features: vec!["guest".into()], fresh: Vec::new() }
     }
 }
 
@@ -98,6 +100,10 @@ pub struct Kernel {
     /// Name of a patch series in `kernel-patches/`.
     #[serde(default)]
     pub patches: Option<String>,
+    /// What its kernel complains of at each boot, and no run is red for: a text of any line of such a
+    /// complaint.
+    #[serde(default)]
+    pub known_boot_complaints: Vec<String>,
     /// The patch series of the kernel that this one is a variant of.
     #[serde(skip)]
     pub(crate) patches_of_base: Option<String>,
@@ -229,6 +235,11 @@ impl Config {
             *kernel = Kernel {
                 base: kernel.base.take(),
                 patches: kernel.patches.take(),
+                known_boot_complaints: [
+                    of.known_boot_complaints.as_slice(),
+                    &kernel.known_boot_complaints,
+                ]
+                .concat(),
                 patches_of_base: of.patches.clone(),
                 ..of.clone()
             };

@@ -244,7 +244,7 @@ fn tone(execution: &Execution) -> Tone {
 
 fn case_line(word: &str, name: &str, verdict: &Verdict) -> String {
     let seconds = verdict.duration.as_secs_f64();
-    let more = plain(&verdict.outcome.to_string());
+    let more = plain(&verdict.detail());
     let more = if more.is_empty() { more } else { format!(": {more}") };
     format!("{word} [{seconds:>8.3}s] {name}{more}")
 }

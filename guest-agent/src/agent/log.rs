@@ -24,6 +24,9 @@ const LONGEST_RECORD: usize = 8 << 10;
 /// A log that goes on faster than it can be read is given up after so much of it, in bytes.
 const MOST_AT_ONCE: usize = 8 << 20;
 
+/// How much is told of what the kernel said before the agent could, in bytes: it has to fit a message.
+const MOST_OF_BOOT: usize = wire::LONGEST / 2;
+
 /// How much of what was read from /proc/kmsg is held against the kernel's own buffer, in bytes.
 const COMPARED: usize = 16 << 10;
 
@@ -82,13 +85,24 @@ impl Log {
 
     /// All that the kernel has said by now, and that it remembers.
     pub fn boot(&mut self, frames: &mut Vec<u8>) -> Result<()> {
-        match &self.reader {
+        let log = match &mut self.reader {
             Reader::Records { .. } => {
-                let log = wire::Log::Boot { text: all_of_log(2 * PIECE)?, records: true };
-                add(frames, log)
+                let size = syslog(SIZE_BUFFER, &mut []).context("cannot ask for the log's size")?;
+                // As text a record is longer than it is in the buffer.
+                let text = all_of_log((2 * size).min(MOST_OF_BOOT))?;
+                wire::Log::Boot { text, records: true }
             }
-            Reader::Text { .. } => self.read(frames),
-        }
+            Reader::Text { file, buffer, latest, .. } => {
+                let mut text = Vec::new();
+                while let Ok(count @ 1..) = file.read(buffer) {
+                    text.extend(&buffer[..count]);
+                }
+                latest.extend(&text);
+                latest.drain(..latest.len().saturating_sub(COMPARED));
+                wire::Log::Boot { text, records: false }
+            }
+        };
+        add(frames, log)
     }
 
     /// Readable while there is something that was not read.

@@ -46,6 +46,8 @@ pub struct Spec<'a> {
     pub init: Init,
     /// Arguments that this kernel's era has.
     pub era: &'a [&'a str],
+    /// What its kernel complains of at each boot.
+    pub known_boot_complaints: &'a [String],
     /// The nonce of the run.
     pub nonce: &'a str,
     /// What it gets of the host.
@@ -121,7 +123,9 @@ pub fn boot<'a>(
         traces: Duration::from_secs(1),
         marker: Duration::from_secs(10),
     };
-    let (channel, machine) = ((events, inbox), Machine::new(spec.nonce, fresh_key()?, limits));
+    let (mut machine, first) = Machine::new(spec.nonce, fresh_key()?, limits);
+    machine.expect_at_boot(spec.known_boot_complaints);
+    let (channel, machine) = ((events, inbox), (machine, first));
     let mut guest = Guest::new(spec, stage, link.clone(), process, channel, machine, powered_on);
     guest.by_hand.clone_from(&commands.by_hand);
     match guest.come_up(calibration)? {

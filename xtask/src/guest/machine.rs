@@ -4,8 +4,8 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use guest_agent::marker::{self, Event as Mark, Found, Key};
-use guest_agent::wire::{Exit, ToHost};
+use guest_agent::marker::{self, Event as Mark, Expectation, Found, Key};
+use guest_agent::wire::{Exit, Log, ToHost};
 
 use super::complaint::{self, Complaint, Reports};
 use super::kernel_line::{KernelLine, Origin};
@@ -117,6 +117,8 @@ pub struct Machine {
     /// What a guest did not do, whose kernel was asked for traces since.
     hung: Option<&'static str>,
     log: TwoWays,
+    /// What its kernel complains of at each boot.
+    known: Vec<Expectation>,
     /// What the kernel complained of while no case ran.
     strays: Reports,
     /// How much of the log was lost then.
@@ -140,10 +142,16 @@ impl Machine {
             asked_to_go: false,
             hung: None,
             log: TwoWays::default(),
+            known: Vec::new(),
             strays: Reports::default(),
             lost: 0,
         };
         (machine, vec![Action::Grant(limits.boot)])
+    }
+
+    /// What its kernel complains of at each boot is nothing new: a text of any line of each.
+    pub fn expect_at_boot(&mut self, texts: &[String]) {
+        self.known = texts.iter().cloned().map(Expectation::Message).collect();
     }
 
     /// Where the guest is.
@@ -249,6 +257,15 @@ impl Machine {
                 actions
             }
         }
+    }
+
+    /// What the kernel said before its agent could.
+    fn take_boot(&mut self, piece: &Piece) {
+        self.lost += piece.lost;
+        for line in piece.lines.iter().filter(|line| line.origin != Origin::Program) {
+            self.strays.take(&line.text, &self.known);
+        }
+        self.strays.finish();
     }
 
     /// A piece of the kernel's log.
@@ -363,7 +380,10 @@ impl Machine {
             }
             (ToHost::Log(log), _) => {
                 let piece = self.log.agent(&log);
-                self.take_log(&piece);
+                match log {
+                    Log::Boot { .. } => self.take_boot(&piece),
+                    Log::Records(_) | Log::Text { .. } => self.take_log(&piece),
+                }
             }
             (ToHost::Farewell, _) => self.farewell = true,
             _ => {}

@@ -186,6 +186,7 @@ mod tests {
             start,
             fragments: Vec::new(),
             patches: None,
+            known_boot_complaints: Vec::new(),
             patches_of_base: None,
         };
         let request = Request::merge([(PathBuf::from("a"), fragment.to_owned())]).unwrap();

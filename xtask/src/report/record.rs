@@ -112,7 +112,7 @@ impl CaseLine {
             flaky: execution.is_flaky(),
             started: execution.started.as_secs_f64(),
             end: end_of_case(&verdict.outcome),
-            detail: verdict.outcome.to_string(),
+            detail: verdict.detail(),
             complaint: verdict.outcome.complaint(),
             seconds: verdict.duration.as_secs_f64(),
             output: String::from_utf8_lossy(&verdict.output).into_owned(),

@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 
 use super::execution::{Execution, Tally};
 use super::plan::{AfterFailure, Plan, Reuse, Target};
-use super::queue::{Queue, Taken};
+use super::queue::{Job, Queue, Taken};
 use super::seat::{Life, Retire, Seat};
 use super::verdict::Verdict;
 use crate::cancel::{self, CallOff, Interrupted};
@@ -284,7 +284,8 @@ fn execute(session: &Session<'_>, number: usize, seat: &mut Seat<'_>, taken: Tak
     let plan = session.plan;
     let mut attempt = 1;
     loop {
-        if (attempt > 1 || plan.reuse == Reuse::Never) && seat.is_used() {
+        let apart = plan.reuse == Reuse::Never || is_apart(session, &job);
+        if (attempt > 1 || apart) && seat.is_used() {
             part(session, seat, Retire::SwitchOff);
         }
         let kernel = target.kernel.name.clone();
@@ -292,6 +293,9 @@ fn execute(session: &Session<'_>, number: usize, seat: &mut Seat<'_>, taken: Tak
         session.tell(Note::Began { seat: number, kernel: kernel.clone(), case });
         let asked = session.elapsed();
         let ran = seat.run(&target, &job.case, attempt);
+        if apart && seat.is_used() {
+            part(session, seat, Retire::SwitchOff);
+        }
         let verdict = ran.unwrap_or_else(|error| give_up(session, lane, error));
         let failed = verdict.outcome.is_failure();
         let started = verdict.place.as_ref().map_or(asked, |place| place.began);
@@ -307,6 +311,12 @@ fn execute(session: &Session<'_>, number: usize, seat: &mut Seat<'_>, taken: Tak
         session.tell(Note::Ended(execution));
         return;
     }
+}
+
+/// Whether a case is one of those that share no guest.
+fn is_apart(session: &Session<'_>, job: &Job) -> bool {
+    let name = job.case.full_name();
+    session.ctx.config.tests.fresh.iter().any(|word| name.contains(word))
 }
 
 /// A case for which there was no guest to the end.

@@ -80,6 +80,8 @@ struct Current<'a> {
     cases: u32,
     /// The case that it ran last.
     last: Option<String>,
+    /// Which cases loaded which modules.
+    loads: Vec<String>,
 }
 
 /// How a guest is parted with.
@@ -135,6 +137,7 @@ impl<'a> Seat<'a> {
             let mut verdict = Verdict::of(record, clock.elapsed(), current.guest.end());
             verdict.place =
                 Some(Place { guest: current.guest.name().into(), order: current.cases, began });
+            verdict.goes_after(&mut current.loads, &case.full_name());
             current.charged = current.guest.end().is_some();
             current.failed |= verdict.outcome.is_failure();
             current.last = Some(case.full_name());
@@ -214,6 +217,11 @@ impl<'a> Current<'a> {
             transport: kernel.transport,
             init: session.plan.init,
             era: kernel.era.boot,
+            known_boot_complaints: ctx
+                .config
+                .kernels
+                .get(&kernel.name)
+                .map_or(&[], |kernel| &kernel.known_boot_complaints),
             nonce: &nonce.as_str()[..12],
             share,
             boot_timeout: ctx.config.boot_timeout,
@@ -237,6 +245,7 @@ impl<'a> Current<'a> {
             failed: false,
             cases: 0,
             last: None,
+            loads: Vec::new(),
         })
     }
 

@@ -107,11 +107,19 @@ pub struct Verdict {
     pub log: Vec<String>,
     /// What it left behind.
     pub leftovers: Vec<Leftover>,
+    /// The modules that it loaded, also those that it unloaded again.
+    pub loaded: Vec<String>,
+    /// Which cases had loaded which modules in the same guest before, if its kernel is to blame: what a
+    /// module leaves behind may harm long after.
+    pub earlier: Vec<String>,
     /// Whether a detector of its kernel has spoken or was switched off, and may be blind for what comes.
     pub spent_detector: bool,
     /// Where it ran; nothing if no guest began it.
     pub place: Option<Place>,
 }
+
+/// More loads of modules than this are not remembered of a guest.
+const MOST_EARLIER: usize = 10;
 
 /// Where a case ran: a kernel's faults depend on what ran before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,6 +141,8 @@ impl Verdict {
             output: Vec::new(),
             log: Vec::new(),
             leftovers: Vec::new(),
+            loaded: Vec::new(),
+            earlier: Vec::new(),
             spent_detector: false,
             place: None,
         }
@@ -158,10 +168,36 @@ impl Verdict {
         let tainted = record.exit.as_ref().map_or(0, |exit| exit.tainted);
         let spent_detector =
             record.reports.spent_detector().is_some() || tainted & !HARMLESS_TAINT != 0;
-        let (duration, leftovers) =
-            record.exit.map_or((took, Vec::new()), |exit| (exit.duration, exit.leftovers));
         let (output, log) = (record.output.bytes(), record.log.all());
-        Self { outcome, duration, output, log, leftovers, spent_detector, place: None }
+        let mut verdict = Self { outcome, output, log, spent_detector, ..Self::not_run("") };
+        verdict.duration = took;
+        if let Some(exit) = record.exit {
+            (verdict.duration, verdict.leftovers) = (exit.duration, exit.leftovers);
+            verdict.loaded = exit.loaded;
+        }
+        verdict
+    }
+
+    /// What is known beside the outcome's word.
+    pub fn detail(&self) -> String {
+        let outcome = self.outcome.to_string();
+        match self.earlier.as_slice() {
+            [] => outcome,
+            earlier => format!("{outcome}; earlier in this guest {}", earlier.join(", ")),
+        }
+    }
+
+    /// Remembers what came before in the same guest, and adds what this case did.
+    pub fn goes_after(&mut self, earlier: &mut Vec<String>, name: &str) {
+        if matches!(self.outcome, Outcome::Kernel(_) | Outcome::Died { .. }) {
+            self.earlier.clone_from(earlier);
+        }
+        for module in &self.loaded {
+            let what = format!("{name} loaded {module}");
+            if earlier.len() < MOST_EARLIER && !earlier.contains(&what) {
+                earlier.push(what);
+            }
+        }
     }
 }
 

@@ -47,6 +47,7 @@ fn failure(init: Init, commands: &[&str]) -> String {
         memory: "64M".parse::<Memory>().unwrap(),
         transport: if vector { Transport::Vector } else { Transport::Tuntap },
         init,
+        known_boot_complaints: &[],
         era: &["noreboot"],
         nonce: "nonce",
         share: Share::default(),

@@ -41,7 +41,13 @@ impl TwoWays {
     /// Takes what the agent read.
     pub fn agent(&mut self, log: &Log) -> Piece {
         let piece = match log {
-            Log::Boot { text, records } => Piece { lines: syslog_lines(text, *records), lost: 0 },
+            Log::Boot { text, records } => {
+                let lines = syslog_lines(text, *records);
+                // `linux_banner` is the first that a kernel says (init/main.c); ours says more before it.
+                let is_first = |line: &KernelLine| line.text.starts_with("Linux version ");
+                let lost = u64::from(!lines.iter().any(is_first));
+                Piece { lines, lost }
+            }
             Log::Records(bytes) => self.records(bytes),
             Log::Text { text, lost } => {
                 self.partial.extend(text);

@@ -204,6 +204,28 @@ fn a_declared_death_has_to_be_the_one() {
 }
 
 #[test]
+fn what_earlier_cases_loaded_is_said_beside_an_end_of_the_kernels() {
+    let mut earlier = Vec::new();
+    let mut loads = passed();
+    loads.exit.as_mut().unwrap().loaded = vec!["fault".into()];
+    let mut first = Verdict::of(loads, Duration::ZERO, None);
+    first.goes_after(&mut earlier, "faults a");
+    assert_eq!(first.detail(), "");
+    let end = End::Panicked(PANIC.into());
+    let mut died = Verdict::of(log(CaseRecord::default(), &[PANIC]), Duration::ZERO, Some(&end));
+    died.goes_after(&mut earlier, "guide b");
+    assert!(
+        died.detail().ends_with("; earlier in this guest faults a loaded fault"),
+        "{}",
+        died.detail()
+    );
+    let failed = record(ProcessEnd::Code(101), None, "");
+    let mut failed = Verdict::of(failed, Duration::ZERO, None);
+    failed.goes_after(&mut earlier, "guide c");
+    assert_eq!(failed.detail(), "exit code 101", "a test's own failure has its own cause");
+}
+
+#[test]
 fn a_guest_whose_detector_has_spoken_is_not_for_others() {
     let spoils = |record: CaseRecord| {
         let verdict = Verdict::of(record, Duration::ZERO, None);
