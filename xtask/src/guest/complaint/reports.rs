@@ -49,6 +49,8 @@ struct Open {
     /// How many declarations were made before it.
     declarations: usize,
     declared: bool,
+    /// Whether it came right after the last line of another.
+    follows: bool,
     place: Place,
     /// How many lines it has after its first.
     lines: usize,
@@ -99,9 +101,10 @@ impl Reports {
                 return false;
             }
         }
+        let follows = self.open.is_some();
         self.close();
         if let Some(pattern) = pattern {
-            self.open(pattern, expectations, text);
+            self.open(pattern, expectations, text, follows);
             return pattern.severity != Severity::Notice;
         }
         if trace::begins(text) {
@@ -122,7 +125,12 @@ impl Reports {
                 && !self.death
             {
                 self.death = true;
-                let leads = |complaint: &Complaint| LEAD_TO_PANIC.contains(&complaint.name);
+                // A fault of old kernels shows the registers before it panics (`segv()` in
+                // arch/um/kernel/trap.c).
+                let leads = |complaint: &Complaint| {
+                    LEAD_TO_PANIC.contains(&complaint.name)
+                        || (complaint.name == TRACE && open.follows)
+                };
                 if open.severity == Severity::Fatal && self.undeclared.last().is_some_and(leads) {
                     self.undeclared.pop();
                 }
@@ -130,13 +138,14 @@ impl Reports {
         }
     }
 
-    fn open(&mut self, pattern: &Pattern, expectations: &[Expectation], line: &str) {
+    fn open(&mut self, pattern: &Pattern, expectations: &[Expectation], line: &str, follows: bool) {
         self.open = Some(Open {
             complaint: Complaint { name: pattern.name, line: line.into() },
             severity: pattern.severity,
             one_line: pattern.one_line,
             declarations: expectations.len(),
             declared: false,
+            follows,
             place: Place::Before,
             lines: 0,
         });
@@ -155,6 +164,7 @@ impl Reports {
             one_line: false,
             declarations: expectations.len(),
             declared,
+            follows: false,
             place: Place::Within,
             lines: 0,
         });
@@ -310,6 +320,11 @@ mod tests {
         assert!(first.has_declared_death());
         assert_eq!(first.undeclared()[0].name, "warning");
         assert!(!reports(&["Kernel panic - not syncing: other"], &death).has_declared_death());
+        let dumped = with_trace(&["SysRq : Trigger a crash"]);
+        let at_once = reports(&[dumped.clone(), vec![panic]].concat(), &death);
+        assert!(at_once.undeclared().is_empty(), "{:?}", at_once.undeclared());
+        let apart = reports(&[dumped, vec!["all is well again", panic]].concat(), &death);
+        assert_eq!(apart.undeclared()[0].name, TRACE);
     }
 
     #[test]
