@@ -101,6 +101,7 @@ macro_rules! matrix {
 
 matrix! {
     warn "warn",
+    flood "flood",
     bug "bug",
     null_dereference "null-dereference",
     use_after_free "use-after-free",

@@ -17,6 +17,13 @@ use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime, clock_settime};
 use nix::unistd::{ForkResult, Pid, fork, getppid, setsid};
 
+/// Which messages of the kernel reach its console, by their level.
+const LEVELS: &str = "/proc/sys/kernel/printk";
+
+/// An address and a route that no guest has (RFC 5737).
+const STRAY_ADDRESS: &str = "192.0.2.1";
+const STRAY_ROUTE: &str = "192.0.2.2";
+
 /// How long a case floods.
 const FLOOD: Duration = Duration::from_secs(2);
 
@@ -226,6 +233,18 @@ harm! {
         Ok(())
     }
 
+    fn changes_settings() -> TestResult {
+        fs::write(LEVELS, "1 1 1 1")?;
+        fs::write("/sys/module/printk/parameters/ignore_loglevel", "N")?;
+        Ok(())
+    }
+
+    fn changes_the_network() -> TestResult {
+        run(&format!("ip address add {STRAY_ADDRESS}/32 dev lo"))?;
+        run(&format!("ip route add blackhole {STRAY_ROUTE}/32"))?;
+        Ok(())
+    }
+
     fn talks_to_the_agent() -> TestResult {
         assert!(TcpStream::connect(("127.0.0.1", guest_agent::PORT)).is_err());
         Ok(())
@@ -239,6 +258,14 @@ fn all_is_well() -> TestResult {
     }
     let now = clock_gettime(ClockId::CLOCK_REALTIME)?;
     assert!(now.tv_sec() > 1_600_000_000, "the clock says {}", now.tv_sec());
+    let levels = fs::read_to_string(LEVELS)?;
+    assert!(!levels.starts_with('1'), "the kernel is silent: {levels}");
+    for (command, stray) in
+        [("ip address show", STRAY_ADDRESS), ("ip route show table all", STRAY_ROUTE)]
+    {
+        let shown = run(command)?;
+        assert!(!shown.contains(stray), "{shown}");
+    }
     fs::write(case_dir().join("a-file"), vec![0; 20 << 20])?;
     fs::write("/dev/shm/a-file", vec![0; 20 << 20])?;
     fs::remove_file("/dev/shm/a-file")?;

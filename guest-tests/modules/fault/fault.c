@@ -40,6 +40,18 @@ static void do_warn_again(void)
 	WARN(1, "fault: warned of something else\n");
 }
 
+/* More than the log has room for, with a complaint that leaves no other trace. */
+static void do_flood(void)
+{
+	int i;
+
+	for (i = 0; i < 50000; i++)
+		printk(KERN_INFO "fault: %d lines before\n", i);
+	printk(KERN_ERR "Buffer I/O error on device fault, logical block 0\n");
+	for (i = 0; i < 50000; i++)
+		printk(KERN_INFO "fault: %d lines after\n", i);
+}
+
 static void do_bug(void)
 {
 	BUG();
@@ -177,6 +189,7 @@ static const struct {
 } faults[] = {
 	{ "warn", do_warn },
 	{ "warn-again", do_warn_again },
+	{ "flood", do_flood },
 	{ "bug", do_bug },
 	{ "null-dereference", do_null_dereference },
 	{ "use-after-free", do_use_after_free },

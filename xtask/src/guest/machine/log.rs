@@ -23,8 +23,9 @@ pub(super) struct TwoWays {
     agent_only: Vec<KernelLine>,
     /// When the agent's last line was written.
     agent_stamp: u64,
-    /// How many lines of the console there was no room for.
+    /// How many lines of the console there was no room for, and the stamp of the last of them.
     dropped: u64,
+    dropped_stamp: u64,
     /// What the console had since we asked the kernel for traces; nothing while we have not.
     traces: Option<Vec<String>>,
 }
@@ -81,6 +82,9 @@ impl TwoWays {
             self.agent_stamp = stamp;
             self.agent_only.clear();
         }
+        if stamp > self.dropped_stamp {
+            self.dropped = 0;
+        }
         while self.console_only.front().is_some_and(|first| first.stamp < Some(stamp)) {
             self.console_only.pop_front();
         }
@@ -115,7 +119,8 @@ impl TwoWays {
             return;
         }
         if self.console_only.len() == MOST_WAITING {
-            self.console_only.pop_front();
+            let first = self.console_only.pop_front();
+            self.dropped_stamp = first.and_then(|line| line.stamp).unwrap_or(0);
             self.dropped += 1;
         }
         self.console_only.push_back(line);
@@ -210,5 +215,11 @@ mod tests {
         }
         let rest = ways.rest();
         assert_eq!((rest.lines.len(), rest.lost), (MOST_WAITING, 5));
+        for _ in 0..MOST_WAITING + 5 {
+            ways.console(console(20, "flood"));
+        }
+        ways.agent(&record(1, 30, "the agent has read on"));
+        let rest = ways.rest();
+        assert_eq!((rest.lines.len(), rest.lost), (0, 0));
     }
 }
