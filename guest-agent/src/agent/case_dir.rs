@@ -64,3 +64,22 @@ pub struct Said {
     /// libtest's word.
     pub word: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::DirBuilderExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_reason_that_is_no_text_is_a_reason_all_the_same() {
+        let dir = CaseDir(std::env::temp_dir().join(format!("uml-agent-{}", std::process::id())));
+        fs::DirBuilder::new().mode(0o700).create(&dir.0).unwrap();
+        fs::create_dir(dir.work()).unwrap();
+        fs::write(dir.skip_file(), b"no \xff\n").unwrap();
+        let place = dir.0.clone();
+        let said = dir.remove();
+        assert_eq!((said.skip.as_deref(), said.word), (Some("no \u{fffd}"), None));
+        assert!(!place.exists());
+    }
+}
