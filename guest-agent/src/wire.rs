@@ -69,6 +69,8 @@ pub enum ToGuest {
     Chunk(#[serde(with = "serde_bytes")] Vec<u8>),
     /// Run a case.
     Run(Run),
+    /// The answer to [`ToHost::TimeIsOver`]: how long the case may still take, if at all.
+    MoreTime(Duration),
     /// Switch the guest off.
     PowerOff,
 }
@@ -84,7 +86,7 @@ pub struct Run {
     pub args: Vec<String>,
     /// Variables beside those that the agent sets.
     pub env: Vec<(String, String)>,
-    /// After this long the case is ended.
+    /// After this long the host is asked whether the case is to be ended.
     pub timeout: Duration,
     /// Whether the program is one of libtest's that writes its own word into a file.
     pub word: Word,
@@ -146,6 +148,8 @@ pub enum ToHost {
     },
     /// What the kernel said.
     Log(Log),
+    /// A case has had its time, by the guest's clock; the agent waits for [`ToGuest::MoreTime`].
+    TimeIsOver,
     /// A case is over, and all of its log was sent.
     Exited(Exit),
     /// The guest is about to be switched off; the last message.

@@ -4,16 +4,18 @@
 //! cases is made once.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read as _};
+use std::io::{BufReader, ErrorKind, Read as _};
 use std::net::TcpStream;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use guest_agent::marker::Event;
-use guest_agent::wire::{self, End, Exit, Run, Stream, ToHost, Word, add_frame, send_frames};
+use guest_agent::wire::{
+    self, End, Exit, Run, Stream, ToGuest, ToHost, Word, add_frame, send_frames,
+};
 use guest_agent::{env, path_of};
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -69,7 +71,7 @@ impl Cases {
         &mut self,
         run: &Run,
         programs: &mut Programs,
-        host: &mut TcpStream,
+        host: Host<'_>,
         log: &mut Log,
     ) -> Result<Exit> {
         programs.settle()?;
@@ -111,11 +113,17 @@ impl Cases {
     }
 }
 
+/// The connection with the host, both ways.
+pub struct Host<'a> {
+    pub stream: &'a mut TcpStream,
+    pub requests: &'a mut BufReader<TcpStream>,
+}
+
 /// A case that runs.
 struct Case<'a> {
     pid: Pid,
     cases: &'a mut Cases,
-    host: &'a mut TcpStream,
+    host: Host<'a>,
     pipes: Vec<(Stream, File)>,
     /// Nothing once the case cannot declare anything any more.
     declarations: Option<Declarations>,
@@ -128,12 +136,7 @@ struct Turn {
 }
 
 impl<'a> Case<'a> {
-    fn start(
-        cases: &'a mut Cases,
-        run: &Run,
-        dir: &CaseDir,
-        host: &'a mut TcpStream,
-    ) -> Result<Self> {
+    fn start(cases: &'a mut Cases, run: &Run, dir: &CaseDir, host: Host<'a>) -> Result<Self> {
         let (declarations, their_declarations) = Declarations::open()?;
         let (stdout, their_stdout) = pipe2(OFlag::O_CLOEXEC).context("cannot make a pipe")?;
         let (stderr, their_stderr) = pipe2(OFlag::O_CLOEXEC).context("cannot make a pipe")?;
@@ -176,8 +179,21 @@ impl<'a> Case<'a> {
                 });
             }
             if turn.time_is_over {
-                return Ok(End::TimedOut);
+                match self.ask_for_more_time()? {
+                    Some(more) => self.set_timer(more)?,
+                    None => return Ok(End::TimedOut),
+                }
             }
+        }
+    }
+
+    /// Asks the host, which knows how much of the time its CPUs were others', what more there is.
+    fn ask_for_more_time(&mut self) -> Result<Option<Duration>> {
+        self.cases.send(self.host.stream, &ToHost::TimeIsOver).context("cannot ask for time")?;
+        match wire::receive(self.host.requests).context("cannot understand the host")? {
+            Some(ToGuest::MoreTime(more)) => Ok(Some(more).filter(|more| !more.is_zero())),
+            None => Ok(None),
+            Some(_) => bail!("the host asks for something while a case runs"),
         }
     }
 
@@ -239,7 +255,7 @@ impl<'a> Case<'a> {
         if readable[2] {
             // A guest that dies now has told.
             log.read(&mut self.cases.frames)?;
-            self.cases.send_waiting(self.host).context("cannot pass on the kernel's log")?;
+            self.cases.send_waiting(self.host.stream).context("cannot pass on the kernel's log")?;
         }
         Ok(turn)
     }
@@ -248,7 +264,7 @@ impl<'a> Case<'a> {
     fn pass_on(&mut self, readable: &[bool]) -> Result<()> {
         let mut readable = readable.iter();
         let Cases { buffer, frames, .. } = &mut *self.cases;
-        let (host, mut failed) = (&mut *self.host, None);
+        let (host, mut failed) = (&mut *self.host.stream, None);
         self.pipes.retain_mut(|(stream, pipe)| {
             if !readable.next().is_some_and(|readable| *readable) {
                 return true;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use guest_agent::wire::{self, ToGuest, ToHost, add_frame, receive, send, send_frames};
 use nix::sys::utsname::uname;
 
-use crate::case::Cases;
+use crate::case::{Cases, Host};
 use crate::programs::{self, Arriving, Programs};
 use crate::{Log, Role};
 
@@ -61,8 +61,10 @@ pub fn serve(mut stream: TcpStream, role: Role, log: &mut Log) -> Result<Over> {
                     send(&mut stream, &ToHost::Stored)?;
                 }
             }
+            Some(ToGuest::MoreTime(_)) => bail!("time for no case"),
             Some(ToGuest::Run(run)) => {
-                let answer = match cases.run(&run, &mut programs, &mut stream, log) {
+                let host = Host { stream: &mut stream, requests: &mut requests };
+                let answer = match cases.run(&run, &mut programs, host, log) {
                     Ok(exit) => ToHost::Exited(exit),
                     Err(error) => ToHost::Failed(format!("{error:#}")),
                 };

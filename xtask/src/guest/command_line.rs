@@ -122,8 +122,6 @@ impl CommandLine<'_> {
         add("printk.devkmsg=on".into());
         add("ignore_loglevel".into());
         add("printk.time=1".into());
-        // A kernel that hangs before its console is up has said where.
-        add("earlyprintk".into());
         if let Some(lpj) = self.lpj {
             add(format!("lpj={lpj}"));
         }

@@ -299,6 +299,10 @@ impl<'a> Guest<'a> {
     }
 
     fn feed(&mut self, event: Event) {
+        if let Event::Message(ToHost::TimeIsOver) = event {
+            self.say(&ToGuest::MoreTime(Duration::ZERO));
+            return;
+        }
         for action in self.machine.step(event) {
             self.act(action);
         }

@@ -49,8 +49,6 @@ struct Open {
     /// How many declarations were made before it.
     declarations: usize,
     declared: bool,
-    /// Whether it came right after the last line of another.
-    follows: bool,
     place: Place,
     /// How many lines it has after its first.
     lines: usize,
@@ -101,10 +99,12 @@ impl Reports {
                 return false;
             }
         }
-        let follows = self.open.is_some();
+        // A fault may show the registers before it panics (`segv()` in arch/um/kernel/trap.c).
+        let is_panic = pattern.is_some_and(|pattern| pattern.severity == Severity::Fatal);
+        self.open.take_if(|open| is_panic && open.complaint.name == TRACE);
         self.close();
         if let Some(pattern) = pattern {
-            self.open(pattern, expectations, text, follows);
+            self.open(pattern, expectations, text);
             return pattern.severity != Severity::Notice;
         }
         if trace::begins(text) {
@@ -125,12 +125,7 @@ impl Reports {
                 && !self.death
             {
                 self.death = true;
-                // A fault of old kernels shows the registers before it panics (`segv()` in
-                // arch/um/kernel/trap.c).
-                let leads = |complaint: &Complaint| {
-                    LEAD_TO_PANIC.contains(&complaint.name)
-                        || (complaint.name == TRACE && open.follows)
-                };
+                let leads = |complaint: &Complaint| LEAD_TO_PANIC.contains(&complaint.name);
                 if open.severity == Severity::Fatal && self.undeclared.last().is_some_and(leads) {
                     self.undeclared.pop();
                 }
@@ -138,14 +133,13 @@ impl Reports {
         }
     }
 
-    fn open(&mut self, pattern: &Pattern, expectations: &[Expectation], line: &str, follows: bool) {
+    fn open(&mut self, pattern: &Pattern, expectations: &[Expectation], line: &str) {
         self.open = Some(Open {
             complaint: Complaint { name: pattern.name, line: line.into() },
             severity: pattern.severity,
             one_line: pattern.one_line,
             declarations: expectations.len(),
             declared: false,
-            follows,
             place: Place::Before,
             lines: 0,
         });
@@ -164,7 +158,6 @@ impl Reports {
             one_line: false,
             declarations: expectations.len(),
             declared,
-            follows: false,
             place: Place::Within,
             lines: 0,
         });
@@ -325,6 +318,8 @@ mod tests {
         assert!(at_once.undeclared().is_empty(), "{:?}", at_once.undeclared());
         let apart = reports(&[dumped, vec!["all is well again", panic]].concat(), &death);
         assert_eq!(apart.undeclared()[0].name, TRACE);
+        let undeclared = reports(&[with_trace(&["x"]), vec![panic]].concat(), &[]);
+        assert_eq!(undeclared.undeclared()[0].name, "panic");
     }
 
     #[test]
