@@ -116,6 +116,16 @@ impl<'a> Reporter<'a> {
         self.record.write(&Line::guest(life))
     }
 
+    /// Something of the run failed that is no case: a kernel that does not build, a guest that does not come
+    /// up.
+    ///
+    /// # Errors
+    /// When the report cannot be written.
+    pub fn broken(&mut self, error: &anyhow::Error) -> Result<()> {
+        let subject = self.run.id();
+        self.record.write(&Line::Trouble { subject, what: format!("{error:#}") })
+    }
+
     /// A guest's disk is kept, and how to boot it.
     pub fn kept(&self, how_to_boot: &str) {
         self.ui.line(how_to_boot);

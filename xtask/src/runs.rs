@@ -7,8 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
+use sha2::{Digest as _, Sha256};
 
 use crate::layout::Layout;
+
+/// How much of a longer name a file's name has, in bytes: file systems have 255 for all of it.
+const LONGEST_NAME: usize = 120;
 
 /// How many finished runs are kept.
 const KEPT: usize = 20;
@@ -184,10 +188,17 @@ fn numbers(id: &str) -> Option<(u64, u64)> {
     Some((seconds.parse().ok()?, attempt.parse().ok()?))
 }
 
-/// A name that is one plain file name, whatever a kernel or a step is called.
+/// A name that is one plain file name, whatever a kernel, a step or a case is called, and however long that
+/// is.
 fn file_name(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
-    name.chars().map(plain).collect()
+    let file: String = name.chars().map(plain).collect();
+    if file.len() <= LONGEST_NAME {
+        return file;
+    }
+    let hash: String =
+        Sha256::digest(name).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{hash}", &file[..LONGEST_NAME])
 }
 
 fn point_latest_at(runs: &Path, id: &str) -> Result<()> {

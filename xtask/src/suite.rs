@@ -18,6 +18,6 @@ pub use choice::{Partition, Seats, random_seed, repeated, shuffle};
 pub use execution::{Execution, Tally};
 pub use plan::{AfterFailure, Lane, Plan, Reuse, Target};
 pub use queue::Job;
-pub use run::{Finished, Note, run};
+pub use run::{FAIL_FAST, Finished, Note, run};
 pub use seat::Life;
 pub use verdict::{Outcome, Place, Verdict};

@@ -9,9 +9,11 @@ pub fn plain(text: &str) -> String {
         return text.to_owned();
     }
     let stripped = strip_ansi_escapes::strip_str(text);
+    // XML cannot have them, not even as a reference (XML 1.0, production 2).
+    let of_no_use = |c| matches!(c, '\u{fffe}' | '\u{ffff}');
     let turns = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let breaks = |c| matches!(c, '\u{2028}' | '\u{2029}');
-    let obeyed = |c: char| (c.is_control() && c != '\t') || turns(c) || breaks(c);
+    let obeyed = |c: char| (c.is_control() && c != '\t') || turns(c) || breaks(c) || of_no_use(c);
     let text: String = stripped.chars().map(|c| if obeyed(c) { '\u{fffd}' } else { c }).collect();
     without_commands(text)
 }

@@ -24,7 +24,7 @@ fn report_of(run: &RunReport) -> Report {
         let (kernel, binary) = (case.id.kernel.as_str(), case.id.binary.as_str());
         let suite = suites
             .entry((kernel, binary))
-            .or_insert_with(|| TestSuite::new(format!("{kernel} {binary}")));
+            .or_insert_with(|| TestSuite::new(plain(&format!("{kernel} {binary}"))));
         suite.add_test_case(test_case(case));
     }
     let mut report = Report::new(run.run.id.as_str());
@@ -36,7 +36,7 @@ fn report_of(run: &RunReport) -> Report {
         for trouble in troubles {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
             status.set_message(plain(&trouble.what));
-            let mut case = TestCase::new(trouble.subject, status);
+            let mut case = TestCase::new(plain(&trouble.subject), status);
             case.set_classname("run");
             suite.add_test_case(case);
         }
@@ -58,8 +58,8 @@ fn test_case(case: &CaseResult) -> TestCase {
     }
     let earlier = case.attempts.split_last().map_or(&[][..], |(_, earlier)| earlier);
     status.add_reruns(earlier.iter().filter(|attempt| attempt.end.is_failure()).map(rerun));
-    let mut test = TestCase::new(case.name(), status);
-    test.set_classname(format!("{} {}", case.id.kernel, case.id.binary));
+    let mut test = TestCase::new(plain(&case.name()), status);
+    test.set_classname(plain(&format!("{} {}", case.id.kernel, case.id.binary)));
     test.set_time(duration(last));
     test.set_system_out(lines(&last.output.text));
     // The field's tools have a place for a second text only here.

@@ -1,6 +1,6 @@
 //! Reading what a run wrote: whatever shows a run, while it ends or years later, starts here.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
@@ -16,7 +16,7 @@ use super::model::{
 };
 use super::record::VERSION;
 use crate::runs::RunFiles;
-use crate::suite::Tally;
+use crate::suite::{FAIL_FAST, Tally};
 
 /// How much of a text is kept in memory: of a failure, and of anything else.
 const FAILURE_LIMIT: usize = 64 << 10;
@@ -35,12 +35,14 @@ pub struct RunReport {
     pub cases: Vec<CaseResult>,
     /// The guests, in the order in which they were over.
     pub guests: Vec<GuestEvent>,
+    /// What went wrong and is neither a case's nor a guest's.
+    pub recorded: Vec<Trouble>,
     /// The last line; none if the run was cut off.
     pub summary: Option<SummaryEvent>,
 }
 
 /// Something that makes a run red and is no case's fault.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Trouble {
     /// What it happened to.
     pub subject: String,
@@ -90,6 +92,7 @@ impl RunReport {
             }
             "kernel" => self.kernels.push(serde_json::from_slice(line)?),
             "guest" => self.guests.push(serde_json::from_slice(line)?),
+            "trouble" => self.recorded.push(serde_json::from_slice(line)?),
             "summary" => self.summary = Some(serde_json::from_slice(line)?),
             "case" => self.case(offset, serde_json::from_slice(line)?, places),
             // New events may come within a version.
@@ -132,8 +135,21 @@ impl RunReport {
         Ok((event.output, event.kernel_log))
     }
 
-    /// What makes the run red beside its cases: guests that ended on their own, and a run or a part
-    /// of it that was cut off.
+    /// How many cases were not run on each kernel, and why. Those after a case that failed are left out: that
+    /// case makes the run red.
+    fn not_run(&self) -> BTreeMap<(&str, &str), usize> {
+        let mut counts = BTreeMap::new();
+        for case in self.cases.iter().filter(|case| case.end() == CaseEnd::NotRun) {
+            let why = case.last().detail.as_str();
+            if why != FAIL_FAST {
+                *counts.entry((case.id.kernel.as_str(), why)).or_default() += 1;
+            }
+        }
+        counts
+    }
+
+    /// What makes the run red beside its cases: guests that ended on their own, what did not come about at
+    /// all, cases that were not run, and a run or a part of it that was cut off.
     pub fn troubles(&self) -> Vec<Trouble> {
         let mut troubles = Vec::new();
         let mut say = |subject: &str, what: String| {
@@ -151,6 +167,12 @@ impl RunReport {
                     format!("{end}: {detail}; no case ran, and the last was: {last}"),
                 );
             }
+        }
+        for Trouble { subject, what } in &self.recorded {
+            say(subject, what.clone());
+        }
+        for ((kernel, why), count) in self.not_run() {
+            say(kernel, format!("{count} cases were not run: {why}"));
         }
         if self.summary.is_none() {
             say(&self.run.id, "the run was cut off: its report has no summary".into());

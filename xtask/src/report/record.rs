@@ -60,6 +60,8 @@ pub(super) enum Line<'a> {
         last_case: Option<&'a str>,
         strays: Vec<String>,
     },
+    /// Something that makes the run red and is neither a case's nor a guest's.
+    Trouble { subject: &'a str, what: String },
     /// The last.
     Summary {
         passed: usize,

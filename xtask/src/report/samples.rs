@@ -12,6 +12,11 @@ use crate::runs::RunFiles;
 pub struct Line(Value);
 
 impl Line {
+    /// The line of what is neither a case nor a guest.
+    pub fn trouble(what: &str) -> Self {
+        Self(json!({ "event": "trouble", "subject": "1700000000-0", "what": what }))
+    }
+
     /// The line with a field.
     pub fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
         self.0[field] = value.into();

@@ -212,8 +212,9 @@ fn report(reporter: &mut Reporter<'_>, note: Note, broken: &mut Vec<anyhow::Erro
             Ok(())
         }
         Note::Broken(error) => {
+            let told = reporter.broken(&error);
             broken.push(error);
-            Ok(())
+            told
         }
     }
 }
@@ -306,12 +307,15 @@ fn execute(session: &Session<'_>, number: usize, seat: &mut Seat<'_>, taken: Tak
             continue;
         }
         if failed && plan.after_failure == AfterFailure::Stop {
-            session.stop("a case failed (--no-fail-fast goes on)");
+            session.stop(FAIL_FAST);
         }
         session.tell(Note::Ended(execution));
         return;
     }
 }
+
+/// Why cases are not begun after another has failed.
+pub const FAIL_FAST: &str = "a case failed (--no-fail-fast goes on)";
 
 /// Whether a case is one of those that share no guest.
 fn is_apart(session: &Session<'_>, job: &Job) -> bool {

@@ -1,4 +1,4 @@
-use super::super::samples::{case, run, sample};
+use super::super::samples::{Line, case, run, sample};
 use super::*;
 
 fn error(lines: &str) -> String {
@@ -44,6 +44,31 @@ fn a_run_that_was_cut_off_is_read_and_is_not_green() {
     assert_eq!(report.tally().passed, 1);
     assert!(!report.is_success());
     assert!(report.troubles()[0].what.contains("cut off"));
+}
+
+#[test]
+fn cases_that_were_not_run_make_a_run_red_by_their_number_and_reason() {
+    let not_run = |kernel: &str, name: &str, why: &str| {
+        case(kernel, "a", name, "not-run").with("detail", why)
+    };
+    let late = "the time of the run is over (--deadline)";
+    let sample = sample(&[
+        not_run("6.12", "one", late),
+        not_run("6.12", "two", late),
+        not_run("3.0", "one", "there was no guest for it"),
+        not_run("3.0", "two", FAIL_FAST),
+        Line::trouble("the guest guest-3.0-1 did not become ready in time"),
+    ]);
+    let troubles: Vec<String> = sample.report.troubles().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        troubles,
+        [
+            "1700000000-0: the guest guest-3.0-1 did not become ready in time",
+            "3.0: 1 cases were not run: there was no guest for it",
+            "6.12: 2 cases were not run: the time of the run is over (--deadline)",
+        ]
+    );
+    assert!(!sample.report.is_success());
 }
 
 #[test]
