@@ -295,7 +295,12 @@ impl Machine {
             Origin::Program | Origin::Unknown => marker::find(&line.text, &self.nonce, &self.key),
         };
         match mark {
-            Some(Found::Sealed(mark)) => return self.mark_case(mark),
+            Some(Found::Sealed(mark)) => {
+                if matches!(mark, Mark::End(_) | Mark::Farewell) {
+                    self.log.pass(line);
+                }
+                return self.mark_case(mark);
+            }
             // Of the agent before it had a key, or of anybody: no verdict depends on it.
             Some(Found::Open(mark)) => {
                 if let Some(case) = self.current_case().filter(|case| case.is_open()) {

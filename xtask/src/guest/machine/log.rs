@@ -21,6 +21,8 @@ pub(super) struct TwoWays {
     console_only: VecDeque<KernelLine>,
     /// Lines that the agent had and the console did not, of the last stamp alone.
     agent_only: Vec<KernelLine>,
+    /// A line of the agent's that the console has still to show.
+    passed: Option<KernelLine>,
     /// When the agent's last line was written.
     agent_stamp: u64,
     /// How many lines of the console there was no room for, and the stamp of the last of them.
@@ -90,10 +92,18 @@ impl TwoWays {
         }
         let at = self.console_only.iter().position(|waiting| is_same(waiting, line));
         match at {
-            Some(at) => drop(self.console_only.remove(at)),
+            // Of what the console had before it the agent has all that is the kernel's.
+            Some(at) => drop(self.console_only.drain(..=at)),
             None if self.agent_only.len() < MOST_WAITING => self.agent_only.push(line.clone()),
             None => {}
         }
+    }
+
+    /// No program runs when this line is written: what the console has before it is the agent's business, and
+    /// what else is there a program wrote.
+    pub fn pass(&mut self, line: &KernelLine) {
+        let is_to_come = self.agent_only.iter().any(|known| is_same(known, line));
+        self.passed = is_to_come.then(|| line.clone());
     }
 
     /// Takes a line of the console, if it is one of the kernel's log.
@@ -108,6 +118,10 @@ impl TwoWays {
     }
 
     fn console(&mut self, line: KernelLine) {
+        if self.passed.take_if(|passed| is_same(passed, &line)).is_some() {
+            self.console_only.clear();
+            return;
+        }
         let stamp = line.stamp.unwrap_or(0);
         if stamp < self.agent_stamp {
             return;
@@ -186,6 +200,29 @@ mod tests {
         ways.console(console(20, "late"));
         ways.console(console(30, "now"));
         assert_eq!(rest(&mut ways), [""; 0]);
+    }
+
+    #[test]
+    fn what_a_program_writes_to_the_console_does_not_outlive_its_case() {
+        for console_first in [true, false] {
+            let mut ways = TwoWays::default();
+            ways.console(console(900_000, "BUG: forged"));
+            let end = console(20, "the end of a case");
+            let by_agent = |ways: &mut TwoWays| {
+                let lines = ways.agent(&record(1, 20, "the end of a case")).lines;
+                ways.pass(&lines[0]);
+                ways.agent(&record(2, 30, "and on"));
+            };
+            if console_first {
+                ways.console(end);
+                by_agent(&mut ways);
+            } else {
+                by_agent(&mut ways);
+                ways.console(end);
+            }
+            ways.console(console(40, "dying words"));
+            assert_eq!(rest(&mut ways), ["dying words"], "{console_first}");
+        }
     }
 
     #[test]

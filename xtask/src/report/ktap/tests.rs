@@ -121,7 +121,7 @@ fn a_run_reads_like_the_kernels_own() {
         not ok 3 run
     "#]]
     .assert_eq(&text);
-    assert_eq!(leaves(&text).len(), 8);
+    assert_eq!(leaves(&text).len(), 9);
 }
 
 #[test]
