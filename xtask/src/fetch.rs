@@ -32,8 +32,8 @@ pub struct SourceArchive {
     _entry: Option<Entry>,
 }
 
-/// No place that a source may come from gave it, and none gave anything else: another kernel may
-/// do. A wrong hash or signature is never this.
+/// No host that a source may come from could be resolved or connected to: another kernel may do. One that
+/// answers, be it "not found", and a wrong hash or signature are never this.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "no source of {what} can be reached:\n  {}\n  `--tarball PATH` or `--tree PATH` takes it from \

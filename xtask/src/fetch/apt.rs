@@ -171,6 +171,23 @@ const UNTRUSTED: [&str; 8] = [
     "Clearsigned file isn't valid",
 ];
 
+/// What says that a host could not be resolved or connected to; methods/connect.cc.
+const SILENCE: [&str; 9] = [
+    "Could not resolve",
+    "Temporary failure resolving",
+    "Something wicked happened resolving",
+    "System error resolving",
+    "Could not connect to",
+    "Cannot initiate the connection",
+    "Unable to connect to",
+    "Connection timed out",
+    "Connection refused",
+];
+
+fn is_silence(why: &str) -> bool {
+    SILENCE.iter().any(|words| why.contains(words))
+}
+
 impl Failure {
     fn of(lines: &[String]) -> Self {
         let any = |marks: &[&str]| lines.iter().any(|line| marks.iter().any(|m| line.contains(m)));
@@ -187,8 +204,10 @@ impl Failure {
             Some(format!("{url}: {}", why.trim()))
         };
         match lines.iter().filter_map(reason).collect::<Vec<_>>() {
-            reasons if reasons.is_empty() => Self::Other,
-            reasons => Self::Unreachable(reasons),
+            reasons if !reasons.is_empty() && reasons.iter().all(|why| is_silence(why)) => {
+                Self::Unreachable(reasons)
+            }
+            _ => Self::Other,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One file from one URL, from servers that may be slow, wrong or gone.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use ureq::http::{Response, header};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, Timeout};
 
 use super::OFFLINE;
 use crate::threads;
@@ -41,8 +41,19 @@ pub struct Client {
 
 /// A URL gave nothing: another one may be tried.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct NoAnswer(String);
+#[error("{why}")]
+pub(super) struct NoAnswer {
+    why: String,
+    /// Whether its host could not even be resolved or connected to.
+    pub is_silence: bool,
+}
+
+impl NoAnswer {
+    /// From a host that said something, or nothing more.
+    fn of_host(why: String) -> Self {
+        Self { why, is_silence: false }
+    }
+}
 
 /// No source is larger; a server that never ends is stopped.
 const LARGEST: u64 = 4 << 30;
@@ -89,7 +100,8 @@ impl Client {
         if let Some(path) = url.strip_prefix("file://") {
             return copy_local(Path::new(path), dest);
         }
-        let agent = self.agent.as_ref().ok_or_else(|| NoAnswer(OFFLINE.into()))?;
+        let offline = || NoAnswer { why: OFFLINE.into(), is_silence: true };
+        let agent = self.agent.as_ref().ok_or_else(offline)?;
         let mut file = File::options()
             .create(true)
             .append(true)
@@ -120,7 +132,7 @@ enum Arrival {
     /// So much more of it.
     Piece(Vec<u8>),
     /// It is over, because of this if it is not the end of the file.
-    Ends(Option<String>),
+    Ends(Option<NoAnswer>),
 }
 
 /// How often a silent server lets us look.
@@ -159,12 +171,13 @@ fn transfer(
                 file.write_all(&piece).context("cannot write what was fetched")?;
                 have += piece.len() as u64;
                 if have > LARGEST {
-                    return Err(NoAnswer(format!("more than {LARGEST} bytes, and no end")).into());
+                    let why = format!("more than {LARGEST} bytes, and no end");
+                    return Err(NoAnswer::of_host(why).into());
                 }
                 progress(have, whole);
             }
-            Ok(Arrival::Ends(Some(why))) if !begun => return Err(NoAnswer(why).into()),
-            Ok(Arrival::Ends(Some(why))) => return Err(cut(have, whole, &why)),
+            Ok(Arrival::Ends(Some(answer))) if !begun => return Err(answer.into()),
+            Ok(Arrival::Ends(Some(answer))) => return Err(cut(have, whole, &answer.why)),
             Ok(Arrival::Ends(None)) if whole.is_none_or(|whole| have == whole) => return Ok(()),
             Ok(Arrival::Ends(None)) => return Err(cut(have, whole, "the connection was closed")),
         }
@@ -177,7 +190,7 @@ fn receive(
     url: &str,
     mut have: u64,
     arrivals: &SyncSender<Arrival>,
-) -> Result<(), String> {
+) -> Result<(), NoAnswer> {
     let mut request = agent.get(url);
     if have > 0 {
         request = request.header(header::RANGE, format!("bytes={have}-"));
@@ -194,14 +207,15 @@ fn receive(
     if have > 0 && !continues(&response, have) {
         have = 0;
     }
-    let whole = response.body().content_length().map(|rest| have + rest);
+    // A server may say anything: what is longer than any source is stopped when it comes.
+    let whole = response.body().content_length().map(|rest| have.saturating_add(rest));
     // Nobody listens any more where nothing can be sent.
-    let gone = |_| "nobody wants it any more".to_owned();
+    let gone = |_| NoAnswer::of_host("nobody wants it any more".into());
     arrivals.send(Arrival::Begins { at: have, whole }).map_err(gone)?;
     let mut body = response.body_mut().as_reader();
     loop {
         let mut piece = vec![0; PIECE];
-        match body.read(&mut piece).map_err(|error| error.to_string())? {
+        match body.read(&mut piece).map_err(|error| NoAnswer::of_host(error.to_string()))? {
             0 => return Ok(()),
             count => piece.truncate(count),
         }
@@ -240,22 +254,48 @@ fn continues(response: &Response<Body>, have: u64) -> bool {
             .is_some_and(|(first, _)| first.parse() == Ok(have))
 }
 
-fn no_answer(error: ureq::Error) -> String {
-    match error {
+fn no_answer(error: ureq::Error) -> NoAnswer {
+    let is_silence = is_silence(&error);
+    let why = match error {
         ureq::Error::StatusCode(code) => format!("the server answers {code}"),
         other => other.to_string(),
+    };
+    NoAnswer { why, is_silence }
+}
+
+/// Whether a host could not be resolved or connected to. One that answers, be it with an error, a wrong
+/// certificate or too late, is there.
+fn is_silence(error: &ureq::Error) -> bool {
+    /// What the standard library says of a name that is not resolved; it has no kind of its own.
+    const LOOKUP: &str = "failed to lookup address information";
+    match error {
+        ureq::Error::HostNotFound
+        | ureq::Error::ConnectionFailed
+        | ureq::Error::ConnectProxyFailed(_)
+        | ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => true,
+        ureq::Error::Io(error) => {
+            let kinds = [
+                ErrorKind::ConnectionRefused,
+                ErrorKind::HostUnreachable,
+                ErrorKind::NetworkUnreachable,
+                ErrorKind::NetworkDown,
+                ErrorKind::TimedOut,
+            ];
+            kinds.contains(&error.kind()) || error.to_string().contains(LOOKUP)
+        }
+        _ => false,
     }
 }
 
 fn cut(have: u64, whole: Option<u64>, why: &str) -> anyhow::Error {
     let of = whole.map_or_else(String::new, |whole| format!(" of {whole}"));
-    NoAnswer(format!("cut after {have}{of} bytes: {why}")).into()
+    NoAnswer::of_host(format!("cut after {have}{of} bytes: {why}")).into()
 }
 
 fn copy_local(path: &Path, dest: &Path) -> Result<()> {
-    let mut from = File::open(path).map_err(|error| NoAnswer(error.to_string()))?;
+    let mut from = File::open(path).map_err(|error| NoAnswer::of_host(error.to_string()))?;
     if !from.metadata().is_ok_and(|meta| meta.is_file()) {
-        return Err(NoAnswer("not a plain file".into()).into());
+        return Err(NoAnswer::of_host("not a plain file".into()).into());
     }
     let mut to =
         fs::File::create(dest).with_context(|| format!("cannot make {}", dest.display()))?;

@@ -24,8 +24,8 @@ struct WrongHash {
 /// The first of `tarballs` that the store has or a URL gives.
 ///
 /// # Errors
-/// [`Unreachable`] when no URL gave anything; another error when one gave something else, or what
-/// came cannot be kept.
+/// [`Unreachable`] when no host could be resolved or connected to; another error when one answered, and
+/// none gave what it should, or what came cannot be kept.
 pub fn fetch(
     store: &Store,
     ui: &Ui,
@@ -39,7 +39,7 @@ pub fn fetch(
             return Ok(archive);
         }
     }
-    let (mut reasons, mut wrong) = (Vec::new(), false);
+    let (mut reasons, mut wrong, mut silence) = (Vec::new(), false, true);
     for tarball in tarballs {
         let error = match fetch_one(store, ui, client, tarball) {
             Ok(archive) => {
@@ -49,6 +49,7 @@ pub fn fetch(
             Err(error) => error,
         };
         wrong |= error.is::<WrongHash>();
+        silence &= error.downcast_ref().is_some_and(|answer: &NoAnswer| answer.is_silence);
         if !error.is::<NoAnswer>() && !error.is::<WrongHash>() {
             return Err(error.context(format!("cannot fetch {}", tarball.url)));
         }
@@ -58,6 +59,9 @@ pub fn fetch(
     let what = what.rsplit('/').next().unwrap_or(what).to_owned();
     if wrong {
         bail!("no source of {what} is what it should be:\n  {}", reasons.join("\n  "));
+    }
+    if !silence {
+        bail!("no place gives {what}:\n  {}", reasons.join("\n  "));
     }
     Err(Unreachable { what, reasons }.into())
 }

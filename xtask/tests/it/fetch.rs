@@ -204,12 +204,34 @@ fn mirrors_are_tried_in_turn_and_each_says_why_not() {
     let all = [dead, gone.url.as_str(), &wrong.url, &good.url];
     assert_eq!(host.fetch_from(&all, &hash).unwrap(), bytes);
 
-    let error = Host::new().fetch_from(&all[..2], &hash).unwrap_err();
+    let error = Host::new().fetch_from(&[dead, "http://no-such-host.invalid"], &hash).unwrap_err();
     assert_eq!(error.downcast_ref::<Unreachable>().unwrap().reasons.len(), 2);
+    for answered in [gone.url.as_str(), "file:///no/such/file"] {
+        let error = Host::new().fetch_from(&[dead, answered], &hash).unwrap_err();
+        assert!(error.downcast_ref::<Unreachable>().is_none(), "{answered} is there: {error:#}");
+    }
     let error = Host::new().fetch_from(&all[..3], &hash).unwrap_err();
     assert!(error.downcast_ref::<Unreachable>().is_none(), "a wrong file is no silence");
     let text = format!("{error:#}");
     assert!(all[..3].iter().all(|url| text.contains(url)), "{text}");
+}
+
+#[test]
+fn a_length_that_no_file_has_is_no_harm() {
+    let (bytes, hash) = file(1000);
+    let cut = std::sync::atomic::AtomicBool::new(true);
+    let server = Server::new(move |_, stream| {
+        let (head, rest) = match cut.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            true => ("HTTP/1.1 200 OK\nContent-Length: 1000\n\n".to_owned(), &bytes[..400]),
+            false => {
+                let head = "HTTP/1.1 206 Partial\nContent-Range: bytes 400-999/1000";
+                (format!("{head}\nContent-Length: {}\n\n", u64::MAX), &bytes[400..])
+            }
+        };
+        write(stream, &head, rest);
+    });
+    let error = Host::new().refusal(&server, &hash);
+    assert!(error.contains("cut after"), "{error}");
 }
 
 #[test]

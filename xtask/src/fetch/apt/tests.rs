@@ -83,6 +83,9 @@ fn only_silence_counts_as_unreachable() {
                    E: Some index files failed to download.\n");
     let Failure::Unreachable(reasons) = gone else { panic!("{gone:?}") };
     assert_eq!(reasons, ["http://h/dists/sid/InRelease: Could not resolve 'h'"]);
+    let forbidden =
+        "E: Failed to fetch http://h/dists/sid/InRelease  403  Forbidden [IP: 1.2.3.4 80]\n";
+    assert_eq!(of(forbidden), Failure::Other);
     let unsigned = "W: GPG error: http://h sid InRelease: The following signatures couldn't be \
                     verified because the public key is not available: NO_PUBKEY 1\n\
                     E: Failed to fetch http://h/x  y\n";
