@@ -1,10 +1,11 @@
 //! Parse, call, exit code.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, anyhow};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use xtask::ctx::{Ctx, Locking, Network, Options};
 use xtask::doctor::Consent;
@@ -38,7 +39,7 @@ struct Global {
     /// Say only what went wrong
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// Fail rather than change uml.lock
+    /// Fail rather than change uml.lock or take another default kernel
     #[arg(long, global = true)]
     locked: bool,
     /// Open no connection to another machine; fail if something is missing
@@ -112,7 +113,7 @@ struct Kernels {
 impl Kernels {
     /// The kernels that were named.
     fn named<'a>(&'a self, ctx: &'a Ctx) -> Result<Vec<(&'a str, &'a config::Kernel)>> {
-        self.names.iter().map(|name| Ok((name.as_str(), ctx.config.kernel_named(name)?))).collect()
+        self.names.iter().map(|name| Ok((name.as_str(), kernel_named(ctx, name)?))).collect()
     }
 
     /// Fetches their sources and prints where they are.
@@ -155,11 +156,14 @@ impl Sources {
         };
         let names = &self.kernels.names;
         if let Some(source) = own {
-            ensure!(
-                names.len() <= 1,
-                "{} can be only one kernel: give `--kernel` once",
-                source.path().display()
-            );
+            let path = source.path();
+            if names.len() > 1 {
+                let path = path.display();
+                return Err(wrong_usage(anyhow!(
+                    "{path} can be only one kernel: give `--kernel` once"
+                )));
+            }
+            fs::metadata(path).with_context(|| path.display().to_string()).map_err(wrong_usage)?;
             let name = names.first().unwrap_or(&ctx.config.kernel[0]);
             return Ok(vec![Wanted::named(ctx, name, source)?]);
         }
@@ -179,6 +183,11 @@ impl Sources {
         }
         Ok((kernels, passed_over))
     }
+}
+
+/// The kernel that the command line names.
+fn kernel_named<'a>(ctx: &'a Ctx, name: &str) -> Result<&'a config::Kernel> {
+    ctx.config.kernel_named(name).map_err(wrong_usage)
 }
 
 /// A kernel that is to be built.
@@ -215,7 +224,7 @@ impl<'a> Wanted<'a> {
     }
 
     fn named(ctx: &'a Ctx, name: &'a str, source: Source<'a>) -> Result<Self> {
-        Ok(Wanted::Named { name, kernel: ctx.config.kernel_named(name)?, source })
+        Ok(Wanted::Named { name, kernel: kernel_named(ctx, name)?, source })
     }
 
     /// What it is called as long as it is not built.
@@ -242,10 +251,20 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Exit codes, those of nextest where it has one.
 mod code {
+    pub const WRONG_USAGE: u8 = 2;
     pub const NO_TESTS: u8 = 4;
     pub const SETUP_FAILED: u8 = 96;
     pub const TEST_FAILED: u8 = 100;
     pub const TEST_BUILD_FAILED: u8 = 101;
+}
+
+/// The command line asks for what cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+struct WrongUsage(anyhow::Error);
+
+fn wrong_usage(error: anyhow::Error) -> anyhow::Error {
+    WrongUsage(error).into()
 }
 
 pub fn main() -> ExitCode {
@@ -263,6 +282,8 @@ pub fn main() -> ExitCode {
 fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<cancel::Interrupted>() {
         cancel::EXIT_CODE
+    } else if error.is::<WrongUsage>() {
+        code::WRONG_USAGE
     } else if error.is::<suite::TestBuildFailed>() {
         code::TEST_BUILD_FAILED
     } else {

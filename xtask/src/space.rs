@@ -9,9 +9,6 @@ use nix::sys::statvfs::statvfs;
 use crate::layout::Layout;
 use crate::ui::NoOutput;
 
-/// A disk with less than this is taken for full after something failed.
-const FULL: u64 = 16 << 20;
-
 /// What programs say of a full disk and of a used up quota (strerror(3)).
 const COMPLAINTS: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
 
@@ -47,8 +44,9 @@ const CURE: &str = "make room (`cargo xtask clean --older-than 30` removes what 
 
 /// Says first that a disk is full, and which, where that is why something failed.
 pub fn explain(error: Error, layout: &Layout) -> Error {
-    // Where that leads is the user's to know.
-    if error.is::<NoOutput>() {
+    // Where our output leads is the user's to know. A disk on which little is left is nobody's fault as long
+    // as nothing says so.
+    if error.is::<NoOutput>() || !is_about_space(&error) {
         return error;
     }
     let temporary = std::env::temp_dir();
@@ -57,10 +55,6 @@ pub fn explain(error: Error, layout: &Layout) -> Error {
         .filter_map(|dir| free(&dir).ok().map(|free| (dir, free)))
         .collect();
     places.sort_by_key(|(_, free)| *free);
-    let full = places.first().is_some_and(|(_, free)| *free < FULL);
-    if !full && !is_about_space(&error) {
-        return error;
-    }
     let places: Vec<String> = places
         .iter()
         .map(|(dir, free)| format!("{} MiB are free in {}", free >> 20, dir.display()))
@@ -95,6 +89,13 @@ mod tests {
             assert!(is_about_space(&Error::msg(format!("make failed:\n as: {text}"))), "{text}");
         }
         assert!(!is_about_space(&Error::new(std::io::Error::from_raw_os_error(nix::libc::EPERM))));
+    }
+
+    #[test]
+    fn an_error_that_says_nothing_of_it_is_called_no_full_disk() {
+        let layout = Layout::new("/proc".into(), "/proc/sys".into()).unwrap();
+        let error = explain(Error::msg("make failed"), &layout).to_string();
+        assert_eq!(error, "make failed", "nothing at all is free in /proc");
     }
 
     #[test]

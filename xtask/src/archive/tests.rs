@@ -53,6 +53,25 @@ fn headers_without_an_end_are_not_read_into_memory() {
 }
 
 #[test]
+fn a_sparse_file_of_any_size_is_refused() {
+    for size in [1 << 20, 1 << 50, u64::MAX / 2, u64::MAX] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("source.tar");
+        let mut builder = tar::Builder::new(File::create(&path).unwrap());
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::GNUSparse);
+        header.set_path("sparse").unwrap();
+        header.set_size(0);
+        header.as_gnu_mut().unwrap().set_real_size(size);
+        header.set_cksum();
+        builder.append(&header, std::io::empty()).unwrap();
+        builder.finish().unwrap();
+        drop(builder);
+        assert!(unpack(&path, &dir.path().join("tree"), TopDir::Keep).is_err(), "{size}");
+    }
+}
+
+#[test]
 fn what_a_killed_run_left_is_removed_and_what_a_live_one_holds_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let archive = archive_of(dir.path(), &[("a", 1)]);

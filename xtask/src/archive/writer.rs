@@ -33,7 +33,7 @@ pub(super) fn unpack_into(
     let meter = Rc::new(Meter::default());
     let mut archive = tar::Archive::new(Metered { stream, meter: meter.clone() });
     let mut tree = Tree::new(root, top);
-    let (mut count, mut bytes, mut end) = (0, 0, 0);
+    let (mut count, mut bytes, mut end) = (0, 0_u64, 0_u64);
     let mut entries = archive.entries().context("cannot read the archive")?;
     loop {
         crate::cancel::check()?;
@@ -41,14 +41,15 @@ pub(super) fn unpack_into(
         let Some(entry) = entries.next() else { break };
         let mut entry = entry.context("the archive is damaged or cut short")?;
         count += 1;
-        bytes += entry.size();
+        // An archive may say any size.
+        bytes = bytes.saturating_add(entry.size());
         ensure!(
             count <= limits.entries && bytes <= limits.bytes,
             "more than {} entries or {} bytes: no kernel's source is that large",
             limits.entries,
             limits.bytes
         );
-        end = entry.raw_file_position() + entry.size().next_multiple_of(BLOCK);
+        end = entry.raw_file_position().saturating_add(entry.size().next_multiple_of(BLOCK));
         meter.allow(entry.size());
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         tree.add(&mut entry).with_context(|| format!("the entry {name:?}"))?;

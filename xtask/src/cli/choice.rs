@@ -8,7 +8,7 @@ use xtask::ctx::Ctx;
 use xtask::suite::{self, Again, Case, Filter, Ignored, Lane, Partition};
 use xtask::ui;
 
-use super::{Wanted, report};
+use super::{Wanted, report, wrong_usage};
 
 #[derive(Debug, Args)]
 pub(super) struct Choice {
@@ -64,10 +64,12 @@ impl Choice {
             return Ok(Some(suite::failed_in(&report::read(ctx, "latest")?)));
         }
         let Some(replay) = &self.replay else { return Ok(None) };
-        let (run, case) = replay.rsplit_once('/').with_context(|| {
+        let split = replay.rsplit_once('/').with_context(|| {
             format!("--replay {replay}: write the run, a slash, and the case as BINARY NAME")
-        })?;
-        Ok(Some(vec![suite::sequence_of(&report::read(ctx, run)?, case)?]))
+        });
+        let (run, case) = split.map_err(wrong_usage)?;
+        let again = suite::sequence_of(&report::read(ctx, run)?, case).map_err(wrong_usage)?;
+        Ok(Some(vec![again]))
     }
 
     /// What is to be run on each of the kernels.

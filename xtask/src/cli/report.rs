@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
 use xtask::ctx::Ctx;
 use xtask::report::{self, Format, RunReport, Runner};
 use xtask::{runs, ui};
 
-use super::code;
+use super::{code, wrong_usage};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Report {
@@ -85,7 +85,8 @@ impl Report {
             Report::Junit(show) => show.run(ctx, Format::Junit),
             Report::Github { runs } => {
                 let runner = Runner::found(|name| std::env::var_os(name));
-                let runner = runner.context("GITHUB_ACTIONS is not `true`: no runner is here")?;
+                let runner = runner.context("GITHUB_ACTIONS is not `true`: no runner is here");
+                let runner = runner.map_err(wrong_usage)?;
                 for run in runs {
                     runner.tell(&read(ctx, run)?, None, &mut std::io::stdout())?;
                 }
@@ -99,7 +100,9 @@ impl Report {
 
 impl Show {
     fn run(&self, ctx: &Ctx, format: Format) -> Result<u8> {
-        ensure!(self.runs.len() == 1 || self.output.is_none(), "--output is for one run");
+        if self.runs.len() > 1 && self.output.is_some() {
+            return Err(wrong_usage(anyhow!("--output is for one run")));
+        }
         for run in &self.runs {
             let report = read(ctx, run)?;
             match &self.output {
@@ -154,7 +157,7 @@ impl Merge {
 
 /// The run that a user calls `name`.
 pub(super) fn read(ctx: &Ctx, name: &str) -> Result<RunReport> {
-    RunReport::read(&runs::find(&ctx.layout, name)?)
+    RunReport::read(&runs::find(&ctx.layout, name).map_err(wrong_usage)?)
 }
 
 /// Writes a text, which ends with a line's end, to standard output.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use xtask::ctx::Ctx;
 use xtask::doctor;
@@ -11,7 +11,7 @@ use xtask::guest::Cow;
 use xtask::shell::{self, End, Plan};
 use xtask::stage::{Stage, StageOptions};
 
-use super::Sources;
+use super::{Sources, wrong_usage};
 
 #[derive(Debug, Args)]
 pub(super) struct Shell {
@@ -24,13 +24,17 @@ pub(super) struct Shell {
 
 impl Shell {
     pub fn run(&self, ctx: &Ctx) -> Result<ExitCode> {
+        if self.sources.wanted(ctx)?.len() > 1 {
+            let why = "a terminal has room for one guest: give `--kernel` once";
+            return Err(wrong_usage(anyhow!(why)));
+        }
         doctor::ensure(ctx, None)?;
         doctor::ensure_guests(ctx)?;
         let size = ctx.guest_size()?;
         let image = super::image(ctx)?;
         let (kernels, passed_over) = self.sources.build(ctx)?;
         let [kernel] = kernels.as_slice() else {
-            bail!("a terminal has room for one guest: give `--kernel` once");
+            bail!("one kernel is wanted, and {} were built", kernels.len());
         };
         let keep = self.keep.as_ref().map(|path| Cow::at(path, &image)).transpose()?;
         let stage = Stage::start(ctx.isolation()?, &StageOptions { size })?;

@@ -14,7 +14,10 @@ use xtask::stage::{Stage, StageOptions};
 use xtask::suite::{self, AfterFailure, Again, Finished, Lane, Plan, Reuse, Seats, Target};
 
 use super::choice::{Choice, Chosen};
-use super::{Source, Sources, Wanted, Yes, cancel, code};
+use super::{Source, Sources, Wanted, Yes, cancel, code, wrong_usage};
+
+/// The flag that names a module's folder.
+const MODULE: &str = "--module";
 
 #[derive(Debug, Args)]
 pub(super) struct TestInUml {
@@ -204,11 +207,12 @@ impl TestInUml {
         let configured = ctx.config.modules.iter();
         let configured = configured
             .map(|folder| ("modules of the configuration", ctx.layout.root().join(folder)));
-        let named = self.modules.iter().map(|folder| ("--module", folder.clone()));
+        let named = self.modules.iter().map(|folder| (MODULE, folder.clone()));
         let mut folders: Vec<PathBuf> = Vec::new();
         for (whose, folder) in configured.chain(named) {
             let path = folder.canonicalize();
-            let path = path.with_context(|| format!("{whose}: {}", folder.display()))?;
+            let path = path.with_context(|| format!("{whose}: {}", folder.display()));
+            let path = if whose == MODULE { path.map_err(wrong_usage)? } else { path? };
             if !folders.contains(&path) {
                 folders.push(path);
             }

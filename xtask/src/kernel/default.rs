@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::binary::KernelBinary;
 use super::build::{build, stored};
 use crate::config::Kernel;
-use crate::ctx::{Ctx, Network};
+use crate::ctx::{Ctx, Locking, Network};
 use crate::fetch::{self, SourceArchive, Unreachable};
 use crate::store::hex;
 
@@ -55,6 +55,13 @@ fn first_reachable<T>(
             Ok(got) => {
                 Note::of(ctx, kernel)?.forget();
                 return Ok((got, passed_over));
+            }
+            // The lock file pins a source of each kernel, and not which of them is to be tested.
+            Err(error) if ctx.options.locking == Locking::Locked => {
+                return Err(error.context(format!(
+                    "kernel {name} cannot be had, and --locked takes no other in its place: name one \
+                     with --kernel"
+                )));
             }
             Err(error) => error,
         };

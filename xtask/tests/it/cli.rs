@@ -34,7 +34,7 @@ fn the_help_names_every_command() {
         Options:
           -v, --verbose  Say every command too
           -q, --quiet    Say only what went wrong
-              --locked   Fail rather than change uml.lock
+              --locked   Fail rather than change uml.lock or take another default kernel
               --offline  Open no connection to another machine; fail if something is missing
           -h, --help     Print help
           -V, --version  Print version
@@ -46,12 +46,27 @@ fn the_help_names_every_command() {
 fn wrong_usage_is_exit_code_2() {
     assert_eq!(xtask(&["test-in-uml", "--no-such-flag"]).status.code(), Some(2));
     assert_eq!(xtask(&[]).status.code(), Some(2));
+    for wrong in [
+        &["test-in-uml", "--replay", "no-slash"][..],
+        &["test-in-uml", "--replay", "no-such-run/a b"],
+        &["test-in-uml", "--baseline", "no-such-run"],
+        &["test-in-uml", "--module", "/no/such/folder"],
+        &["test-in-uml", "--tree", "/no/such/folder"],
+        &["kernel", "--tarball", "/no/such/file"],
+        &["kernel", "--tree", "/", "--kernel", "6.1", "--kernel", "6.12"],
+        &["shell", "--kernel", "6.1", "--kernel", "6.12"],
+        &["report", "html", "-o", "x", "one", "two"],
+    ] {
+        let output = xtask(wrong);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {said}");
+    }
 }
 
 #[test]
 fn an_unknown_kernel_is_refused_with_the_names_that_there_are() {
     let output = xtask(&["kernel", "--kernel", "6.21"]);
-    assert_eq!(output.status.code(), Some(96));
+    assert_eq!(output.status.code(), Some(2));
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("no kernel `6.21`") && error.contains("did you mean `6.1`?"), "{error}");
 }

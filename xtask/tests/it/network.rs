@@ -9,6 +9,9 @@ use std::sync::{Arc, Mutex};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use sha2::{Digest as _, Sha256};
+use xtask::store::hex;
+
 use super::server::{Server, give, write};
 use super::workspace::Workspace;
 
@@ -22,6 +25,32 @@ fn with_tarball(url: &str) -> Workspace {
 }
 
 const FETCH: [&str; 3] = ["fetch", "--kernel", "mine"];
+
+#[test]
+fn another_default_kernel_is_taken_only_where_the_first_cannot_be_reached() {
+    let given = Server::of(SOURCE.to_vec());
+    let gone =
+        Server::new(|_, stream| write(stream, "HTTP/1.1 404 No\nContent-Length: 0\n\n", b""));
+    let first = |url: &str| {
+        let workspace = with_tarball(&format!("{}/a.tar.xz", given.url));
+        let sha256 = hex(&Sha256::digest(SOURCE));
+        let entry = format!(
+            "[workspace.metadata.uml.kernels.first]\nfragments = [\"uml\"]\n\
+             tarballs = [{{ url = \"{url}/b.tar.xz\", sha256 = \"{sha256}\" }}]\n"
+        );
+        let mine = "[workspace.metadata.uml.kernels.mine]\n";
+        workspace.replace(mine, &format!("{entry}{mine}"));
+        workspace.replace("kernel = [\"mine\"]", "kernel = [\"first\", \"mine\"]");
+        workspace
+    };
+    let dead = first("http://127.0.0.1:1");
+    let (code, _, said) = dead.xtask(&["fetch"]);
+    assert!(code == Some(0) && said.contains("kernel first is passed over"), "{said}");
+    let (code, _, said) = dead.xtask(&["--locked", "fetch"]);
+    assert!(code == Some(96) && said.contains("--locked takes no other"), "{said}");
+    let (code, _, said) = first(&gone.url).xtask(&["fetch"]);
+    assert!(code == Some(96) && said.contains("no place gives b.tar.xz"), "{said}");
+}
 
 #[test]
 fn a_proxy_of_the_environment_is_asked_unless_told_otherwise() {

@@ -59,7 +59,7 @@ fn each_format_is_laid_into_the_folder_of_the_run() {
 #[test]
 fn a_run_that_is_not_there_is_named_with_those_that_are() {
     let output = report(&["html", "no-such-run"], &[]);
-    assert_eq!(output.status.code(), Some(96));
+    assert_eq!(output.status.code(), Some(2));
     let error = text(output.stderr);
     assert!(error.contains("no run `no-such-run`") && error.contains("latest"), "{error}");
 }
@@ -101,7 +101,7 @@ fn github_is_told_only_where_its_runner_is() {
     let run = run("", &[case("n", "failed", "::error::not mine\n")]);
     let summary = run.path().join("summary.md");
     let elsewhere = report(&["github"], &[run.path()]);
-    assert_eq!((elsewhere.status.code(), elsewhere.stdout), (Some(96), Vec::new()));
+    assert_eq!((elsewhere.status.code(), elsewhere.stdout), (Some(2), Vec::new()));
     let mut command = Command::new(exe());
     command.args(["report", "github"]).arg(run.path());
     command.env("GITHUB_ACTIONS", "true").env("GITHUB_STEP_SUMMARY", &summary);
