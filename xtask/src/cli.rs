@@ -163,7 +163,8 @@ impl Sources {
                     "{path} can be only one kernel: give `--kernel` once"
                 )));
             }
-            fs::metadata(path).with_context(|| path.display().to_string()).map_err(wrong_usage)?;
+            let there = fs::metadata(path);
+            there.with_context(|| source.is_missing()).map_err(wrong_usage)?;
             let name = names.first().unwrap_or(&ctx.config.kernel[0]);
             return Ok(vec![Wanted::named(ctx, name, source)?]);
         }
@@ -212,6 +213,15 @@ impl<'a> Source<'a> {
         match self {
             Source::Configured => Path::new(""),
             Source::Tree(path) | Source::Archive(path) => path,
+        }
+    }
+
+    fn is_missing(self) -> String {
+        match self {
+            Source::Tree(path) => format!("no tree at {}", path.display()),
+            Source::Configured | Source::Archive(_) => {
+                format!("no archive at {}", self.path().display())
+            }
         }
     }
 }
