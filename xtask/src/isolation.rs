@@ -96,6 +96,11 @@ impl Isolation {
         self.facilities.iter().find(|facility| facility.result.is_err() && facility.is_needed())
     }
 
+    /// Whether a step can have a file system in memory of its own.
+    pub fn has_tmpfs(&self) -> bool {
+        self.facilities.iter().any(|f| f.name == probe::TMPFS && f.result.is_ok())
+    }
+
     /// All that was tried, with what came of it.
     pub fn facilities(&self) -> &[Facility] {
         &self.facilities

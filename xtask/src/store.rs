@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -104,6 +104,9 @@ impl Entry {
     }
 }
 
+/// An entry that is not what it was as soon as it is made is not made for ever.
+const MOST_BUILDS: u32 = 3;
+
 /// A temporary folder in the store; it goes when this is dropped.
 #[derive(Debug)]
 pub struct Scratch {
@@ -188,6 +191,7 @@ impl Store {
         mut build: impl FnMut(&Path) -> Result<()>,
     ) -> Result<Entry> {
         let key = Key::of(recipe)?;
+        let mut built = 0;
         loop {
             let lock = self.lock_file(kind, &key)?;
             wait_for(|| lock.try_lock_shared())?;
@@ -211,6 +215,13 @@ impl Store {
             })?;
             // Another run may have built it while we waited.
             if is_ours && self.intact(kind, &key)?.is_none() {
+                ensure!(
+                    built < MOST_BUILDS,
+                    "{} was made {built} times, and each time it was not what was sealed: does another \
+                     program write there, or is the disk failing?",
+                    self.entry_dir(kind, &key).display()
+                );
+                built += 1;
                 self.build(kind, &key, recipe, &mut build)
                     .with_context(|| format!("no {} was made", kind.name()))?;
             }

@@ -19,6 +19,7 @@ use super::{Ids, Isolation, Means, Namespaces, PROBE, enter, fork, is_real_root}
 use crate::stage::drop_privileges;
 
 pub(super) const NAMESPACES: &str = "namespaces";
+pub(super) const TMPFS: &str = "tmpfs";
 /// Whether the kernel refuses us nothing; this is for choosing the means, and no facility.
 pub(super) const ROOT: &str = "root";
 const PERSONALITY: &str = "personality";
@@ -78,7 +79,7 @@ pub(super) fn serve(_: &[OsString]) -> Result<i32> {
             other => anyhow::bail!("the probe ended with {other:?}"),
         },
         ForkResult::Child => {
-            say("tmpfs", try_tmpfs());
+            say(TMPFS, try_tmpfs());
             say(
                 "loopback",
                 guest_agent::interface::bring_up("lo").context("cannot bring the loopback up"),

@@ -67,6 +67,25 @@ struct Recipe<'a> {
     manifest: String,
     agent: String,
     size: u64,
+    /// Where it was laid out: on a disk, entries have any order, and no two images are the same bytes.
+    #[serde(skip_serializing_if = "Layout::is_reproducible")]
+    laid_out: Layout,
+}
+
+/// Where the tree is unpacked that becomes the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Layout {
+    /// On a tmpfs, the order of whose entries is that of their making.
+    Memory,
+    /// On the host's disk, where no tmpfs can be mounted.
+    Disk,
+}
+
+impl Layout {
+    fn is_reproducible(&self) -> bool {
+        *self == Layout::Memory
+    }
 }
 
 /// Builds the image, or takes the one that was built before from the same inputs.
@@ -83,6 +102,10 @@ pub fn build(ctx: &Ctx, rootfs: &Rootfs, agent: &Path) -> Result<Image> {
         manifest: sha256_of(&manifest)?,
         agent: sha256_of(agent)?,
         size: ctx.config.rootfs.size.bytes(),
+        laid_out: match ctx.isolation()?.has_tmpfs() {
+            true => Layout::Memory,
+            false => Layout::Disk,
+        },
     };
     let entry = ctx.store.get_or_build(Kind::Image, &recipe, |dir| {
         let manifest = Manifest::read(&manifest)?;
@@ -123,12 +146,14 @@ fn assemble(
         .context("cannot make the image's file")?;
     let unpacked = dir.join("tree");
     fs::create_dir(&unpacked).context("cannot make a folder")?;
+    let mount = match recipe.laid_out {
+        Layout::Memory => "mount -t tmpfs -o mode=0755 tree \"$1\" && ",
+        Layout::Disk => "echo 'no tmpfs: the image is not reproducible'; ",
+    };
     // The shell's commands share a mount namespace, in which the tree is unpacked: nothing of it
-    // is on the host's disks, and the order of a tmpfs's entries is that of their making.
+    // is on the host's disks.
     let make = format!(
-        "mount -t tmpfs -o mode=0755 tree \"$1\" || echo 'no tmpfs: the image will not be \
-         reproducible'\n\
-         tar -xp --no-same-owner -f \"$2\" -C \"$1\" && \
+        "{mount}tar -xp --no-same-owner -f \"$2\" -C \"$1\" && \
          mke2fs -q -F -t ext4 -m 0 -O {FEATURES} -U {UUID} \
          -E hash_seed={UUID},lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0 \
          -d \"$1\" \"$3\""

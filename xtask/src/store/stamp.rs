@@ -124,6 +124,7 @@ impl Stamp {
 
     /// Compares owner, mode, size and times; what differs from when it was last `seen` is hashed again.
     pub fn check(&self, dir: &Path, seen: Option<&Seen>) -> Result<Seen> {
+        self.check_names(dir)?;
         let mut now = Vec::new();
         for (index, sealed) in self.files.iter().enumerate() {
             let path = dir.join(&sealed.name);
@@ -145,6 +146,24 @@ impl Stamp {
             now.push(if touched { Identity::of(&look()?) } else { identity });
         }
         Ok(Seen(now))
+    }
+}
+
+impl Stamp {
+    /// An entry has the files that it was sealed with, and no others: what else is there, nobody vouches for.
+    fn check_names(&self, dir: &Path) -> Result<()> {
+        let meta = fs::symlink_metadata(dir)
+            .with_context(|| format!("cannot look at {}", dir.display()))?;
+        let owner = Uid::from_raw(meta.uid());
+        ensure!(meta.is_dir(), "{} is no folder any more", dir.display());
+        ensure!(owner == geteuid(), "{} belongs to {} now", dir.display(), trust::name(owner));
+        ensure!(meta.mode() & 0o022 == 0, "others may write to {}", dir.display());
+        for entry in fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))? {
+            let name = entry.with_context(|| format!("cannot list {}", dir.display()))?.file_name();
+            let is_known = name == NAME || self.files.iter().any(|sealed| name == *sealed.name);
+            ensure!(is_known, "{} was added", dir.join(name).display());
+        }
+        Ok(())
     }
 }
 

@@ -46,6 +46,22 @@ fn the_same_recipe_is_built_once() {
 }
 
 #[test]
+fn what_is_never_what_was_sealed_is_not_made_for_ever() {
+    if !nix::unistd::geteuid().is_root() {
+        // Only root can make files of others, as a file system does that maps root to nobody.
+        return;
+    }
+    let (_dir, store) = store();
+    let made = Cell::new(0);
+    let spoilt = store.get_or_build(Kind::Download, &"a", |dir| {
+        made.set(made.get() + 1);
+        fs::write(dir.join("data"), "x")?;
+        Ok(std::os::unix::fs::chown(dir.join("data"), Some(65534), None)?)
+    });
+    assert_eq!((spoilt.is_err(), made.get()), (true, MOST_BUILDS));
+}
+
+#[test]
 fn a_failed_build_leaves_nothing() {
     let (_dir, store) = store();
     let failed = store.get_or_build(Kind::Download, &"a", |dir| {
@@ -60,13 +76,16 @@ fn a_failed_build_leaves_nothing() {
 type Damage = fn(&Path);
 
 /// What may become of an entry.
-const DAMAGE: [(&str, Damage); 11] = [
+const DAMAGE: [(&str, Damage); 14] = [
     ("altered", |dir| fs::write(dir.join("data"), "CONTENTS").unwrap()),
     ("altered with its old time", |dir| {
         let time = fs::metadata(dir.join("data")).unwrap().modified().unwrap();
         fs::write(dir.join("data"), "CONTENTS").unwrap();
         File::open(dir.join("data")).unwrap().set_modified(time).unwrap();
     }),
+    ("with another file", |dir| fs::write(dir.join("planted.ko"), "x").unwrap()),
+    ("with a folder", |dir| fs::create_dir(dir.join("planted")).unwrap()),
+    ("with a link", |dir| symlink("/etc/passwd", dir.join("planted")).unwrap()),
     ("truncated", |dir| fs::write(dir.join("data"), "cont").unwrap()),
     ("removed", |dir| fs::remove_file(dir.join("data")).unwrap()),
     ("replaced", |dir| {
