@@ -13,6 +13,7 @@ mod driver;
 #[cfg(test)]
 mod fuzz;
 pub mod kernel_line;
+mod limit;
 pub mod machine;
 mod output;
 pub mod peer;
@@ -26,5 +27,6 @@ pub use command_line::{CommandLine, Init, Transport};
 pub use complaint::Complaint;
 pub use cow::Cow;
 pub use driver::{CaseEnd, Guest};
+pub(crate) use limit::is_starved;
 pub use output::Output;
 pub use program::Program;

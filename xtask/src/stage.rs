@@ -40,6 +40,7 @@ mod link;
 mod mconsole;
 mod serve;
 mod share;
+mod withheld;
 
 use channel::{Reply, Request};
 pub(crate) use keeper::drop_privileges;
@@ -47,6 +48,7 @@ pub use link::Link;
 pub(crate) use serve::serve;
 pub use share::Share;
 pub(crate) use share::cpus;
+pub use withheld::Withheld;
 
 /// Where S1 mounts the run's private tmpfs: guest memory, COWs, `uml_dir`.
 ///

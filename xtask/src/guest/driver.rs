@@ -10,6 +10,7 @@ use guest_agent::wire::{CHUNK, Hash, Run, ToGuest, ToHost, Word};
 use super::boot::Spec;
 use super::calibration::Calibration;
 use super::complaint::Complaint;
+use super::limit::Times;
 use super::machine::{Action, CaseRecord, End, Event, Machine, State};
 use super::peer::Peer;
 use super::program::Program;
@@ -38,7 +39,7 @@ pub struct Guest<'a> {
     first: Vec<Action>,
     events: SyncSender<Event>,
     inbox: Receiver<Event>,
-    deadline: Option<Instant>,
+    times: Times,
     session: Option<Session>,
     /// Whether all that came by the session was told.
     session_over: bool,
@@ -81,7 +82,7 @@ impl<'a> Guest<'a> {
             first,
             events,
             inbox,
-            deadline: None,
+            times: Times::new(powered_on),
             session: None,
             session_over: false,
             held: None,
@@ -168,6 +169,7 @@ impl<'a> Guest<'a> {
         self.cases += 1;
         let sequence = self.cases;
         self.offer(program)?;
+        self.times.begin_case(timeout);
         self.feed(Event::Run { sequence, limit: timeout + MARGIN });
         let run = Run { sequence, program: program.hash(), args, env, timeout, word };
         self.say(&ToGuest::Run(run));
@@ -181,6 +183,11 @@ impl<'a> Guest<'a> {
             }
             self.pump()?;
         }
+    }
+
+    /// How long the guest was ready to run and had no CPU, since the case began that ran last.
+    pub fn withheld_from_case(&mut self) -> Duration {
+        self.times.withheld_from_case(&self.process)
     }
 
     /// Sends a program or another file, unless the guest has it.
@@ -212,10 +219,10 @@ impl<'a> Guest<'a> {
 
     /// The agent's answer to an offer; nothing if the guest ended.
     fn reply(&mut self) -> Result<Option<ToHost>> {
-        self.deadline = Some(Instant::now() + Duration::from_secs(60));
+        self.times.grant(Duration::from_secs(60));
         loop {
             if let Some(reply) = self.reply.take() {
-                self.deadline = None;
+                self.times.grant_all();
                 return Ok(Some(reply));
             }
             if self.end().is_some() {
@@ -274,9 +281,8 @@ impl<'a> Guest<'a> {
             {
                 return Ok(held);
             }
-            let left = self.deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let left = self.times.left(&self.process);
             if left.is_some_and(|left| left.is_zero()) {
-                self.deadline = None;
                 return Ok(Event::Deadline);
             }
             match self.inbox.recv_timeout(left.unwrap_or(CANCEL_PERIOD).min(CANCEL_PERIOD)) {
@@ -300,8 +306,8 @@ impl<'a> Guest<'a> {
 
     fn feed(&mut self, event: Event) {
         if let Event::Message(ToHost::TimeIsOver) = event {
-            self.say(&ToGuest::MoreTime(Duration::ZERO));
-            return;
+            let more = self.times.more_for_case(&self.process);
+            return self.say(&ToGuest::MoreTime(more));
         }
         for action in self.machine.step(event) {
             self.act(action);
@@ -310,7 +316,7 @@ impl<'a> Guest<'a> {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Grant(time) => self.deadline = Some(Instant::now() + time),
+            Action::Grant(time) => self.times.grant(time),
             Action::Kill => self.process.kill(),
             // A guest that has no management console, or does not serve it, has no traces.
             Action::Trace => {

@@ -300,8 +300,10 @@ fn execute(session: &Session<'_>, number: usize, seat: &mut Seat<'_>, taken: Tak
         let verdict = ran.unwrap_or_else(|error| give_up(session, lane, error));
         let failed = verdict.outcome.is_failure();
         let started = verdict.place.as_ref().map_or(asked, |place| place.began);
+        let starved = verdict.starved;
         let execution = Box::new(Execution { kernel, job: job.clone(), started, attempt, verdict });
-        if failed && attempt <= plan.retries && session.queue.stopped().is_none() {
+        let tries = if starved { plan.retries.max(MOST_FOR_STARVED) } else { plan.retries };
+        if failed && attempt <= tries && session.queue.stopped().is_none() {
             session.tell(Note::Again(execution));
             attempt += 1;
             continue;
@@ -313,6 +315,9 @@ fn execute(session: &Session<'_>, number: usize, seat: &mut Seat<'_>, taken: Tak
         return;
     }
 }
+
+/// How often a case is run again whose kernel complained of time that the host did not give it.
+const MOST_FOR_STARVED: u32 = 2;
 
 /// Why cases are not begun after another has failed.
 pub const FAIL_FAST: &str = "a case failed (--no-fail-fast goes on)";

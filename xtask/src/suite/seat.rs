@@ -137,6 +137,9 @@ impl<'a> Seat<'a> {
             let mut verdict = Verdict::of(record, clock.elapsed(), current.guest.end());
             verdict.place =
                 Some(Place { guest: current.guest.name().into(), order: current.cases, began });
+            if verdict.outcome.complaint().is_some() {
+                verdict.hold_against(current.guest.withheld_from_case());
+            }
             verdict.goes_after(&mut current.loads, &case.full_name());
             current.charged = current.guest.end().is_some();
             current.failed |= verdict.outcome.is_failure();

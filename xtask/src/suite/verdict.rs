@@ -6,8 +6,8 @@ use std::time::Duration;
 use guest_agent::marker::Expectation;
 use guest_agent::wire::{End as ProcessEnd, Exit, Leftover};
 
-use crate::guest::Complaint;
 use crate::guest::machine::{CaseRecord, End, lost_lines};
+use crate::guest::{Complaint, is_starved};
 
 #[cfg(test)]
 mod tests;
@@ -112,6 +112,8 @@ pub struct Verdict {
     /// Which cases had loaded which modules in the same guest before, if its kernel is to blame: what a
     /// module leaves behind may harm long after.
     pub earlier: Vec<String>,
+    /// Whether its kernel complained of time that the host did not give it: that says nothing of the case.
+    pub starved: bool,
     /// Whether a detector of its kernel has spoken or was switched off, and may be blind for what comes.
     pub spent_detector: bool,
     /// Where it ran; nothing if no guest began it.
@@ -143,6 +145,7 @@ impl Verdict {
             leftovers: Vec::new(),
             loaded: Vec::new(),
             earlier: Vec::new(),
+            starved: false,
             spent_detector: false,
             place: None,
         }
@@ -180,11 +183,24 @@ impl Verdict {
 
     /// What is known beside the outcome's word.
     pub fn detail(&self) -> String {
-        let outcome = self.outcome.to_string();
+        let mut outcome = self.outcome.to_string();
+        if self.starved {
+            outcome += "; the host gave this guest no CPU for much of that time";
+        }
         match self.earlier.as_slice() {
             [] => outcome,
             earlier => format!("{outcome}; earlier in this guest {}", earlier.join(", ")),
         }
+    }
+
+    /// Says whether the kernel went by a clock that the host withheld so much of.
+    pub fn hold_against(&mut self, withheld: Duration) {
+        let complaint = match &self.outcome {
+            Outcome::Kernel(complaint) => Some(complaint),
+            Outcome::Died { complaint, .. } => complaint.as_ref(),
+            _ => None,
+        };
+        self.starved = complaint.is_some_and(|complaint| is_starved(complaint, withheld));
     }
 
     /// Remembers what came before in the same guest, and adds what this case did.

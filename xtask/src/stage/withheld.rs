@@ -1,0 +1,96 @@
+//! How long a guest had to wait for a CPU of the host: limits of time follow what it was given.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use super::GuestProcess;
+
+/// The waits of a guest's processes, added up from look to look.
+#[derive(Debug, Default)]
+pub struct Withheld {
+    /// The keeper of the guest, by its number on the host; looked for once.
+    keeper: Option<Option<u32>>,
+    /// Nanoseconds that each thread has waited, by its number.
+    threads: BTreeMap<u32, u64>,
+    /// Nanoseconds that threads had waited that are gone.
+    gone: u64,
+}
+
+impl Withheld {
+    /// How long threads of the guest were ready to run and did not, since it was started; of threads that
+    /// ended between two looks only what was seen. Nothing where the host does not tell (it needs
+    /// CONFIG_SCHED_INFO and CONFIG_PROC_CHILDREN).
+    pub fn look(&mut self, guest: &GuestProcess<'_>) -> Duration {
+        let stage = guest.stage.child.id();
+        let keeper = *self.keeper.get_or_insert_with(|| keeper(stage, guest.id));
+        let mut left = Vec::from_iter(keeper);
+        while let Some(process) = left.pop() {
+            for thread in threads(process) {
+                left.extend(children(process, thread));
+                self.take(thread, waited(process, thread));
+            }
+        }
+        Duration::from_nanos(self.threads.values().sum::<u64>() + self.gone)
+    }
+
+    fn take(&mut self, thread: u32, waited: Option<u64>) {
+        let Some(waited) = waited else { return };
+        let before = self.threads.insert(thread, waited).unwrap_or(0);
+        if waited < before {
+            // Another one has that number now.
+            self.gone += before;
+        }
+    }
+}
+
+/// The keeper that the stage's PID 1 knows as `id`.
+fn keeper(stage: u32, id: i32) -> Option<u32> {
+    let of_main = |process: u32| children(process, process);
+    let keepers = of_main(stage).into_iter().flat_map(of_main);
+    keepers.into_iter().find(|keeper| {
+        let status = fs::read_to_string(format!("/proc/{keeper}/status")).unwrap_or_default();
+        // Its numbers from the outermost namespace to its own, in which it is 1 (proc(5)).
+        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        let numbers: Vec<&str> = numbers.unwrap_or_default().split_whitespace().collect();
+        numbers.len() >= 2 && numbers[numbers.len() - 2].parse() == Ok(id)
+    })
+}
+
+fn threads(process: u32) -> Vec<u32> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else { return Vec::new() };
+    tasks.flatten().filter_map(|task| task.file_name().to_str()?.parse().ok()).collect()
+}
+
+fn children(process: u32, thread: u32) -> Vec<u32> {
+    let text = fs::read_to_string(format!("/proc/{process}/task/{thread}/children"));
+    text.unwrap_or_default().split_whitespace().filter_map(|number| number.parse().ok()).collect()
+}
+
+/// Nanoseconds that a thread has waited to run: the second of three numbers (sched-stats.rst).
+fn waited(process: u32, thread: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{process}/task/{thread}/schedstat")).ok()?;
+    text.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_threads_waited_that_are_gone_counts_too() {
+        let mut withheld = Withheld::default();
+        for (thread, waited) in [(7, 100), (8, 50), (7, 150), (8, 20)] {
+            withheld.take(thread, Some(waited));
+        }
+        withheld.take(9, None);
+        assert_eq!(withheld.threads.values().sum::<u64>() + withheld.gone, 150 + 20 + 50);
+    }
+
+    #[test]
+    fn this_host_tells_how_long_a_thread_has_waited() {
+        let own = std::process::id();
+        assert!(threads(own).contains(&own));
+        assert!(waited(own, own).is_some());
+    }
+}
