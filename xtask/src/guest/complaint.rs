@@ -1,43 +1,17 @@
-//! What a kernel complains of: one table of the lines that it says then, each with a name.
-//!
-//! The lines are those of Linux 3.0 and of today's kernels; where the wording changed, both are in
-//! the table. A report of many lines is known by its first.
+//! What a kernel complains of: lines of its log with a name, and the reports that they begin.
 
 use std::fmt;
 
 use super::kernel_line::KernelLine;
 
+mod patterns;
 mod reports;
 mod trace;
 
+use patterns::ALL_TASKS;
+pub(super) use patterns::NO_INIT;
+pub use patterns::{Pattern, Severity};
 pub use reports::Reports;
-
-/// What a complaint means for the guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Severity {
-    /// The kernel is lost, whatever comes after.
-    Fatal,
-    /// The kernel goes on, and whoever ran is to be told.
-    Failure,
-    /// No complaint, though a call trace may come with it: the kernel was asked for one, or ended a
-    /// process that took all memory.
-    Notice,
-}
-
-/// A kind of complaint.
-#[derive(Debug)]
-pub struct Pattern {
-    /// What reports call it.
-    pub name: &'static str,
-    /// What it means.
-    pub severity: Severity,
-    /// Whether it is the message of a warning.
-    in_warning: bool,
-    /// Whether its first line is its only one.
-    one_line: bool,
-    /// How its lines begin, without the time stamp; `*` stands for anything.
-    lines: &'static [&'static str],
-}
 
 /// A line of a kernel log that complains.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,175 +44,6 @@ impl Complaint {
 pub(super) fn is_fatal(text: &str) -> bool {
     Pattern::of_line(text).is_some_and(|pattern| pattern.severity == Severity::Fatal)
 }
-
-impl Pattern {
-    /// The first pattern of the table that a line has, which comes without its time stamp.
-    pub fn of_line(line: &str) -> Option<&'static Self> {
-        PATTERNS.iter().find(|pattern| pattern.lines.iter().any(|form| has_form(line, form)))
-    }
-}
-
-fn has_form(line: &str, form: &str) -> bool {
-    let mut parts = form.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = line.strip_prefix(first) else { return false };
-    parts.all(|part| match rest.split_once(part) {
-        Some((_, after)) => {
-            rest = after;
-            true
-        }
-        None => false,
-    })
-}
-
-const fn pattern(
-    name: &'static str,
-    severity: Severity,
-    lines: &'static [&'static str],
-) -> Pattern {
-    Pattern { name, severity, in_warning: false, one_line: false, lines }
-}
-
-const fn failure(name: &'static str, lines: &'static [&'static str]) -> Pattern {
-    pattern(name, Severity::Failure, lines)
-}
-
-/// A complaint without registers and call trace.
-const fn one_line(name: &'static str, lines: &'static [&'static str]) -> Pattern {
-    Pattern { one_line: true, ..pattern(name, Severity::Failure, lines) }
-}
-
-const fn message_of_warning(name: &'static str, lines: &'static [&'static str]) -> Pattern {
-    Pattern { in_warning: true, ..pattern(name, Severity::Failure, lines) }
-}
-
-const fn fatal(name: &'static str, lines: &'static [&'static str]) -> Pattern {
-    pattern(name, Severity::Fatal, lines)
-}
-
-const fn notice(name: &'static str, lines: &'static [&'static str]) -> Pattern {
-    pattern(name, Severity::Notice, lines)
-}
-
-/// The name of what a kernel says that finds no init.
-pub(super) const NO_INIT: &str = "no-init";
-
-/// The name of what a kernel says that was asked for what runs, with a call trace for each task.
-const ALL_TASKS: &str = "all-tasks";
-
-/// All patterns; a line has the first that fits it.
-static PATTERNS: [Pattern; 31] = [
-    notice(ALL_TASKS, &["sysrq: Show ", "SysRq : Show "]),
-    notice("oom-kill", &["* invoked oom-killer:"]),
-    fatal(
-        "kernel-mode-fault",
-        &[
-            "Kernel panic - not syncing: Kernel mode fault at addr",
-            "Kernel panic - not syncing: Kernel mode signal",
-            "Kernel panic - not syncing: Segfault with no mm",
-            "Kernel panic - not syncing: Kernel tried to access user memory",
-            "Kernel mode fault at addr",
-            "Kernel tried to access user memory",
-        ],
-    ),
-    fatal(
-        "stack-overflow",
-        &[
-            "Kernel panic - not syncing: corrupted stack end detected",
-            "Kernel panic - not syncing: stack-protector",
-            "Kernel panic - not syncing: Kernel stack overflow",
-        ],
-    ),
-    fatal(
-        NO_INIT,
-        &[
-            "Kernel panic - not syncing: Requested init",
-            "Kernel panic - not syncing: No working init found",
-            "Kernel panic - not syncing: No init found",
-            // An old kernel goes on, with an init that nobody asked for.
-            "Failed to execute *.  Attempting defaults",
-        ],
-    ),
-    fatal("panic", &["Kernel panic - not syncing"]),
-    failure("kasan", &["BUG: KASAN:"]),
-    failure("kfence", &["BUG: KFENCE:"]),
-    failure("kcsan", &["BUG: KCSAN:"]),
-    failure("ubsan", &["UBSAN:"]),
-    one_line("kmemleak", &["kmemleak: * new suspected memory leaks"]),
-    failure("sleep-in-atomic", &["BUG: sleeping function called from invalid context"]),
-    failure("scheduling-while-atomic", &["BUG: scheduling while atomic"]),
-    failure("soft-lockup", &["watchdog: BUG: soft lockup", "BUG: soft lockup"]),
-    failure("hung-task", &["INFO: task * blocked for more than"]),
-    failure(
-        "rcu-stall",
-        &["rcu: INFO: rcu_* detected", "INFO: rcu_* detected", "rcu: INFO: rcu_* self-detected"],
-    ),
-    failure(
-        "lockdep",
-        &[
-            "WARNING: possible ",
-            "WARNING: inconsistent lock state",
-            "WARNING: bad unlock balance",
-            "WARNING: suspicious RCU usage",
-            "WARNING: suspicious rcu_dereference_check() usage",
-            "WARNING: * lock held when returning to user space",
-            "WARNING: lock held when returning to user space",
-            "WARNING: held lock freed",
-            "WARNING: * still has locks held",
-            "WARNING: Nested lock was not taken",
-            "WARNING: HARDIRQ-safe -> HARDIRQ-unsafe lock order",
-            "WARNING: SOFTIRQ-safe -> SOFTIRQ-unsafe lock order",
-            "[ INFO: possible ",
-            "[ INFO: inconsistent lock state",
-            "[ INFO: suspicious rcu_dereference_check() usage",
-            "[ INFO: HARDIRQ-safe -> HARDIRQ-unsafe lock order",
-            "[ INFO: SOFTIRQ-safe -> SOFTIRQ-unsafe lock order",
-            "[ BUG: bad unlock balance",
-            "[ BUG: held lock freed",
-            "[ BUG: lock held when returning to user space",
-            "[ BUG: bad contention",
-        ],
-    ),
-    message_of_warning(
-        "list-corruption",
-        &["list_add corruption", "list_add double add", "list_del corruption"],
-    ),
-    message_of_warning("refcount", &["refcount_t:"]),
-    failure(
-        "bad-page",
-        &["BUG: Bad page", "BUG: Bad rss-counter", "bad: scheduling from the idle"],
-    ),
-    failure(
-        "slab",
-        &[
-            "BUG * (*): ",
-            "BUG *: Object already ",
-            "BUG *: Not a valid slab page",
-            "BUG *: Freepointer corrupt",
-            "BUG *: Wrong number of objects",
-            "BUG *: * overwritten",
-            "BUG *: Invalid object",
-            "BUG *: Freechain corrupt",
-            "BUG *: Freelist",
-            "BUG *: Objects remaining",
-            "BUG *: Wrong object count",
-            "BUG *: Poison",
-            "BUG *: Redzone",
-            "slab error in ",
-            "INFO: Slab ",
-        ],
-    ),
-    failure("bug", &["BUG: failure at ", "kernel BUG at "]),
-    failure("oops", &["Oops:", "general protection fault", "Unable to handle kernel"]),
-    failure("page-allocation", &["*: page allocation failure"]),
-    one_line("ext4-error", &["EXT4-fs error", "JBD2: * error", "Aborting journal on device"]),
-    one_line("io-error", &["*I/O error, dev ", "Buffer I/O error on "]),
-    one_line("nfs-error", &["NFS: *error", "nfsd: *error", "RPC: *error"]),
-    failure("workqueue", &["BUG: workqueue"]),
-    message_of_warning("debug-objects", &["ODEBUG:"]),
-    failure("warning", &["WARNING:"]),
-    failure("other-bug", &["BUG:"]),
-];
 
 #[cfg(test)]
 mod tests {

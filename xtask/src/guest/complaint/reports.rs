@@ -74,8 +74,8 @@ impl Reports {
     /// Takes the next line of the kernel's own; says whether a complaint begins with it that nobody
     /// declared by it.
     pub fn take(&mut self, text: &str, expectations: &[Expectation]) -> bool {
-        if let Some(why) = trace::disables_detector(text) {
-            self.spent.get_or_insert_with(|| why.into());
+        if trace::disables_detector(text) {
+            self.spent.get_or_insert_with(|| text.into());
         }
         let begun = self.take_line(text, expectations);
         self.declare(text, expectations);

@@ -1,20 +1,6 @@
 //! Register dumps and call traces in a log: where one begins, and which lines belong to it.
 
-/// The beginnings of the lines that a dump of registers or a call trace begins with, in kernels from 3.0 on
-/// (`dump_stack()`, `show_regs()`, `print_modules()`).
-const BEGINNINGS: [&str; 5] =
-    ["Call Trace:", "Call trace:", "Modules linked in:", "Stack:", "RIP: "];
-
-/// Whether a dump begins with this line.
-pub(super) fn begins(text: &str) -> bool {
-    BEGINNINGS.iter().any(|beginning| text.starts_with(beginning)) || names_process(text)
-}
-
-/// `CPU: 0 PID: 12 Comm: x …`, and `Pid: 12, comm: x …` before 3.10.
-fn names_process(text: &str) -> bool {
-    let today = text.starts_with("CPU: ") && text.contains(" PID: ") && text.contains(" Comm: ");
-    today || (text.starts_with("Pid: ") && text.contains(", comm: "))
-}
+pub(super) use super::patterns::{begins_trace as begins, disables_detector};
 
 /// Where in its report a line is.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -66,16 +52,4 @@ fn belongs(text: &str) -> bool {
         || is_number(word)
         || registers.contains(&word)
         || words.contains(&word)
-}
-
-/// Why a detector of the kernel says nothing more after this line, if it is one that says so.
-pub(super) fn disables_detector(text: &str) -> Option<&str> {
-    const WORDS: [&str; 5] = [
-        "Disabling lock debugging due to kernel taint",
-        "turning off the locking correctness validator",
-        "Kernel memory leak detector disabled",
-        "kmemleak: Automatic memory scanning thread ended",
-        "kfence: disabled",
-    ];
-    WORDS.iter().any(|words| text.contains(words)).then_some(text)
 }
