@@ -86,6 +86,14 @@ fn the_list_has_words_for_each_pattern() {
 }
 
 #[test]
+fn the_documentation_has_each_name() {
+    let text = include_str!("../../../../../docs/complaints.md");
+    for pattern in table::PATTERNS {
+        assert!(text.contains(&format!("`{}`", pattern.name)), "{}", pattern.name);
+    }
+}
+
+#[test]
 fn what_a_healthy_kernel_says_is_no_complaint() {
     for line in include_str!("healthy.txt").lines() {
         assert!(Pattern::of_line(line).is_none(), "{line}");
