@@ -63,6 +63,11 @@ impl Layout {
         self.root.join("guest-tests/harm-matrix.toml")
     }
 
+    /// The table of how faults have to end after the same ones were declared.
+    pub fn twin_matrix(&self) -> PathBuf {
+        self.root.join("guest-tests/twin-matrix.toml")
+    }
+
     /// The lock file with the resolved versions and hashes.
     pub fn lock_file(&self) -> PathBuf {
         self.root.join("uml.lock")

@@ -36,7 +36,7 @@ mod write;
 pub use compare::{Comparison, compare};
 pub use escape::plain;
 pub use github::Runner;
-pub use matrix::{FAULTS, HARM, Matrix};
+pub use matrix::{FAULTS, HARM, Matrix, TWINS};
 pub use merge::merge;
 pub use model::{CaseEnd, CaseResult};
 pub use read::RunReport;

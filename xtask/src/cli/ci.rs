@@ -11,7 +11,7 @@ use xshell::{Shell, cmd};
 use xtask::ctx::Ctx;
 use xtask::doctor::{Consent, setup};
 use xtask::isolation::OWN_EXE;
-use xtask::report::{CaseEnd, CaseResult, FAULTS, HARM, Matrix, RunReport};
+use xtask::report::{CaseEnd, CaseResult, FAULTS, HARM, Matrix, RunReport, TWINS};
 use xtask::store::sha256_of;
 
 use super::test_in_uml::TestInUml;
@@ -63,6 +63,12 @@ pub(super) fn run(ctx: &Ctx) -> Result<ExitCode> {
     // A fault that nothing sees may harm whoever comes after it.
     let apart = ["--fresh", "--guests", "4", "faults matrix::"];
     hold_matrix(ctx, &apart, Matrix::read(&ctx.layout.fault_matrix(), FAULTS)?)?;
+    // In one guest what was declared comes before what was not.
+    hold_matrix(
+        ctx,
+        &["--guests", "1", "twins "],
+        Matrix::read(&ctx.layout.twin_matrix(), TWINS)?,
+    )?;
     // In one guest a harm meets the case after it.
     hold_matrix(
         ctx,

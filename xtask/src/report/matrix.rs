@@ -34,6 +34,11 @@ pub const FAULTS: Rows =
 /// Cases that do harm. After each comes one that looks whether it was harmed.
 pub const HARM: Rows = Rows { binary: "harmful", before: "", after: "::done", reason: None };
 
+/// Second halves of pairs of cases: a fault after the same one was declared. One that is not detected
+/// needs a reason.
+pub const TWINS: Rows =
+    Rows { binary: "twins", before: "", after: "::undeclared", reason: Some("unseen") };
+
 /// Stands for every kernel that a row does not name.
 const EVERY: &str = "*";
 

@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use xtask::report::{FAULTS, HARM, Matrix, RunReport};
+use xtask::report::{FAULTS, HARM, Matrix, RunReport, TWINS};
 
 /// The kernels are those of the fault matrix, or those that UML_MATRIX_KERNELS names, by blanks
 /// apart.
@@ -11,6 +11,7 @@ fn everything_that_fails_on_purpose_ends_as_the_tables_say() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("guest-tests");
     let faults = Matrix::read(&tests.join("fault-matrix.toml"), FAULTS).unwrap();
     let harm = Matrix::read(&tests.join("harm-matrix.toml"), HARM).unwrap();
+    let twins = Matrix::read(&tests.join("twin-matrix.toml"), TWINS).unwrap();
     let chosen = std::env::var("UML_MATRIX_KERNELS").unwrap_or_default();
     let kernels: Vec<&str> = match chosen.split_whitespace().collect::<Vec<_>>() {
         none if none.is_empty() => faults.kernels(),
@@ -18,6 +19,7 @@ fn everything_that_fails_on_purpose_ends_as_the_tables_say() {
     };
     for kernel in kernels {
         faults.hold_against(&run(&tests, kernel, &["--fresh", "faults matrix::"])).unwrap();
+        twins.hold_against(&run(&tests, kernel, &["--guests", "1", "twins "])).unwrap();
         harm.hold_against(&run(&tests, kernel, &["--guests", "1", "harmful "])).unwrap();
     }
 }
