@@ -65,6 +65,10 @@ impl Open {
         match self.complaint.name {
             // The tasks have call traces, and lines of their own between them.
             ALL_TASKS => true,
+            // Not all notices come with a trace: they do not wait for that of another.
+            _ if self.severity == Severity::Notice && self.place == Place::Before => {
+                !self.one_line && self.place.goes_on(text) && self.lines <= LONGEST_MESSAGE
+            }
             _ => !self.one_line && self.place.goes_on(text) && self.lines <= LONGEST_REPORT,
         }
     }
@@ -326,6 +330,11 @@ mod tests {
     fn what_shows_all_tasks_is_no_complaint() {
         let asked = ["sysrq: Show State", "task:init state:S", "Call Trace:", " [<6>] f+0x1/0x2"];
         assert_eq!(names(&asked), [""; 0]);
+        let alone =
+            ["FAULT_INJECTION: forcing a failure", "a", "b", "c", "d", "sysfs: something new"];
+        assert_eq!(names(&with_trace(&alone)), ["trace"]);
+        let mand = "WARNING: The mand mount option has been deprecated and";
+        assert_eq!(names(&with_trace(&[mand, "will be removed"])), ["trace"]);
         let oom = with_trace(&["x invoked oom-killer: gfp_mask=0x0, order=0, oom_score_adj=0"]);
         assert_eq!(names(&oom), [""; 0]);
     }
