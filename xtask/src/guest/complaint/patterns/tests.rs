@@ -34,11 +34,11 @@ fn parts(format: &str) -> Vec<String> {
     let mut parts = vec![pieces.next().unwrap_or_default().to_owned()];
     for piece in pieces {
         let flags =
-            piece.trim_start_matches(['0', '1', '2', '3', '4', '5', '8', '.', 'l', 'z', 'L']);
+            piece.trim_start_matches(['0', '1', '2', '3', '4', '5', '8', '.', 'l', 'z', 'L', '#']);
         let after = flags.get(1..).unwrap_or_default();
         // `%pS` and its like.
         let after = match flags.starts_with('p') {
-            true => after.trim_start_matches(['S', 's', 'F', 'V', 'x', 'g', 'D', 'b', '*']),
+            true => after.trim_start_matches(['S', 's', 'F', 'V', 'x', 'g', 'G', 'D', 'b', '*']),
             false => after,
         };
         parts.push(after.to_owned());
