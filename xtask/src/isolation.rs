@@ -15,7 +15,7 @@ mod contain;
 mod namespace;
 mod probe;
 
-pub use contain::{Contained, Running};
+pub use contain::{Contained, Limits, Running, Shown};
 pub(crate) use namespace::{
     Namespaces, die_with_parent, enter, fork, is_real_root, mount_proc, reap, unblock_signals,
 };
@@ -91,6 +91,12 @@ impl Isolation {
         &self.means
     }
 
+    /// What would be found where namespaces are refused.
+    #[must_use]
+    pub fn without_namespaces(self) -> Self {
+        Self { means: Means::None, ..self }
+    }
+
     /// The first thing without which guests cannot run, if anything is refused.
     pub fn refused_to_guests(&self) -> Option<&Facility> {
         self.facilities.iter().find(|facility| facility.result.is_err() && facility.is_needed())
@@ -121,6 +127,7 @@ pub const OWN_EXE: &str = "/proc/self/exe";
 /// The hidden subcommand that serves a run; see [`crate::stage`].
 pub(crate) const STAGE: &str = "__stage";
 const CONTAIN: &str = "__contain";
+const SHUT: &str = "__shut";
 const PROBE: &str = "__probe";
 
 /// Serves a hidden subcommand and does not return, or returns if there is none.
@@ -133,6 +140,7 @@ pub fn hidden_entry() {
     let serve = match first.as_bytes() {
         name if name == STAGE.as_bytes() => crate::stage::serve,
         name if name == CONTAIN.as_bytes() => contain::serve,
+        name if name == SHUT.as_bytes() => contain::serve_shut,
         name if name == PROBE.as_bytes() => probe::serve,
         _ => return,
     };

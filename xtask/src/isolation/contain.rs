@@ -17,10 +17,16 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, Pid, getpid, setsid};
 
+mod filter;
+mod shut;
+
 use super::namespace::{mount_proc, unblock_signals};
 use super::{
     CONTAIN, FAILED, Ids, Isolation, Means, Namespaces, die_with_parent, enter, fork, reap,
 };
+
+pub(super) use shut::serve as serve_shut;
+pub use shut::{Limits, Shown};
 
 /// A command that runs contained.
 #[derive(Debug)]

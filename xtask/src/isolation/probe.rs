@@ -19,9 +19,9 @@ use super::{Ids, Isolation, Means, Namespaces, PROBE, enter, fork, is_real_root}
 use crate::stage::drop_privileges;
 
 pub(super) const NAMESPACES: &str = "namespaces";
-pub(super) const TMPFS: &str = "tmpfs";
 /// Whether the kernel refuses us nothing; this is for choosing the means, and no facility.
 pub(super) const ROOT: &str = "root";
+pub(super) const TMPFS: &str = "tmpfs";
 const PERSONALITY: &str = "personality";
 
 /// Something that a run needs of the host.

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use xtask::isolation::{Contained, Ids};
 
-use super::support::{eventually, exe, is_running, isolation, unique};
+use super::support::{OwnGroup as _, eventually, exe, is_running, isolation, unique};
 
 /// Runs a shell script contained, and returns its exit code with what it wrote.
 fn script(text: &str) -> (Option<i32>, String) {
@@ -85,14 +85,4 @@ fn a_step_dies_with_whoever_started_it_even_by_sigkill() {
     nix::sys::signal::kill(group, nix::sys::signal::Signal::SIGKILL).unwrap();
     shell.wait().unwrap();
     eventually("the end of the step", || !is_running(&word));
-}
-
-trait OwnGroup {
-    fn process_group_of_its_own(&mut self) -> &mut Self;
-}
-
-impl OwnGroup for Command {
-    fn process_group_of_its_own(&mut self) -> &mut Self {
-        std::os::unix::process::CommandExt::process_group(self, 0)
-    }
 }

@@ -17,6 +17,7 @@ mod network;
 mod privileges;
 mod report;
 mod server;
+mod shut_in;
 mod space;
 mod stage;
 mod store;

@@ -1,6 +1,7 @@
 //! What the areas share.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use xtask::isolation::{Isolation, Means};
@@ -58,4 +59,16 @@ pub fn unique(tag: &str) -> String {
 pub fn sleeper(word: &str) -> Vec<std::ffi::OsString> {
     // The word is an argument that the shell ignores.
     ["/bin/sh", "-c", "sleep 1000; true", word].map(Into::into).to_vec()
+}
+
+/// What a command's signal reaches.
+pub trait OwnGroup {
+    /// Starts a process group, which can be killed as a whole.
+    fn process_group_of_its_own(&mut self) -> &mut Self;
+}
+
+impl OwnGroup for Command {
+    fn process_group_of_its_own(&mut self) -> &mut Self {
+        std::os::unix::process::CommandExt::process_group(self, 0)
+    }
 }
