@@ -31,6 +31,8 @@ pub fn path_of(hash: &wire::Hash) -> PathBuf {
 pub mod env {
     /// `1` in every case.
     pub const GUEST: &str = "UML_GUEST";
+    /// `1` where a test binary lists its cases, shut in on the host.
+    pub const LISTING: &str = "UML_LISTING";
     /// A fresh folder for each case; it is the working directory, `HOME` and `TMPDIR` too.
     pub const CASE_DIR: &str = "UML_CASE_DIR";
     /// A case that cannot do its work here writes the reason to this file, and is "skipped".

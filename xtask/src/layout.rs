@@ -93,6 +93,11 @@ impl Layout {
         self.target.join("guest-target")
     }
 
+    /// What test binaries said of themselves.
+    pub fn lists(&self) -> PathBuf {
+        self.guest_target().join("lists.json")
+    }
+
     /// All run folders.
     pub fn runs(&self) -> PathBuf {
         self.target.join("runs")

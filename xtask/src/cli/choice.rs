@@ -81,7 +81,8 @@ impl Choice {
     ) -> Result<Chosen<'a>> {
         let binaries = suite::test_binaries(ctx)?;
         let ignored = if earlier.is_some() { Ignored::All } else { self.run_ignored };
-        let mut cases = suite::list(&binaries, &Filter { words: self.filters.clone(), ignored })?;
+        let mut cases =
+            suite::list(ctx, &binaries, &Filter { words: self.filters.clone(), ignored })?;
         if let Some(partition) = &self.partition {
             cases = partition.of(cases);
         }

@@ -1,6 +1,7 @@
 //! A program or another file for guests, which know it by its hash.
 
 use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -47,6 +48,12 @@ impl Program {
     /// When it cannot be read.
     pub fn read_at(&self, chunk: &mut [u8], offset: u64) -> Result<usize> {
         Ok(self.file.read_at(chunk, offset)?)
+    }
+}
+
+impl AsFd for Program {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

@@ -162,10 +162,12 @@ mod tests {
     use super::*;
     use crate::guest::Program;
     use crate::suite::cases::OpenBinary;
+    use crate::suite::word::Word;
 
     fn queue(lanes: &[(&str, &[&str])]) -> Queue<()> {
         let program = Program::open(Path::new("/dev/null")).unwrap();
-        let binary = Arc::new(OpenBinary { name: "binary".into(), program });
+        let binary =
+            Arc::new(OpenBinary { name: "binary".into(), program, word: Word::Stdout, listed: 3 });
         let job = |name: &&str| Job {
             case: Case { binary: Arc::clone(&binary), name: (*name).into(), ignored: false },
             repetition: 1,
