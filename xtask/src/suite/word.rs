@@ -78,7 +78,6 @@ pub fn without_deprecation(stderr: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
     use std::process::{Command, Output};
 
     use super::*;
@@ -128,43 +127,57 @@ mod tests {
         }
     }
 
-    /// Runs a case of this very binary as a guest would.
-    fn libtest(args: &[&str]) -> Output {
-        Command::new(std::env::current_exe().unwrap()).args(args).output().unwrap()
-    }
+    const OWN: &str = "suite::word::tests::a_case_of_our_own";
+    const FAILS: &str = "HAVE_A_CASE_OF_OUR_OWN_FAIL";
 
     #[test]
     #[ignore = "run by the test below"]
     fn a_case_of_our_own() {
-        println!("ok suite::word::tests::a_case_of_our_own");
+        println!("ok {OWN}");
         eprintln!("to standard error");
-        assert!(std::env::var_os("HAVE_A_CASE_OF_OUR_OWN_FAIL").is_none());
+        assert!(std::env::var_os(FAILS).is_none());
+    }
+
+    /// This very binary.
+    fn libtest() -> Command {
+        Command::new(std::env::current_exe().unwrap())
+    }
+
+    /// Runs a case of it as a guest would, and says what libtest's file has.
+    fn run(case: &str, ignored: &[&str], env: &[(&str, &str)]) -> (Output, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let mut command = libtest();
+        command.args([case, "--exact", "--nocapture", "--test-threads=1"]).args(ignored);
+        command.arg("--logfile").arg(&log).envs(env.iter().copied());
+        (command.output().unwrap(), std::fs::read_to_string(log).unwrap())
     }
 
     #[test]
     fn this_toolchains_libtest_is_understood() {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        assert_eq!(Word::in_help(&text(&libtest(&["--help"]).stdout)), Word::LogFile);
+        let help = text(&libtest().arg("--help").output().unwrap().stdout);
+        assert_eq!(Word::in_help(&help), Word::LogFile);
         let of_libtest_mimic = "      --logfile <PATH>\n          Write logs to the file";
         assert_eq!(Word::in_help(of_libtest_mimic), Word::Stdout);
 
-        let listed = text(&libtest(&["--list", "--format", "terse"]).stdout).lines().count();
-        let case = "suite::word::tests::a_case_of_our_own";
-        let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("log");
-        let args = [case, "--exact", "--nocapture", "--test-threads=1", "--ignored", "--logfile"];
-        let run = libtest(&[&args[..], &[log.to_str().unwrap()]].concat());
-        assert_eq!(judge_log(&read(&log), case), Ok(()));
-        assert_eq!(judge_stdout(&text(&run.stdout), listed), Ok(()));
-        assert_eq!(text(without_deprecation(&run.stderr)), "to standard error\n");
-        let none = libtest(&["no_such_case", "--exact", "--logfile", log.to_str().unwrap()]);
-        assert!(none.status.success());
-        assert!(judge_log(&read(&log), case).unwrap_err().contains("before its test was over"));
-        assert!(judge_stdout(&text(&none.stdout), listed).is_err());
-    }
+        let list = libtest().args(["--list", "--format", "terse"]).output().unwrap();
+        let listed = text(&list.stdout).lines().count();
+        let (passed, log) = run(OWN, &["--ignored"], &[]);
+        assert_eq!(judge_log(&log, OWN), Ok(()));
+        assert_eq!(judge_stdout(&text(&passed.stdout), listed), Ok(()));
+        assert_eq!(text(without_deprecation(&passed.stderr)), "to standard error\n");
 
-    fn read(path: &Path) -> String {
-        std::fs::read_to_string(path).unwrap()
+        let (failed, log) = run(OWN, &["--ignored"], &[(FAILS, "1")]);
+        assert!(judge_log(&log, OWN).unwrap_err().contains("`failed`"), "{log}");
+        assert!(judge_stdout(&text(&failed.stdout), listed).unwrap_err().contains("FAILED"));
+        let (left_out, log) = run(OWN, &[], &[]);
+        assert!(judge_log(&log, OWN).unwrap_err().contains("`ignored: run by"), "{log}");
+        assert!(judge_stdout(&text(&left_out.stdout), listed).is_err());
+        let (none, log) = run("no_such_case", &[], &[]);
+        assert!(none.status.success());
+        assert!(judge_log(&log, OWN).unwrap_err().contains("before its test was over"));
+        assert!(judge_stdout(&text(&none.stdout), listed).is_err());
     }
 }
 

@@ -23,23 +23,6 @@ fn cases_of_the_same_name_are_told_apart_by_their_binaries() {
 }
 
 #[test]
-fn a_workspace_without_any_case_is_no_error_to_list() {
-    let workspace = Workspace::new(&[("empty", "")]);
-    assert_eq!(workspace.xtask(&["test-in-uml", "--list"]).0, Some(0));
-}
-
-#[test]
-fn a_binary_that_lists_something_else_is_named() {
-    let workspace = Workspace::new(&[]);
-    let own = "[package]\nname = \"guest-tests\"\nedition = \"2024\"\n\
-               [[test]]\nname = \"own\"\nharness = false\n";
-    workspace.write("guest-tests/Cargo.toml", own);
-    workspace.write("guest-tests/tests/own.rs", "fn main() { println!(\"all is well\") }");
-    let said = workspace.refusal(&["test-in-uml", "--list"]);
-    assert!(said.contains("own-") && said.contains("`all is well` is not a case"), "{said}");
-}
-
-#[test]
 fn what_the_workspace_does_not_have_is_named() {
     let workspace = Workspace::new(&[]);
     workspace.replace("package = \"guest-tests\"", "package = \"guest-test\"");
