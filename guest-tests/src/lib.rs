@@ -2,7 +2,8 @@
 //!
 //! A guest test is an ordinary `#[test]` in `tests/`, run as root in a guest, one process a case,
 //! in a fresh folder. Each test file begins with `use guest_tests as _;` or uses something of this
-//! library: that links the guard that keeps guest tests from running anywhere else.
+//! library: that links the guard that keeps guest tests from running anywhere else, and without it no
+//! test file links.
 
 use std::fmt;
 use std::path::PathBuf;
