@@ -17,6 +17,7 @@ use xtask::stage::{GuestCommand, Share, Stage, StageOptions};
 
 use super::store::{Host, KERNEL, says};
 use super::support::exe;
+use super::workspace::Workspace;
 
 fn doctor() -> Command {
     let mut command = Command::new(exe());
@@ -196,6 +197,27 @@ fn a_container_that_refuses_namespaces_still_builds_kernels() {
         assert!(output.status.success(), "{}", says(&output));
         assert_eq!(host.builds(), 1);
     });
+}
+
+#[test]
+fn a_list_is_made_behind_a_filter_alone_or_not_at_all() {
+    let workspace = Workspace::new(&[("one", "#[test]\nfn a_case() {}\n")]);
+    let list = || workspace.xtask(&["test-in-uml", "--list"]);
+    let unshare = || Refused(libc::SYS_unshare, None);
+    let (code, listed, said) = refusing(&[unshare()], list);
+    assert_eq!((code, &*listed), (Some(0), "one a_case\n"), "{said}");
+    let how = "`one` is held by a filter of system calls and by limits alone";
+    assert!(said.contains(how), "{said}");
+    // What is kept needs no host at all.
+    let refused = [unshare(), Refused(libc::SYS_seccomp, None)];
+    assert_eq!(refusing(&refused, list), (Some(0), "one a_case\n".into(), String::new()));
+
+    fs::remove_file(workspace.path("target/uml/guest-target/lists.json")).unwrap();
+    for refused in [&refused[..], &refused[1..]] {
+        let (code, listed, said) = refusing(refused, list);
+        assert_eq!((code, &*listed), (Some(96), ""), "{said}");
+        assert!(said.contains("this host refuses system call filters"), "{said}");
+    }
 }
 
 #[test]
