@@ -24,4 +24,4 @@ pub use queue::Job;
 pub use run::{FAIL_FAST, Finished, Note, run};
 pub use seat::Life;
 pub use verdict::{Outcome, Place, Verdict};
-pub use word::{Word, judge_log, judge_stdout, without_deprecation};
+pub use word::Word;

@@ -48,8 +48,8 @@ impl CaseDir {
             return Said::default();
         }
         let read = |place| fs::read(place).ok();
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_owned();
-        let skip = read(self.skip_file()).map(text);
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let skip = read(self.skip_file()).map(|bytes| text(bytes).trim().to_owned());
         let word = read(self.word_file()).map(text);
         let _ = fs::remove_dir_all(&self.0);
         Said { skip, word }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::build::TestBinary;
 use super::listing::Listing;
 use super::lists::Lists;
+use super::verdict::Asked;
 use super::word::Word;
 use crate::ctx::Ctx;
 use crate::guest::Program;
@@ -71,6 +72,11 @@ impl Filter {
 }
 
 impl Case {
+    /// What a guest is asked to run.
+    pub(super) fn asked(&self) -> Asked<'_> {
+        Asked { name: &self.name, word: self.binary.word, listed: self.binary.listed }
+    }
+
     /// `BINARY NAME`, as it is shown and filtered.
     pub fn full_name(&self) -> String {
         format!("{} {}", self.binary.name, self.name)

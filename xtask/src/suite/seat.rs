@@ -6,13 +6,13 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use guest_agent::env;
-use guest_agent::wire::Word;
+use guest_agent::{env, wire};
 
 use super::cases::Case;
 use super::plan::Target;
 use super::run::{Note, Session};
 use super::verdict::{Place, Verdict};
+use super::word::Word;
 use crate::guest::machine::{CaseRecord, End};
 use crate::guest::{Calibration, CaseEnd, Complaint, Cow, Guest, Spec, boot};
 use crate::stage::Share;
@@ -134,7 +134,8 @@ impl<'a> Seat<'a> {
                 }
             };
             current.cases += 1;
-            let mut verdict = Verdict::of(record, clock.elapsed(), current.guest.end());
+            let mut verdict =
+                Verdict::of(record, case.asked(), clock.elapsed(), current.guest.end());
             verdict.place =
                 Some(Place { guest: current.guest.name().into(), order: current.cases, began });
             if verdict.outcome.complaint().is_some() {
@@ -151,7 +152,7 @@ impl<'a> Seat<'a> {
             }
             return Ok(verdict);
         }
-        Ok(Verdict::of(CaseRecord::default(), Duration::ZERO, Some(&end)))
+        Ok(Verdict::of(CaseRecord::default(), case.asked(), Duration::ZERO, Some(&end)))
     }
 
     /// Parts with the guest that there is, if any.
@@ -264,8 +265,21 @@ impl<'a> Current<'a> {
         environment.push((env::ATTEMPT.into(), attempt.to_string()));
         let timeout = session.ctx.config.case_timeout.max(Duration::from_secs(1));
         self.guest
-            .run_case(&case.binary.program, args, environment, (timeout, Word::Stdout))
+            .run_case(
+                &case.binary.program,
+                args,
+                environment,
+                (timeout, wire_word(case.binary.word)),
+            )
             .with_context(|| format!("cannot run {}", case.full_name()))
+    }
+}
+
+/// Where the agent looks for libtest's word.
+fn wire_word(word: Word) -> wire::Word {
+    match word {
+        Word::LogFile => wire::Word::LogFile,
+        Word::Stdout => wire::Word::Stdout,
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use guest_agent::marker::Expectation;
 use guest_agent::wire::{End as ProcessEnd, Exit, Leftover};
 
+use super::word::{self, Word};
 use crate::guest::machine::{CaseRecord, End, lost_lines};
 use crate::guest::{Complaint, is_starved};
 
@@ -94,6 +95,31 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// What a guest was asked to run.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The test's name in its binary.
+    pub name: &'a str,
+    /// Where the binary's harness says how it ended.
+    pub word: Word,
+    /// How many cases the binary lists.
+    pub listed: usize,
+}
+
+impl Asked<'_> {
+    /// libtest's own word. Exit code 0 alone would call a test green that called `exit(0)`, or whose name the
+    /// binary does not know.
+    fn judge(self, record: &CaseRecord, exit: &Exit) -> Result<(), String> {
+        match self.word {
+            Word::LogFile => word::judge_log(exit.word.as_deref().unwrap_or(""), self.name),
+            Word::Stdout => {
+                let stdout = record.output.end_of_stdout();
+                word::judge_stdout(&String::from_utf8_lossy(&stdout), self.listed)
+            }
+        }
+    }
+}
+
 /// A case's outcome with its evidence.
 #[derive(Debug)]
 pub struct Verdict {
@@ -166,12 +192,16 @@ impl Verdict {
 
     /// Judges a case, which took this long by our clock, by its record and by the end of its guest,
     /// if it ended.
-    pub fn of(record: CaseRecord, took: Duration, guest: Option<&End>) -> Self {
-        let outcome = outcome(&record, guest);
+    pub fn of(record: CaseRecord, asked: Asked<'_>, took: Duration, guest: Option<&End>) -> Self {
+        let outcome = outcome(&record, asked, guest);
         let tainted = record.exit.as_ref().map_or(0, |exit| exit.tainted);
         let spent_detector =
             record.reports.spent_detector().is_some() || tainted & !HARMLESS_TAINT != 0;
-        let (output, log) = (record.output.bytes(), record.log.all());
+        let mut output = record.output.bytes();
+        if asked.word == Word::LogFile {
+            word::drop_deprecation(&mut output);
+        }
+        let log = record.log.all();
         let mut verdict = Self { outcome, output, log, spent_detector, ..Self::not_run("") };
         verdict.duration = took;
         if let Some(exit) = record.exit {
@@ -217,7 +247,7 @@ impl Verdict {
     }
 }
 
-fn outcome(record: &CaseRecord, guest: Option<&End>) -> Outcome {
+fn outcome(record: &CaseRecord, asked: Asked<'_>, guest: Option<&End>) -> Outcome {
     let Some(exit) = &record.exit else {
         let how = || End::Lost("it ended without a word".into());
         return of_death(record, guest.cloned().unwrap_or_else(how));
@@ -235,13 +265,11 @@ fn outcome(record: &CaseRecord, guest: Option<&End>) -> Outcome {
     match (exit.end, &exit.skip) {
         (ProcessEnd::TimedOut, _) => Outcome::TimedOut,
         (ProcessEnd::Signal(signal), _) => Outcome::Failed(format!("signal {signal}")),
-        (ProcessEnd::Code(0), _) if !says_passed(record) => {
-            Outcome::Failed("it exited with 0 before its test was over".into())
-        }
-        (ProcessEnd::Code(0), skip) => match (absent(record), skip) {
-            (Some(absent), _) => Outcome::Failed(absent),
-            (None, Some(why)) => Outcome::Skipped(why.clone()),
-            (None, None) => Outcome::Passed,
+        (ProcessEnd::Code(0), skip) => match (asked.judge(record, exit), absent(record), skip) {
+            (Err(why), _, _) => Outcome::Failed(why),
+            (Ok(()), Some(absent), _) => Outcome::Failed(absent),
+            (Ok(()), None, Some(why)) => Outcome::Skipped(why.clone()),
+            (Ok(()), None, None) => Outcome::Passed,
         },
         (ProcessEnd::Code(code), _) => Outcome::Failed(format!("exit code {code}")),
     }
@@ -299,12 +327,4 @@ fn added_taint(record: &CaseRecord, exit: &Exit) -> Option<Complaint> {
         .collect();
     let silent = !flags.is_empty() && !record.reports.has_declared();
     silent.then(|| Complaint { name: "taint", line: format!("the kernel is tainted now: {flags}") })
-}
-
-/// libtest's own word. Exit code 0 alone would call a test green that called `exit(0)`, or whose
-/// name the binary does not know.
-fn says_passed(record: &CaseRecord) -> bool {
-    let stdout = record.output.end_of_stdout();
-    let text = String::from_utf8_lossy(&stdout);
-    text.lines().rev().take(20).any(|line| line.starts_with("test result: ok. 1 passed;"))
 }

@@ -4,7 +4,14 @@ use super::*;
 use crate::guest::Output;
 use crate::guest::kernel_line::{KernelLine, Origin};
 
-const PASSED: &str = "\nrunning 1 test\ntest a ... ok\n\ntest result: ok. 1 passed; 0 failed\n";
+const PASSED: &str = "\nrunning 1 test\ntest a ... ok\n\n\
+    test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n";
+
+const ASKED: Asked<'_> = Asked { name: "a", word: Word::Stdout, listed: 1 };
+
+fn outcome(record: &CaseRecord, guest: Option<&End>) -> Outcome {
+    super::outcome(record, ASKED, guest)
+}
 
 fn record(end: ProcessEnd, skip: Option<&str>, stdout: &str) -> CaseRecord {
     let mut output = Output::default();
@@ -34,6 +41,20 @@ fn a_case_passes_only_by_its_tests_own_word() {
     for silent in ["", "hello\n", none] {
         let outcome = outcome(&record(zero, None, silent), None);
         assert!(matches!(outcome, Outcome::Failed(_)), "{silent}");
+    }
+}
+
+#[test]
+fn a_file_of_libtests_outranks_what_a_case_prints() {
+    let asked = Asked { word: Word::LogFile, ..ASKED };
+    let of = |word: Option<&str>| {
+        let mut record = record(ProcessEnd::Code(0), None, PASSED);
+        record.exit.as_mut().unwrap().word = word.map(str::to_owned);
+        super::outcome(&record, asked, None)
+    };
+    assert_eq!(of(Some("ok a\n")), Outcome::Passed);
+    for other in [None, Some(""), Some("failed a\n"), Some("ok b\n")] {
+        assert!(matches!(of(other), Outcome::Failed(_)), "{other:?}");
     }
 }
 
@@ -71,9 +92,9 @@ fn a_disorder_is_never_a_pass() {
 fn a_case_that_killed_its_guest_took_its_time_too() {
     let took = Duration::from_secs(3);
     let end = End::Panicked("BUG".into());
-    assert_eq!(Verdict::of(CaseRecord::default(), took, Some(&end)).duration, took);
+    assert_eq!(Verdict::of(CaseRecord::default(), ASKED, took, Some(&end)).duration, took);
     let told = record(ProcessEnd::Code(0), None, PASSED);
-    assert_eq!(Verdict::of(told, took, None).duration, Duration::ZERO);
+    assert_eq!(Verdict::of(told, ASKED, took, None).duration, Duration::ZERO);
 }
 
 #[test]
@@ -81,7 +102,7 @@ fn a_guest_that_is_not_what_it_was_is_not_for_others() {
     let after = |leftover: Leftover| {
         let mut record = record(ProcessEnd::Code(0), None, PASSED);
         record.exit.as_mut().unwrap().leftovers.push(leftover);
-        let verdict = Verdict::of(record, Duration::ZERO, None);
+        let verdict = Verdict::of(record, ASKED, Duration::ZERO, None);
         assert_eq!(verdict.outcome, Outcome::Passed);
         verdict.spoils_guest()
     };
@@ -208,11 +229,12 @@ fn what_earlier_cases_loaded_is_said_beside_an_end_of_the_kernels() {
     let mut earlier = Vec::new();
     let mut loads = passed();
     loads.exit.as_mut().unwrap().loaded = vec!["fault".into()];
-    let mut first = Verdict::of(loads, Duration::ZERO, None);
+    let mut first = Verdict::of(loads, ASKED, Duration::ZERO, None);
     first.goes_after(&mut earlier, "faults a");
     assert_eq!(first.detail(), "");
     let end = End::Panicked(PANIC.into());
-    let mut died = Verdict::of(log(CaseRecord::default(), &[PANIC]), Duration::ZERO, Some(&end));
+    let mut died =
+        Verdict::of(log(CaseRecord::default(), &[PANIC]), ASKED, Duration::ZERO, Some(&end));
     died.goes_after(&mut earlier, "guide b");
     assert!(
         died.detail().ends_with("; earlier in this guest faults a loaded fault"),
@@ -220,7 +242,7 @@ fn what_earlier_cases_loaded_is_said_beside_an_end_of_the_kernels() {
         died.detail()
     );
     let failed = record(ProcessEnd::Code(101), None, "");
-    let mut failed = Verdict::of(failed, Duration::ZERO, None);
+    let mut failed = Verdict::of(failed, ASKED, Duration::ZERO, None);
     failed.goes_after(&mut earlier, "guide c");
     assert_eq!(failed.detail(), "exit code 101", "a test's own failure has its own cause");
 }
@@ -228,7 +250,7 @@ fn what_earlier_cases_loaded_is_said_beside_an_end_of_the_kernels() {
 #[test]
 fn a_guest_whose_detector_has_spoken_is_not_for_others() {
     let spoils = |record: CaseRecord| {
-        let verdict = Verdict::of(record, Duration::ZERO, None);
+        let verdict = Verdict::of(record, ASKED, Duration::ZERO, None);
         assert_eq!(verdict.outcome, Outcome::Passed);
         verdict.spoils_guest()
     };
