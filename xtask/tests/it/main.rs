@@ -19,7 +19,7 @@ mod network;
 mod privileges;
 mod report;
 mod server;
-mod shut_in;
+mod contained_program;
 mod space;
 mod stage;
 mod store;
