@@ -20,6 +20,7 @@ pub mod peer;
 mod program;
 mod session;
 
+pub(crate) use boot::address_space;
 pub use boot::{BootFailed, Spec, boot};
 pub use calibration::Calibration;
 pub(crate) use command_line::ByHand;

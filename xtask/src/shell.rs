@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 
 use crate::cancel;
 use crate::ctx::Ctx;
-use crate::guest::{ByHand, Calibration, CommandLine, Cow, Init};
+use crate::guest::{ByHand, Calibration, CommandLine, Cow, Init, address_space};
 use crate::kernel::KernelBinary;
 use crate::rootfs::Image;
 use crate::stage::{GuestCommand, Share, Stage, cpus};
@@ -70,7 +70,14 @@ pub fn run(ctx: &Ctx, stage: &Stage, plan: &Plan<'_>) -> Result<End> {
     cancel::before_exit(terminal::give_back);
     let raw = RawMode::enter()?;
     let share = Share { cpu: cpus().first().copied(), ..Share::default() };
-    let command = GuestCommand { argv: line.argv(), share, console };
+    let sight = stage.libraries(&kernel.path)?.with(&shown_kernel).with(&shown_image);
+    let command = GuestCommand {
+        argv: line.argv(),
+        sight: if plan.keep.is_some() { sight.with_lent(&cow) } else { sight },
+        share,
+        address_space: address_space(&kernel.path, ctx.config.memory),
+        console,
+    };
     let process = stage.spawn(&link, &command)?;
     drop(command);
     let end = session.run(process.status()?);

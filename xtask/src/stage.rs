@@ -5,7 +5,7 @@
 //!  └ S0    this executable, `__stage`: unshares, forks S1, waits
 //!     └ S1 PID 1 of the run: no threads, no logic; serves one socket, its standard input
 //!        └ keeper   PID 1 of one guest's own PID namespace: forks UML, waits, says how it ended
-//!           └ UML
+//!           └ UML   shut in: a root of its own, few system calls, no privilege
 //! ```
 //!
 //! UML must not be PID 1 of its namespace: the kernel drops default-action signals to a
@@ -13,6 +13,7 @@
 //! (pid_namespaces(7)). When we die, however we die, S1 reads end-of-file and dies too; the kernel
 //! then ends every keeper and guest, and namespaces, taps and the tmpfs go with them.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read as _;
@@ -22,8 +23,8 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::socket::{
@@ -38,17 +39,23 @@ mod channel;
 mod keeper;
 mod link;
 mod mconsole;
+mod privileges;
+mod seccomp;
 mod serve;
 mod share;
 mod withheld;
+mod sight;
 
-use channel::{Reply, Request};
-pub(crate) use keeper::drop_privileges;
+use channel::{Numbered, Reply, Request};
 pub use link::Link;
+pub(crate) use privileges::{drop_privileges, try_landlock, try_own_user_namespace};
+pub(crate) use seccomp::try_filter;
 pub(crate) use serve::serve;
 pub use share::Share;
 pub(crate) use share::cpus;
 pub use withheld::Withheld;
+pub use sight::Sight;
+pub(crate) use sight::swap_roots;
 
 /// Where S1 mounts the run's private tmpfs: guest memory, COWs, `uml_dir`.
 ///
@@ -62,7 +69,7 @@ pub const TUN: &str = "/dev/net/tun";
 /// What a run needs of its stage.
 #[derive(Debug, Clone)]
 pub struct StageOptions {
-    /// An upper bound for guest memory and COWs together, in bytes.
+    /// An upper bound for the memory and the COW of one guest together, in bytes.
     pub size: u64,
 }
 
@@ -71,18 +78,31 @@ pub struct StageOptions {
 pub struct GuestCommand {
     /// The kernel binary and its arguments.
     pub argv: Vec<OsString>,
+    /// What it sees of the host and of the stage.
+    pub sight: Sight,
     /// What it gets of the host.
     pub share: Share,
+    /// How much each of its processes may map, in bytes, if that is bounded.
+    pub address_space: Option<u64>,
     /// Where standard output and standard error go. A terminal is standard input too.
     pub console: OwnedFd,
 }
 
+/// How long the stage may take to answer. It does nothing that takes long; but it may have been stopped.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the end of a stage may take before it is forced.
+const END: Duration = Duration::from_secs(10);
+
 /// The stage of a run. Dropping it ends everything on it.
 #[derive(Debug)]
 pub struct Stage {
-    socket: Mutex<Option<OwnedFd>>,
+    /// Nothing while a request is under way.
+    socket: Mutex<Option<Socket>>,
+    freed: Condvar,
     child: Child,
     guests: AtomicU16,
+    libraries: Mutex<BTreeMap<PathBuf, Sight>>,
 }
 
 impl Stage {
@@ -108,8 +128,16 @@ impl Stage {
             .stdin(Stdio::from(theirs))
             .spawn()
             .context("cannot start the stage")?;
-        let stage = Self { socket: Mutex::new(Some(ours)), child, guests: AtomicU16::new(0) };
-        stage.expect_reply().context("cannot set the stage")?;
+        let mut socket = Socket { fd: ours, asked: 0 };
+        let stage = Self {
+            socket: Mutex::new(None),
+            freed: Condvar::new(),
+            child,
+            guests: AtomicU16::new(0),
+            libraries: Mutex::new(BTreeMap::new()),
+        };
+        socket.reply(Instant::now() + PATIENCE).context("cannot set the stage")?;
+        stage.give_back(socket);
         Ok(stage)
     }
 
@@ -158,14 +186,33 @@ impl Stage {
         Ok(Path::new(DIR).join(name))
     }
 
+    /// A sight of the libraries that a kernel is linked with, and nothing else; found once.
+    ///
+    /// # Errors
+    /// When one of them is not there.
+    pub fn libraries(&self, kernel: &Path) -> Result<Sight> {
+        let mut known = self.libraries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sight) = known.get(kernel) {
+            return Ok(sight.clone());
+        }
+        let sight = Sight::of_program(kernel)?;
+        known.insert(kernel.to_owned(), sight.clone());
+        Ok(sight)
+    }
+
     /// Starts a guest with a keeper of its own.
     ///
     /// # Errors
     /// When the keeper cannot be started.
     pub fn spawn(&self, link: &Link, command: &GuestCommand) -> Result<GuestProcess<'_>> {
         let (status, theirs) = std::io::pipe().context("cannot make a pipe")?;
-        let GuestCommand { argv, share, .. } = command;
-        let request = Request::Spawn { argv: argv.clone(), share: *share, index: link.index() };
+        let request = Request::Spawn {
+            argv: command.argv.clone(),
+            sight: command.sight.clone(),
+            share: command.share,
+            address_space: command.address_space,
+            index: link.index(),
+        };
         let fds = [command.console.as_fd(), theirs.as_fd()];
         let (id, _) = self.ask(&request, &fds).context("cannot start a guest")?;
         Ok(GuestProcess { stage: self, id, status: File::from(OwnedFd::from(status)) })
@@ -188,10 +235,11 @@ impl Stage {
     /// # Errors
     /// When nobody answers within `timeout`.
     pub fn connect(&self, address: SocketAddrV4, timeout: Duration) -> Result<TcpStream> {
-        let socket = self.socket()?;
+        let deadline = Instant::now() + timeout;
+        let socket = self.socket(*address.ip(), deadline)?;
         // connect(2) honours the send timeout (socket(7)).
-        let limit = TimeVal::milliseconds(i64::try_from(timeout.as_millis())?.max(1));
-        setsockopt(&socket, sockopt::SendTimeout, &limit).context("cannot limit a connect")?;
+        setsockopt(&socket, sockopt::SendTimeout, &left_until(deadline))
+            .context("cannot limit a connect")?;
         connect(socket.as_raw_fd(), &SockaddrIn::from(address))
             .with_context(|| format!("cannot connect to {address}"))?;
         setsockopt(&socket, sockopt::SendTimeout, &TimeVal::zero())
@@ -204,7 +252,7 @@ impl Stage {
     /// # Errors
     /// When the address is not of this stage, or its port is taken.
     pub fn listen(&self, host: Ipv4Addr, port: u16) -> Result<TcpListener> {
-        let socket = self.socket()?;
+        let socket = self.socket(host, Instant::now() + PATIENCE)?;
         let address = SocketAddrV4::new(host, port);
         bind(socket.as_raw_fd(), &SockaddrIn::from(address))
             .and_then(|()| listen(&socket, Backlog::MAXCONN))
@@ -222,33 +270,99 @@ impl Stage {
 
     fn end(&mut self) -> std::io::Result<()> {
         drop(self.socket.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        let deadline = Instant::now() + END;
+        while Instant::now() < deadline {
+            if self.child.try_wait()?.is_some() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // S1 asked to die with S0, and the kernel ends whatever runs in its namespaces.
+        self.child.kill()?;
         self.child.wait().map(drop)
     }
 
-    fn socket(&self) -> Result<OwnedFd> {
-        let (_, fds) = self.ask(&Request::Socket, &[]).context("cannot make a socket")?;
+    fn socket(&self, address: Ipv4Addr, deadline: Instant) -> Result<OwnedFd> {
+        let request = Request::Socket { index: Link::of_address(address)?.index() };
+        let (_, fds) = self.ask_until(deadline, &request, &[]).context("cannot make a socket")?;
         fds.into_iter().next().context("the stage sent no socket")
     }
 
     fn ask(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(i32, Vec<OwnedFd>)> {
-        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        let socket = socket.as_ref().context("the stage is gone")?;
-        channel::send(socket.as_fd(), request, fds).context("the stage does not listen")?;
-        Self::reply(socket)
+        self.ask_until(Instant::now() + PATIENCE, request, fds)
     }
 
-    fn expect_reply(&self) -> Result<()> {
-        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        Self::reply(socket.as_ref().context("the stage is gone")?).map(drop)
+    fn ask_until(
+        &self,
+        deadline: Instant,
+        request: &Request,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(i32, Vec<OwnedFd>)> {
+        let mut socket = self.take_socket(deadline)?;
+        let answer = socket.ask(deadline, request, fds);
+        self.give_back(socket);
+        answer
     }
 
-    fn reply(socket: &OwnedFd) -> Result<(i32, Vec<OwnedFd>)> {
-        match channel::receive(socket.as_fd())? {
-            Some((Reply::Done { id }, fds)) => Ok((id, fds)),
-            Some((Reply::Failed { why }, _)) => bail!(why),
-            None => bail!("the stage ended"),
+    /// Waits for the requests of other threads.
+    fn take_socket(&self, deadline: Instant) -> Result<Socket> {
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = deadline.saturating_duration_since(Instant::now());
+        let waited = self.freed.wait_timeout_while(socket, left, |socket| socket.is_none());
+        let (mut socket, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        socket.take().context(NO_ANSWER)
+    }
+
+    fn give_back(&self, socket: Socket) {
+        *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
+        self.freed.notify_one();
+    }
+}
+
+const NO_ANSWER: &str = "the stage does not answer";
+
+/// Our end of the stage's socket.
+#[derive(Debug)]
+struct Socket {
+    fd: OwnedFd,
+    /// How many requests were made. The reply to one that nobody waits for any more is passed over.
+    asked: u64,
+}
+
+impl Socket {
+    fn ask(
+        &mut self,
+        deadline: Instant,
+        request: &Request,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(i32, Vec<OwnedFd>)> {
+        self.asked += 1;
+        setsockopt(&self.fd, sockopt::SendTimeout, &left_until(deadline))
+            .context("cannot limit a request")?;
+        let request = Numbered { number: self.asked, message: request };
+        channel::send(self.fd.as_fd(), &request, fds).context("the stage does not listen")?;
+        self.reply(deadline)
+    }
+
+    fn reply(&mut self, deadline: Instant) -> Result<(i32, Vec<OwnedFd>)> {
+        loop {
+            ensure!(Instant::now() < deadline, NO_ANSWER);
+            setsockopt(&self.fd, sockopt::ReceiveTimeout, &left_until(deadline))
+                .context("cannot limit a request")?;
+            match channel::receive(self.fd.as_fd()).context(NO_ANSWER)? {
+                Some((Numbered { number, .. }, _)) if number != self.asked => {}
+                Some((Numbered { message: Reply::Done { id }, .. }, fds)) => return Ok((id, fds)),
+                Some((Numbered { message: Reply::Failed { why }, .. }, _)) => bail!(why),
+                None => bail!("the stage ended"),
+            }
         }
     }
+}
+
+/// The time that is left, as a limit for a socket, for which zero means none (socket(7)).
+fn left_until(deadline: Instant) -> TimeVal {
+    let left = deadline.saturating_duration_since(Instant::now());
+    TimeVal::microseconds(i64::try_from(left.as_micros()).unwrap_or(i64::MAX).max(1000))
 }
 
 impl Drop for Stage {

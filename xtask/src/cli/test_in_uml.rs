@@ -193,7 +193,6 @@ impl TestInUml {
             keep_failed,
             deadline,
         };
-        let size = size * seats as u64;
         let stage = Stage::start(ctx.isolation()?, &StageOptions { size })?;
         let mut reporter = Reporter::new(&ctx.ui, ctx.run()?, about)?;
         let finished = suite::run(ctx, &stage, &plan, make, &mut reporter)?;

@@ -93,4 +93,27 @@ pub(super) const FACILITIES: &[Facility] = &[
         cure: "in a container, allow personality(ADDR_NO_RANDOMIZE): docker run --security-opt \
                seccomp=unconfined",
     },
+    Facility {
+        name: "pivot_root",
+        effect: "guests cannot run: they would see the files of this host",
+        cure: "allow pivot_root(2) in namespaces of one's own, and run from no initial RAM disk; in a \
+               container, docker run --security-opt seccomp=unconfined",
+    },
+    Facility {
+        name: "seccomp",
+        effect: "guests run, but an evil one can make any system call of this host",
+        cure: "a kernel with CONFIG_SECCOMP_FILTER",
+    },
+    Facility {
+        name: "landlock",
+        effect: "guests run, shut in by a root of their own alone",
+        cure: "a kernel of 5.13 or later with CONFIG_SECURITY_LANDLOCK, and landlock among its security \
+               modules (/sys/kernel/security/lsm, or lsm= at its boot)",
+    },
+    Facility {
+        name: "process limit",
+        effect: "guests run, but an evil one can start as many processes as you can",
+        cure: "allow user namespaces within user namespaces (/proc/sys/user/max_user_namespaces); \
+               otherwise, bound the control group's pids.max",
+    },
 ];

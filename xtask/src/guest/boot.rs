@@ -105,8 +105,17 @@ pub fn boot<'a>(
     let (console, theirs) = std::io::pipe().context("cannot make a console")?;
     let log = ConsoleLog::create(&spec.console_log)?;
     let powered_on = Instant::now();
-    let process =
-        stage.spawn(&link, &GuestCommand { argv, share: spec.share, console: theirs.into() })?;
+    let (kernel, image) = (spec.kernel, spec.image.1);
+    let sight = stage.libraries(kernel.0)?.with(kernel.1).with(image);
+    let command = GuestCommand {
+        argv,
+        sight: if spec.cow.is_some() { sight.with_lent(&cow) } else { sight },
+        share: spec.share,
+        address_space: address_space(kernel.0, spec.memory),
+        console: theirs.into(),
+    };
+    let process = stage.spawn(&link, &command)?;
+    drop(command);
     let (events, inbox) = sync_channel(EVENTS);
     console::watch(console, log, events.clone())?;
     watch_status(process.status()?, events.clone())?;
@@ -176,6 +185,15 @@ fn failed(spec: &Spec<'_>, commands: Commands, mut end: String) -> BootFailed {
         console_log: spec.console_log.clone(),
         tail: tail.iter().map(|line| crate::report::plain(line)).collect(),
     }
+}
+
+/// How much each host process of a guest may map, in bytes: its memory, several times over, and the kernel
+/// itself. A kernel with KASAN maps terabytes, of which it uses little.
+pub(crate) fn address_space(kernel: &Path, memory: Memory) -> Option<u64> {
+    const KERNEL_ITSELF: u64 = 4 << 30;
+    let config = fs::read_to_string(kernel.with_file_name("config")).ok()?;
+    let sanitizes = config.lines().any(|line| line == "CONFIG_KASAN=y");
+    (!sanitizes).then(|| memory.bytes() * 4 + KERNEL_ITSELF)
 }
 
 /// A key that nobody can guess.

@@ -16,18 +16,22 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::ForkResult;
 
 use super::{Ids, Isolation, Means, Namespaces, PROBE, enter, fork, is_real_root};
-use crate::stage::drop_privileges;
+use crate::stage::{drop_privileges, swap_roots, try_filter, try_landlock, try_own_user_namespace};
 
 pub(super) const NAMESPACES: &str = "namespaces";
 /// Whether the kernel refuses us nothing; this is for choosing the means, and no facility.
 pub(super) const ROOT: &str = "root";
 pub(super) const TMPFS: &str = "tmpfs";
+/// What guests can do without: the first costs memory, the others are walls behind a wall.
 const PERSONALITY: &str = "personality";
+const LANDLOCK: &str = "landlock";
+const FILTER: &str = "seccomp";
+const PROCESSES: &str = "process limit";
 
 /// Something that a run needs of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facility {
-    /// Its name: `namespaces`, `tmpfs`, `loopback`, `tap`, `ptrace` or `personality`.
+    /// Its name, as `doctor` shows it.
     pub name: String,
     /// Why it is not to be had.
     pub result: Result<(), String>,
@@ -36,7 +40,7 @@ pub struct Facility {
 impl Facility {
     /// Whether guests cannot do without it.
     pub(super) fn is_needed(&self) -> bool {
-        self.name != PERSONALITY
+        ![PERSONALITY, LANDLOCK, FILTER, PROCESSES].contains(&self.name.as_str())
     }
 }
 
@@ -87,6 +91,11 @@ pub(super) fn serve(_: &[OsString]) -> Result<i32> {
             say("tap", try_tap());
             say("ptrace", in_a_guests_place(was_root, trace_a_child));
             say(PERSONALITY, in_a_guests_place(was_root, keep_addresses));
+            // The rest changes this process for ever.
+            say("pivot_root", in_a_child(try_root));
+            say(FILTER, in_a_guests_place(was_root, || errno_of(try_filter())));
+            say(LANDLOCK, in_a_guests_place(was_root, || errno_of(try_landlock())));
+            say(PROCESSES, in_a_guests_place(was_root, || errno_of(try_own_user_namespace())));
             std::process::exit(0);
         }
     }
@@ -112,18 +121,35 @@ fn try_tap() -> Result<()> {
 
 /// Tries something as a guest would do it: without privileges.
 fn in_a_guests_place(was_root: bool, attempt: fn() -> nix::Result<()>) -> Result<()> {
+    in_a_child(|| match drop_privileges(was_root) {
+        Ok(()) => attempt(),
+        Err(_) => Err(Errno::EPERM),
+    })
+}
+
+fn in_a_child(attempt: impl FnOnce() -> nix::Result<()>) -> Result<()> {
     let ForkResult::Parent { child } = fork()? else {
-        let errno = match drop_privileges(was_root) {
-            Ok(()) => attempt().map_or_else(|errno| errno as i32, |()| 0),
-            Err(_) => Errno::EPERM as i32,
-        };
-        std::process::exit(errno);
+        std::process::exit(attempt().map_or_else(|errno| errno as i32, |()| 0));
     };
     match waitpid(child, None).context("cannot wait for an attempt")? {
         WaitStatus::Exited(_, 0) => Ok(()),
         WaitStatus::Exited(_, errno) => Err(anyhow::anyhow!("refused: {}", Errno::from_raw(errno))),
         other => Err(anyhow::anyhow!("an attempt ended with {other:?}")),
     }
+}
+
+/// What the kernel said, or that it has none of what was asked for.
+fn errno_of(result: Result<()>) -> nix::Result<()> {
+    result.map_err(|error| match error.root_cause().downcast_ref() {
+        Some(errno) => *errno,
+        None => Errno::EOPNOTSUPP,
+    })
+}
+
+/// The tmpfs that was tried becomes the root.
+fn try_root() -> nix::Result<()> {
+    nix::unistd::chdir(crate::stage::DIR)?;
+    errno_of(swap_roots())
 }
 
 /// What User Mode Linux does with each process of its guest.

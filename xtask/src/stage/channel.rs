@@ -12,27 +12,41 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::share::Share;
+use super::sight::Sight;
 
 /// The longest message; a guest's arguments are far shorter.
 const LONGEST: usize = 64 << 10;
 
+/// A message with its number: who gave up waiting for a reply must not take it for another's.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Numbered<T> {
+    pub number: u64,
+    pub message: T,
+}
+
 /// What we ask of S1.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
-    /// Make the tap of a link.
+    /// Make the network and the folder of a guest.
     AddLink { index: u16 },
-    /// Remove it, and what its guest left in its folder.
+    /// Remove them, with what the guest left there.
     RemoveLink { index: u16 },
     /// Mount a file of the host into the stage's folder.
     Expose { path: PathBuf, name: String },
     /// The same for a file that guests may write to.
     Lend { path: PathBuf, name: String },
     /// Start a guest; comes with its console and its status pipe.
-    Spawn { argv: Vec<OsString>, share: Share, index: u16 },
+    Spawn {
+        argv: Vec<OsString>,
+        sight: Sight,
+        share: Share,
+        address_space: Option<u64>,
+        index: u16,
+    },
     /// Send a command to the management console of a link's guest.
     Mconsole { index: u16, command: String },
-    /// Make a TCP socket and send it back.
-    Socket,
+    /// Make a TCP socket in the network of a link, and send it back.
+    Socket { index: u16 },
     /// Kill a keeper, and with it a guest.
     Kill { id: i32 },
 }
@@ -62,7 +76,8 @@ pub(super) fn send(
     Ok(())
 }
 
-/// The next message with its descriptors; nothing when the other side is gone.
+/// The next message with its descriptors; nothing when the other side is gone. It waits for as long as the
+/// socket's own limit lets it.
 pub(super) fn receive<T: DeserializeOwned>(
     socket: BorrowedFd<'_>,
 ) -> Result<Option<(T, Vec<OwnedFd>)>> {

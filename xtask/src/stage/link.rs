@@ -2,10 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
-/// The network that links are cut from. It exists on the stage only, so that it never collides
-/// with a network of the host.
+/// The network that links are cut from. Each exists in a network namespace of its own on the stage, so that
+/// it never collides with a network of the host, and no guest reaches another.
 const NETWORK: u32 = u32::from_be_bytes([10, 85, 0, 0]);
 
 /// Each link is a /30: the network, the host end, the guest, the broadcast address.
@@ -24,6 +24,15 @@ impl Link {
     pub(super) fn numbered(index: u16) -> Result<Self> {
         ensure!(index < ROOM, "a run has room for {ROOM} links, and this is one more");
         Ok(Self { index })
+    }
+
+    /// The link that an address belongs to.
+    pub(super) fn of_address(address: Ipv4Addr) -> Result<Self> {
+        let offset = u32::from(address).checked_sub(NETWORK).map(u32::to_be_bytes);
+        let Some([0, 0, high, low]) = offset else {
+            bail!("{address} is no address of a link");
+        };
+        Self::numbered(u16::from_be_bytes([high, low]) / 4)
     }
 
     pub(super) fn index(&self) -> u16 {
@@ -84,6 +93,13 @@ mod tests {
         let last = Link::numbered(ROOM - 1).unwrap();
         assert_eq!(last.guest().to_string(), "10.85.255.254");
         assert_ne!(first.mac(), last.mac());
+        for link in [first, last] {
+            assert_eq!(Link::of_address(link.host()).unwrap(), link);
+            assert_eq!(Link::of_address(link.guest()).unwrap(), link);
+        }
+        for other in [[127, 0, 0, 1], [10, 84, 255, 255], [10, 86, 0, 1]] {
+            assert!(Link::of_address(other.into()).is_err(), "{other:?}");
+        }
         assert!(Link::numbered(ROOM).is_err());
     }
 }

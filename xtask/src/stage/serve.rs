@@ -1,18 +1,19 @@
 //! S0 and S1: the two processes that a stage consists of. They have no threads and no logic.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::ops::BitOr;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::chown;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
@@ -20,9 +21,11 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{ForkResult, Pid, getpid, setsid};
 
-use super::channel::{Reply, Request, receive, send};
+use super::channel::{Numbered, Reply, Request, receive, send};
 use super::link::Link;
-use super::{DIR, TUN, keeper, mconsole};
+use super::privileges::{Limits, NOBODY};
+use super::seccomp::Filter;
+use super::{DIR, TUN, keeper, mconsole, sight};
 use crate::isolation::{
     Ids, Namespaces, die_with_parent, enter, fork, is_real_root, mount_proc, reap,
 };
@@ -55,8 +58,25 @@ pub(crate) fn serve(_: &[OsString]) -> Result<i32> {
 }
 
 fn refuse(error: &anyhow::Error) -> Result<i32> {
-    send(std::io::stdin().as_fd(), &Reply::Failed { why: format!("{error:#}") }, &[])?;
+    reply(0, Reply::Failed { why: format!("{error:#}") }, None)?;
     Ok(1)
+}
+
+fn reply(number: u64, message: Reply, fd: Option<&OwnedFd>) -> Result<()> {
+    let fds: Vec<_> = fd.iter().map(|fd| fd.as_fd()).collect();
+    send(std::io::stdin().as_fd(), &Numbered { number, message }, &fds)
+}
+
+/// What S1 knows.
+struct State {
+    was_root: bool,
+    /// How many bytes a guest may write to its folder, its memory among them.
+    size: u64,
+    filter: Filter,
+    /// The network namespace of the stage itself, and those of the links.
+    home: OwnedFd,
+    networks: BTreeMap<u16, OwnedFd>,
+    keepers: BTreeSet<i32>,
 }
 
 /// S1: PID 1 of the run.
@@ -64,14 +84,22 @@ fn run(outside: Pid, was_root: bool) -> Result<()> {
     die_with_parent(outside)?;
     mount_proc();
     prepare(was_root)?;
+    let size = std::env::args().nth(2).and_then(|size| size.parse().ok());
+    let mut state = State {
+        was_root,
+        size: size.context("the stage needs a size")?,
+        filter: Filter::compile()?,
+        home: own_network()?,
+        networks: BTreeMap::new(),
+        keepers: BTreeSet::new(),
+    };
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     mask.thread_block().context("cannot block SIGCHLD")?;
     let ended = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
         .context("cannot wait for SIGCHLD")?;
     let stdin = std::io::stdin();
-    let mut keepers = BTreeSet::new();
-    send(stdin.as_fd(), &Reply::Done { id: 0 }, &[])?;
+    reply(0, Reply::Done { id: 0 }, None)?;
     loop {
         let mut fds = [
             PollFd::new(stdin.as_fd(), PollFlags::POLLIN),
@@ -81,26 +109,26 @@ fn run(outside: Pid, was_root: bool) -> Result<()> {
         let asked = fds[0].revents().is_some_and(|events| !events.is_empty());
         let _ = ended.read_signal();
         while let Some((pid, _)) = reap() {
-            keepers.remove(&pid.as_raw());
+            state.keepers.remove(&pid.as_raw());
         }
         if asked {
-            let Some((request, fds)) = receive(stdin.as_fd())? else { return Ok(()) };
-            let (reply, fd) = match answer(request, fds, was_root, &mut keepers) {
+            let Some((Numbered { number, message }, fds)) = receive(stdin.as_fd())? else {
+                return Ok(());
+            };
+            let (answer, fd) = match state.answer(message, fds) {
                 Ok((id, fd)) => (Reply::Done { id }, fd),
                 Err(error) => (Reply::Failed { why: format!("{error:#}") }, None),
             };
-            let fds: Vec<_> = fd.iter().map(|fd| fd.as_fd()).collect();
-            send(stdin.as_fd(), &reply, &fds)?;
+            reply(number, answer, fd.as_ref())?;
         }
     }
 }
 
 fn prepare(was_root: bool) -> Result<()> {
-    let size = std::env::args().nth(2).context("the stage needs a size")?;
-    let options = format!("size={size},mode=0755");
-    // Guest memory is mapped executable from here, so there is no `noexec`.
-    mount(Some("stage"), DIR, Some("tmpfs"), MsFlags::MS_NOSUID, Some(options.as_str()))
+    // What guests write to lies in folders that are mounts of their own.
+    mount(Some("stage"), DIR, Some("tmpfs"), MsFlags::MS_NOSUID, Some("size=4m,mode=0755"))
         .with_context(|| format!("cannot mount a tmpfs on {DIR}"))?;
+    sight::prepare()?;
     guest_agent::interface::bring_up("lo").context("cannot bring the loopback up")?;
     if was_root {
         // Guests run as an unprivileged user then, whom the host's node may be closed to.
@@ -122,13 +150,15 @@ fn prepare(was_root: bool) -> Result<()> {
     Ok(())
 }
 
-fn bind(from: &Path, to: &Path) -> Result<()> {
-    mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+/// Mounts a file or a folder elsewhere too.
+pub(super) fn bind(from: &Path, to: &Path) -> Result<()> {
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    mount(Some(from), to, None::<&str>, flags, None::<&str>)
         .with_context(|| format!("cannot mount {} on {}", from.display(), to.display()))
 }
 
 /// Shows a file that nobody on the stage may change.
-fn show(file: &Path, place: &Path) -> Result<()> {
+pub(super) fn show(file: &Path, place: &Path) -> Result<()> {
     bind(file, place)?;
     let has =
         statvfs(place).with_context(|| format!("cannot look at {}", place.display()))?.flags();
@@ -149,96 +179,141 @@ fn show(file: &Path, place: &Path) -> Result<()> {
         .with_context(|| format!("cannot make {} read-only", place.display()))
 }
 
-fn answer(
-    request: Request,
-    fds: Vec<OwnedFd>,
-    was_root: bool,
-    keepers: &mut BTreeSet<i32>,
-) -> Result<(i32, Option<OwnedFd>)> {
-    match request {
-        Request::AddLink { index } => add_link(&Link::numbered(index)?, was_root)?,
-        Request::RemoveLink { index } => remove_link(&Link::numbered(index)?)?,
-        Request::Expose { path, name } => {
-            let place = Path::new(DIR).join(name);
-            // What is shown already must not be opened again: it is the file itself by now.
-            match fs::File::create_new(&place) {
-                Ok(_) => show(&path, &place)?,
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) => {
-                    return Err(error).with_context(|| format!("cannot make {}", place.display()));
-                }
+impl State {
+    fn answer(&mut self, request: Request, fds: Vec<OwnedFd>) -> Result<(i32, Option<OwnedFd>)> {
+        match request {
+            Request::AddLink { index } => self.add_link(&Link::numbered(index)?)?,
+            Request::RemoveLink { index } => self.remove_link(&Link::numbered(index)?)?,
+            Request::Expose { path, name } => expose(&path, &Path::new(DIR).join(name))?,
+            Request::Lend { path, name } => self.lend(&path, &Path::new(DIR).join(name))?,
+            Request::Spawn { argv, sight, share, address_space, index } => {
+                let guest = keeper::Guest {
+                    argv,
+                    sight,
+                    share,
+                    limits: Limits { file_size: self.size, address_space },
+                    filter: &self.filter,
+                    network: self.network(index)?.as_fd(),
+                    dir: Link::numbered(index)?.dir(),
+                    was_root: self.was_root,
+                };
+                let id = keeper::start(&guest, fds)?.as_raw();
+                self.keepers.insert(id);
+                return Ok((id, None));
             }
-        }
-        Request::Lend { path, name } => {
-            let place = Path::new(DIR).join(name);
-            fs::File::create_new(&place)
-                .with_context(|| format!("cannot make {}", place.display()))?;
-            if was_root {
-                chown(&path, Some(keeper::NOBODY), Some(keeper::NOBODY))
-                    .with_context(|| format!("cannot give {} away", path.display()))?;
+            Request::Mconsole { index, command } => {
+                mconsole::send(&Link::numbered(index)?.dir(), &command)?;
             }
-            bind(&path, &place)?;
+            Request::Socket { index } => {
+                let network = self.network(index)?;
+                let socket = self.within(network, || {
+                    let flags = SockFlag::SOCK_CLOEXEC;
+                    socket(AddressFamily::Inet, SockType::Stream, flags, None)
+                        .context("cannot make a TCP socket")
+                })?;
+                return Ok((0, Some(socket)));
+            }
+            // A keeper that is gone already is no error, but its number may be another's by now.
+            Request::Kill { id } if self.keepers.contains(&id) => {
+                let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
+            }
+            Request::Kill { .. } => {}
         }
-        Request::Spawn { argv, share, index } => {
-            let dir = Link::numbered(index)?.dir();
-            let guest = keeper::Guest { argv, share, dir, was_root };
-            let id = keeper::start(&guest, fds)?.as_raw();
-            keepers.insert(id);
-            return Ok((id, None));
-        }
-        Request::Mconsole { index, command } => {
-            mconsole::send(&Link::numbered(index)?.dir(), &command)?;
-        }
-        Request::Socket => {
-            let flags = SockFlag::SOCK_CLOEXEC;
-            let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None)
-                .context("cannot make a TCP socket")?;
-            return Ok((0, Some(socket)));
-        }
-        // A keeper that is gone already is no error, but its number may be another's by now.
-        Request::Kill { id } if keepers.contains(&id) => {
-            let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
-        }
-        Request::Kill { .. } => {}
+        Ok((0, None))
     }
-    Ok((0, None))
+
+    fn network(&self, index: u16) -> Result<&OwnedFd> {
+        self.networks.get(&index).context("there is no such link")
+    }
+
+    /// Does something in a network namespace.
+    fn within<T>(&self, network: &OwnedFd, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        setns(network, CloneFlags::CLONE_NEWNET).context("cannot enter the network of a link")?;
+        let result = act();
+        setns(&self.home, CloneFlags::CLONE_NEWNET)
+            .context("cannot leave the network of a link")?;
+        result
+    }
+
+    /// Makes a network that has nothing but the tap of this link, and the folder of its guest. Both are
+    /// owned by the user that the guest will run as: it then needs no capability to open them.
+    fn add_link(&mut self, link: &Link) -> Result<()> {
+        let owner = if self.was_root { NOBODY } else { 0 };
+        unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network for a link")?;
+        let network = own_network()?;
+        self.within(&network, || add_tap(link, owner))?;
+        self.networks.insert(link.index(), network);
+        let dir = link.dir();
+        fs::create_dir(&dir).with_context(|| format!("cannot make {dir}"))?;
+        // Guest memory is mapped executable from here, so there is no `noexec`.
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        let size = self.size;
+        let options = format!("size={size},nr_inodes=4096,mode=0700,uid={owner},gid={owner}");
+        mount(Some("guest"), dir.as_str(), Some("tmpfs"), flags, Some(options.as_str()))
+            .with_context(|| format!("cannot mount a tmpfs on {dir}"))
+    }
+
+    /// The tap goes with its network, and that with the last socket in it.
+    fn remove_link(&mut self, link: &Link) -> Result<()> {
+        self.networks.remove(&link.index());
+        let dir = link.dir();
+        umount2(dir.as_str(), MntFlags::MNT_DETACH)
+            .with_context(|| format!("cannot unmount {dir}"))?;
+        fs::remove_dir(&dir).with_context(|| format!("cannot remove {dir}"))
+    }
+
+    fn lend(&self, path: &Path, place: &Path) -> Result<()> {
+        fs::File::create_new(place).with_context(|| format!("cannot make {}", place.display()))?;
+        if self.was_root {
+            chown(path, Some(NOBODY), Some(NOBODY))
+                .with_context(|| format!("cannot give {} away", path.display()))?;
+        }
+        bind(path, place)
+    }
 }
 
-/// Makes the tap of a link and the folder of its guest, both owned by the user that the guest will
-/// run as: it then needs no capability to open them.
-fn add_link(link: &Link, was_root: bool) -> Result<()> {
-    let owner = if was_root { keeper::NOBODY } else { 0 };
-    let tap = link.tap();
-    let user = owner.to_string();
-    ip(&["tuntap", "add", "dev", &tap, "mode", "tap", "user", &user]).with_context(|| {
-        format!("if {TUN} may not be opened, `cargo xtask doctor` names the cure")
-    })?;
-    ip(&["address", "add", &link.host_with_prefix(), "dev", &tap])?;
-    ip(&["link", "set", &tap, "up"])?;
-    let dir = link.dir();
-    fs::create_dir(&dir)
-        .and_then(|()| fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)))
-        .and_then(|()| chown(&dir, Some(owner), Some(owner)))
-        .with_context(|| format!("cannot make {dir}"))
+/// The network namespace that we are in.
+fn own_network() -> Result<OwnedFd> {
+    Ok(fs::File::open("/proc/self/ns/net").context("cannot open a network namespace")?.into())
 }
 
-fn remove_link(link: &Link) -> Result<()> {
-    ip(&["link", "delete", "dev", &link.tap()])?;
-    let dir = link.dir();
-    fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {dir}"))
+fn expose(path: &Path, place: &Path) -> Result<()> {
+    // What is shown already must not be opened again: it is the file itself by now.
+    match fs::File::create_new(place) {
+        Ok(_) => show(path, place),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("cannot make {}", place.display())),
+    }
 }
 
-fn ip(args: &[&str]) -> Result<()> {
-    let output = match Command::new("ip").args(args).output() {
+fn add_tap(link: &Link, owner: u32) -> Result<()> {
+    guest_agent::interface::bring_up("lo").context("cannot bring the loopback up")?;
+    let (tap, address) = (link.tap(), link.host_with_prefix());
+    let batch = format!(
+        "tuntap add dev {tap} mode tap user {owner}\naddress add {address} dev {tap}\n\
+         link set {tap} up\n"
+    );
+    ip(&batch)
+        .with_context(|| format!("if {TUN} may not be opened, `cargo xtask doctor` names the cure"))
+}
+
+/// Gives ip(8) several commands at once: to start it costs more than any of them.
+fn ip(batch: &str) -> Result<()> {
+    let mut command = Command::new("ip");
+    command.args(["-batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut child = match command.stderr(Stdio::piped()).spawn() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             bail!("no `ip` on this host: install the package iproute2")
         }
         other => other.context("cannot start ip")?,
     };
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(batch.as_bytes()).context("cannot write to ip")?;
+    }
+    let output = child.wait_with_output().context("cannot wait for ip")?;
     ensure!(
         output.status.success(),
-        "`ip {}` failed: {}",
-        args.join(" "),
+        "`ip -batch -` failed: {}\n{batch}",
         String::from_utf8_lossy(&output.stderr).trim()
     );
     Ok(())

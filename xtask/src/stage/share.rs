@@ -4,6 +4,8 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+use super::privileges::Proc;
+
 /// A guest's share of the host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Share {
@@ -29,12 +31,12 @@ impl Share {
 
     /// Gives this process, and what it starts, that share. Less is no reason not to run: a CPU may have
     /// been taken from us.
-    pub(super) fn take(self) {
+    pub(super) fn take(self, proc: Option<&Proc>) {
         if self.nice > 0 {
             // SAFETY: nice(2) takes a plain number.
             unsafe { nix::libc::nice(self.nice.into()) };
             // Where sessions are groups, a process is nice to its own session alone (sched(7)).
-            let _ = std::fs::write("/proc/self/autogroup", self.nice.to_string());
+            let _ = proc.map(|proc| proc.write_own("autogroup", &self.nice.to_string()));
         }
         let Some(cpu) = self.cpu else { return };
         let mut set = CpuSet::new();

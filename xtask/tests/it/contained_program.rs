@@ -11,7 +11,7 @@ use xtask::isolation::{Contained, Isolation, Limits, Shown};
 
 use super::support::{OwnGroup as _, eventually, exe, is_running, unique};
 
-const TRIES: &str = include_str!("shut_in/tries.rs");
+const TRIES: &str = include_str!("contained_program/tries.rs");
 
 /// The program, built as test binaries are.
 fn program(dir: &Path) -> File {

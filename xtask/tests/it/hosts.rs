@@ -13,10 +13,10 @@ use std::process::{Command, Stdio};
 use nix::libc;
 use nix::unistd::geteuid;
 use xtask::isolation::{Contained, Ids, Isolation, Means};
-use xtask::stage::{GuestCommand, Share, Stage, StageOptions};
+use xtask::stage::{Stage, StageOptions};
 
 use super::store::{Host, KERNEL, says};
-use super::support::exe;
+use super::support::{exe, in_a_guests_place};
 use super::workspace::Workspace;
 
 fn doctor() -> Command {
@@ -82,7 +82,7 @@ fn filter(calls: &[Refused]) {
 }
 
 /// Our executable behind a script, which ends with `exec … "$0.real" "$@"`.
-struct Wrapped {
+pub struct Wrapped {
     dir: tempfile::TempDir,
 }
 
@@ -103,7 +103,7 @@ impl Wrapped {
         self.dir.path().join("xtask")
     }
 
-    fn isolation(&self) -> Isolation {
+    pub fn isolation(&self) -> Isolation {
         Isolation::find(&self.exe()).unwrap()
     }
 }
@@ -132,7 +132,7 @@ fn guest_says(isolation: &Isolation, text: &str) -> String {
     let link = stage.add_link().unwrap();
     let (mut console, theirs) = std::io::pipe().unwrap();
     let argv = ["/bin/sh", "-c", text].map(Into::into).to_vec();
-    let command = GuestCommand { argv, share: Share::default(), console: theirs.into() };
+    let command = in_a_guests_place(argv, theirs);
     let guest = stage.spawn(&link, &command).unwrap();
     drop(command);
     let mut said = String::new();
@@ -299,17 +299,23 @@ fn the_roots_of_containers_and_namespaces_set_a_stage_of_their_own() {
 }
 
 /// Our executable as a user without any privilege, group or range of ids, whom root alone can become.
-fn as_nobody(before: &str) -> Option<Wrapped> {
+pub fn as_nobody(before: &str) -> Option<Wrapped> {
     let drop = "setpriv --reuid=65534 --regid=65534 --clear-groups";
     geteuid().is_root().then(|| Wrapped::new(&format!("{before}\nexec {drop} \"$0.real\" \"$@\"")))
 }
 
+/// Before it, the device for taps is given that mode, in a mount namespace of its own.
+pub fn device_with_mode(mode: &str) -> String {
+    format!(
+        "if [ -z \"$IN\" ]; then IN=1 exec unshare --mount \"$0\" \"$@\"; fi\n\
+                mknod \"$0.tun.$$\" c 10 200; chmod {mode} \"$0.tun.$$\"\n\
+                mount --bind \"$0.tun.$$\" /dev/net/tun"
+    )
+}
+
 #[test]
 fn an_ordinary_user_meets_a_closed_device_and_no_range_of_ids() {
-    let bind = "if [ -z \"$IN\" ]; then IN=1 exec unshare --mount \"$0\" \"$@\"; fi\n\
-                mknod \"$0.tun.$$\" c 10 200; chmod MODE \"$0.tun.$$\"\n\
-                mount --bind \"$0.tun.$$\" /dev/net/tun; rm -f \"$0.tun.$$\"";
-    let Some(closed) = as_nobody(&bind.replace("MODE", "0600")) else { return };
+    let Some(closed) = as_nobody(&device_with_mode("0600")) else { return };
     let isolation = closed.isolation();
     assert_eq!(*isolation.means(), Means::UserNamespace, "{isolation:?}");
     assert!(refusal(&isolation, "tap").contains("Permission denied"));
@@ -318,7 +324,7 @@ fn an_ordinary_user_meets_a_closed_device_and_no_range_of_ids() {
     assert!(said.contains("/etc/subuid grants no range to nobody"), "{said}");
     assert!(said.contains("usermod --add-subuids"), "{said}");
 
-    let open = as_nobody(&bind.replace("MODE", "0666")).unwrap();
+    let open = as_nobody(&device_with_mode("0666")).unwrap();
     let said =
         guest_says(&open.isolation(), "id -u; grep -E '^(CapEff|NoNewPrivs)' /proc/self/status");
     assert_eq!(said, "0\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\n");

@@ -20,6 +20,7 @@ mod privileges;
 mod report;
 mod server;
 mod contained_program;
+mod shut_in;
 mod space;
 mod stage;
 mod store;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use xtask::stage::{GuestCommand, Link, Share, Stage, StageOptions};
 
-use super::support::{eventually, is_running, isolation, sleeper, unique};
+use super::support::{eventually, in_a_guests_place, is_running, isolation, sleeper, unique};
 
 fn stage() -> Stage {
     Stage::start(&isolation(), &StageOptions { size: 16 << 20 }).unwrap()
@@ -16,8 +16,8 @@ fn stage() -> Stage {
 fn guest_says(stage: &Stage, link: &Link, text: &str) -> (String, Option<i32>) {
     let (mut console, theirs) = std::io::pipe().unwrap();
     let argv = ["/bin/sh", "-c", text].map(Into::into).to_vec();
-    let command =
-        GuestCommand { argv, share: Share { cpu: Some(0), nice: 2 }, console: theirs.into() };
+    let share = Share { cpu: Some(0), nice: 2 };
+    let command = GuestCommand { share, ..in_a_guests_place(argv, theirs) };
     let guest = stage.spawn(link, &command).unwrap();
     drop(command);
     let mut written = String::new();
@@ -30,7 +30,11 @@ fn guest_says(stage: &Stage, link: &Link, text: &str) -> (String, Option<i32>) {
 fn a_guest_has_its_share_of_the_host() {
     let stage = stage();
     let link = stage.add_link().unwrap();
-    let (said, _) = guest_says(&stage, &link, "nice; grep Cpus_allowed_list /proc/self/status");
+    let (said, _) = guest_says(
+        &stage,
+        &link,
+        "cut -d ' ' -f 19 /proc/self/stat; grep Cpus_allowed_list /proc/self/status",
+    );
     assert_eq!(said, "2\nCpus_allowed_list:\t0\n");
     stage.shutdown().unwrap();
 }
@@ -50,14 +54,15 @@ fn an_abort_ends_a_guest_and_is_told() {
 fn a_guest_has_no_privilege_and_no_descriptor_but_its_console() {
     let stage = stage();
     let link = stage.add_link().unwrap();
-    let text = "grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status; ls /proc/$$/fd; \
+    let text = "grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status; ls /proc/$$/fd; \
                 readlink /proc/$$/fd/0; id -u; pwd; ulimit -c";
     let (written, _) = guest_says(&stage, &link, text);
     let lines: Vec<&str> = written.lines().collect();
     assert_eq!(lines[0], "CapEff:\t0000000000000000");
     assert_eq!(lines[1], "CapBnd:\t0000000000000000");
     assert_eq!(lines[2], "NoNewPrivs:\t1");
-    let rest: Vec<&str> = lines[3..].to_vec();
+    assert_eq!(lines[3], "Seccomp:\t2");
+    let rest: Vec<&str> = lines[4..].to_vec();
     assert_eq!(rest[..4], ["0", "1", "2", "/dev/null"], "{written}");
     if nix::unistd::geteuid().is_root() {
         assert_eq!(rest[4], "65534", "a guest of root runs as nobody");
@@ -75,11 +80,7 @@ fn killing_a_guest_ends_its_helpers_and_spares_the_others() {
         .into_iter()
         .map(|word| {
             let (_, theirs) = std::io::pipe().unwrap();
-            let command = GuestCommand {
-                argv: sleeper(word),
-                share: Share::default(),
-                console: theirs.into(),
-            };
+            let command = in_a_guests_place(sleeper(word), theirs);
             stage.spawn(&stage.add_link().unwrap(), &command).unwrap()
         })
         .collect();
@@ -97,8 +98,7 @@ fn the_end_of_a_stage_is_the_end_of_everything_on_it() {
     let stage = stage();
     let word = unique("staged");
     let (mut console, theirs) = std::io::pipe().unwrap();
-    let command =
-        GuestCommand { argv: sleeper(&word), share: Share::default(), console: theirs.into() };
+    let command = in_a_guests_place(sleeper(&word), theirs);
     let guest = stage.spawn(&stage.add_link().unwrap(), &command).unwrap();
     drop(command);
     eventually("the guest", || is_running(&word));
@@ -135,7 +135,14 @@ fn a_file_is_shown_whoever_may_read_the_folders_above_it() {
     // A second kernel of a run is shown the same image.
     assert_eq!(stage.expose(&dir.path().join("file"), "file").unwrap(), shown);
     let script = format!("cat {0}; chmod a+w {0} || echo x > {0} || true", shown.display());
-    let (written, _) = guest_says(&stage, &link, &script);
+    let (mut console, theirs) = std::io::pipe().unwrap();
+    let mut command = in_a_guests_place(["/bin/sh", "-c", &script].map(Into::into).into(), theirs);
+    command.sight = command.sight.with(&shown);
+    let guest = stage.spawn(&link, &command).unwrap();
+    drop(command);
+    let mut written = String::new();
+    console.read_to_string(&mut written).unwrap();
+    drop(guest);
     assert!(written.starts_with("shown"), "{written}");
     assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"shown");
     stage.shutdown().unwrap();
@@ -146,11 +153,7 @@ fn a_guest_that_cannot_be_started_says_why_on_its_console() {
     let stage = stage();
     let link = stage.add_link().unwrap();
     let (mut console, theirs) = std::io::pipe().unwrap();
-    let command = GuestCommand {
-        argv: vec!["/no/kernel".into()],
-        share: Share::default(),
-        console: theirs.into(),
-    };
+    let command = in_a_guests_place(vec!["/no/kernel".into()], theirs);
     let guest = stage.spawn(&link, &command).unwrap();
     drop(command);
     let mut written = String::new();

@@ -1,10 +1,13 @@
 //! What the areas share.
 
+use std::ffi::OsString;
+use std::io::PipeWriter;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use xtask::isolation::{Isolation, Means};
+use xtask::stage::{GuestCommand, Share, Sight};
 
 /// The executable whose hidden subcommands are under test.
 pub fn exe() -> &'static Path {
@@ -55,8 +58,20 @@ pub fn unique(tag: &str) -> String {
         .replace(['(', ')'], "")
 }
 
+/// A program of the host in a guest's place. It sees the host's programs, which no guest does.
+pub fn in_a_guests_place(argv: Vec<OsString>, console: PipeWriter) -> GuestCommand {
+    let programs = ["/usr", "/bin", "/lib", "/lib64", "/proc"];
+    GuestCommand {
+        argv,
+        sight: programs.into_iter().fold(Sight::default(), Sight::with),
+        share: Share::default(),
+        address_space: None,
+        console: console.into(),
+    }
+}
+
 /// The end of a guest's process.
-pub fn sleeper(word: &str) -> Vec<std::ffi::OsString> {
+pub fn sleeper(word: &str) -> Vec<OsString> {
     // The word is an argument that the shell ignores.
     ["/bin/sh", "-c", "sleep 1000; true", word].map(Into::into).to_vec()
 }
