@@ -92,7 +92,7 @@ pub struct GuestCommand {
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long the end of a stage may take before it is forced.
-const END: Duration = Duration::from_secs(10);
+const END: Duration = Duration::from_secs(5);
 
 /// The stage of a run. Dropping it ends everything on it.
 #[derive(Debug)]

@@ -2,8 +2,10 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddrV4;
 use std::os::unix::process::ExitStatusExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use xtask::stage::{GuestCommand, Link, Share, Stage, StageOptions};
 
 use super::support::{eventually, in_a_guests_place, is_running, isolation, sleeper, unique};
@@ -35,7 +37,9 @@ fn a_guest_has_its_share_of_the_host() {
         &link,
         "cut -d ' ' -f 19 /proc/self/stat; grep Cpus_allowed_list /proc/self/status",
     );
-    assert_eq!(said, "2\nCpus_allowed_list:\t0\n");
+    // SAFETY: getpriority(2) takes plain numbers.
+    let own = unsafe { nix::libc::getpriority(nix::libc::PRIO_PROCESS, 0) };
+    assert_eq!(said, format!("{}\nCpus_allowed_list:\t0\n", own + 2));
     stage.shutdown().unwrap();
 }
 
@@ -162,4 +166,46 @@ fn a_guest_that_cannot_be_started_says_why_on_its_console() {
     assert!(guest.status().unwrap().wait().unwrap().is_some());
     drop(guest);
     stage.shutdown().unwrap();
+}
+
+/// The processes of a stage of that size: S0, and S1, its child.
+fn processes_of(size: u64) -> Vec<Pid> {
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok());
+    let is_ours = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.ends_with(format!("\0__stage\0{size}\0").as_bytes())
+    };
+    pids.filter(is_ours).map(Pid::from_raw).collect()
+}
+
+#[test]
+fn a_stage_that_was_stopped_is_waited_for_until_the_deadline_and_not_longer() {
+    // No other stage is as large.
+    let size = (16 << 20) + u64::from(std::process::id());
+    let stage = Stage::start(&isolation(), &StageOptions { size }).unwrap();
+    let link = stage.add_link().unwrap();
+    let signal = |signal| {
+        let processes = processes_of(size);
+        assert_eq!(processes.len(), 2, "{processes:?}");
+        processes.iter().for_each(|&pid| kill(pid, signal).unwrap());
+    };
+    signal(Signal::SIGSTOP);
+    let address = SocketAddrV4::new(link.host(), 7000);
+    // Another request is under way meanwhile, and must not be waited for either.
+    std::thread::scope(|scope| {
+        scope.spawn(|| stage.connect(address, Duration::from_secs(2)).unwrap_err());
+        let start = Instant::now();
+        let error = stage.connect(address, Duration::from_millis(100)).unwrap_err();
+        assert!(format!("{error:#}").contains("the stage does not answer"), "{error:#}");
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    });
+    signal(Signal::SIGCONT);
+    // The replies that nobody waited for are nobody else's.
+    let listener = stage.listen(link.host(), 7000).unwrap();
+    stage.connect(address, Duration::from_secs(30)).unwrap();
+    listener.accept().unwrap();
+    signal(Signal::SIGSTOP);
+    stage.shutdown().unwrap();
+    eventually("the end of the stage", || processes_of(size).is_empty());
 }
