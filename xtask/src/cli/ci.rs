@@ -47,10 +47,11 @@ pub(super) fn run(ctx: &Ctx) -> Result<ExitCode> {
         return Ok(ExitCode::from(code));
     }
     step(
-        "the console of the full guest, images that no guest comes up from, a full disk",
+        "the console of the full guest, an ordinary user's guest, images that no guest comes up from, a \
+         full disk",
         cmd!(
             shell,
-            "{cargo} test --package xtask --test it -- --ignored full_guest broken_image folder_fills"
+            "{cargo} test --package xtask --test it -- --ignored full_guest ordinary broken_image folder_fills"
         ),
     )?;
     ctx.ui.line(&format!("{:>12} tests after a full boot", "ci"));

@@ -91,11 +91,11 @@ pub(super) fn serve(_: &[OsString]) -> Result<i32> {
             say("tap", try_tap());
             say("ptrace", in_a_guests_place(was_root, trace_a_child));
             say(PERSONALITY, in_a_guests_place(was_root, keep_addresses));
-            // The rest changes this process for ever.
-            say("pivot_root", in_a_child(try_root));
             say(FILTER, in_a_guests_place(was_root, || errno_of(try_filter())));
             say(LANDLOCK, in_a_guests_place(was_root, || errno_of(try_landlock())));
             say(PROCESSES, in_a_guests_place(was_root, || errno_of(try_own_user_namespace())));
+            // Afterwards there is nothing left to try anything with.
+            say("pivot_root", in_a_child(try_root));
             std::process::exit(0);
         }
     }
@@ -142,7 +142,7 @@ fn in_a_child(attempt: impl FnOnce() -> nix::Result<()>) -> Result<()> {
 fn errno_of(result: Result<()>) -> nix::Result<()> {
     result.map_err(|error| match error.root_cause().downcast_ref() {
         Some(errno) => *errno,
-        None => Errno::EOPNOTSUPP,
+        None => Errno::ENOSYS,
     })
 }
 

@@ -15,7 +15,7 @@ use xtask::stage::{Share, Stage, StageOptions};
 use super::support::{exe, isolation};
 
 /// The path of what a stage makes.
-fn made_by(stage: &str, more: &str) -> PathBuf {
+pub fn made_by(stage: &str, more: &str) -> PathBuf {
     let mut command = Command::new(exe());
     command.args(["--quiet", stage]).args(more.split_whitespace());
     let output = command.output().unwrap();

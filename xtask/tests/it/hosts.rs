@@ -270,6 +270,44 @@ fn a_personality_that_is_refused_costs_memory_and_no_guest() {
 }
 
 #[test]
+fn walls_that_a_host_cannot_build_are_named_and_guests_have_the_others() {
+    for (call, name, effect) in [
+        (libc::SYS_seccomp, "seccomp", "any system call of this host"),
+        (libc::SYS_landlock_create_ruleset, "landlock", "a root of their own alone"),
+        (libc::SYS_unshare, "process limit", "as many processes as you can"),
+    ] {
+        // Namespaces within a namespace are refused, and the first is not.
+        let only = (call == libc::SYS_unshare).then_some(libc::CLONE_NEWUSER.cast_unsigned());
+        if only.is_some() && !geteuid().is_root() {
+            continue;
+        }
+        refusing(&[Refused(call, only)], || {
+            let isolation = Isolation::find(exe()).unwrap();
+            assert!(refusal(&isolation, name).starts_with("refused"), "{name}");
+            assert_eq!(
+                guest_says(&isolation, "echo alive; ls -d /root 2>/dev/null"),
+                "alive\n",
+                "{name}"
+            );
+            let output = doctor().output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(text.contains(&format!("MISS  {name}")) && text.contains(effect), "{text}");
+        });
+    }
+}
+
+#[test]
+fn where_guests_could_not_have_a_root_of_their_own_there_are_none() {
+    refusing(&[Refused(libc::SYS_pivot_root, None)], || {
+        let isolation = Isolation::find(exe()).unwrap();
+        assert!(*isolation.means() != Means::None, "steps need none");
+        let error = Stage::start(&isolation, &StageOptions { size: 1 << 20 }).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("guests cannot run on this host: pivot_root"), "{error}");
+    });
+}
+
+#[test]
 fn without_a_device_for_taps_nothing_is_begun() {
     let script = "mount -t tmpfs none /dev/net; exec \"$0.real\" \"$@\"";
     let wrapped = Wrapped::new(&format!(

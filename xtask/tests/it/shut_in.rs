@@ -9,11 +9,16 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use nix::unistd::geteuid;
+use xtask::guest::machine::End;
+use xtask::guest::{Calibration, Init, Spec, Transport, boot};
 use xtask::isolation::Isolation;
+use xtask::layout::Layout;
 use xtask::stage::{GuestCommand, Share, Sight, Stage, StageOptions};
 
+use super::broken_image::made_by;
 use super::hosts::{as_nobody, device_with_mode};
 use super::support::{in_a_guests_place, isolation, unique};
 
@@ -204,4 +209,44 @@ fn an_ordinary_users_guest_gets_nothing_of_its_host_either() {
     if let Some(user) = as_nobody(&device_with_mode("0666")) {
         attack(&user.isolation());
     }
+}
+
+#[test]
+#[ignore = "needs a kernel and an image"]
+fn a_kernel_runs_as_an_ordinary_users_guest() {
+    let Some(user) = as_nobody(&device_with_mode("0666")) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let chosen = std::env::var("UML_SHELL_ARGS").unwrap_or_default();
+    let (built, made) = (made_by("kernel", &chosen), made_by("image", ""));
+    // The store is closed to other users.
+    let [kernel, image] = ["linux", "image"].map(|name| dir.path().join(name));
+    for (from, to) in [(&built, &kernel), (&made, &image)] {
+        let copied = Command::new("cp").arg("--sparse=always").args([from, to]).status();
+        assert!(copied.unwrap().success());
+    }
+    fs::set_permissions(&image, fs::Permissions::from_mode(0o644)).unwrap();
+    let config = fs::read_to_string(built.with_file_name("config")).unwrap();
+    let vector = config.contains("CONFIG_UML_NET_VECTOR=y");
+    fs::write(kernel.with_file_name("config"), config).unwrap();
+    let stage = Stage::start(&user.isolation(), &StageOptions { size: 1 << 31 }).unwrap();
+    let spec = Spec {
+        name: "guest",
+        kernel: (&kernel, &stage.expose(&kernel, "kernel").unwrap()),
+        image: (&image, &stage.expose(&image, "image").unwrap()),
+        cow: None,
+        memory: "256M".parse().unwrap(),
+        transport: if vector { Transport::Vector } else { Transport::Tuntap },
+        init: Init::Agent,
+        era: &["noreboot"],
+        nonce: "nonce",
+        share: Share::default(),
+        boot_timeout: Duration::from_secs(60),
+        console_log: dir.path().join("guest.console"),
+    };
+    let layout = Layout::new(dir.path().into(), dir.path().into()).unwrap();
+    let guest = boot(&stage, &spec, &mut Calibration::of(&layout, "none")).unwrap();
+    let (end, complaints) = guest.shutdown().unwrap();
+    assert!(matches!(end, End::Clean { .. }) && complaints.is_empty(), "{end:?}, {complaints:?}");
+    stage.shutdown().unwrap();
 }
