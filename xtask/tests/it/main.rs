@@ -18,6 +18,7 @@ mod listing;
 mod network;
 mod privileges;
 mod report;
+mod security;
 mod server;
 mod contained_program;
 mod shut_in;
