@@ -16,17 +16,15 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, connect, listen, setsockopt,
     socketpair, sockopt,
@@ -35,20 +33,25 @@ use nix::sys::time::{TimeVal, TimeValLike as _};
 
 use crate::isolation::{Isolation, STAGE};
 
+mod asking;
 mod channel;
 mod keeper;
 mod link;
 mod mconsole;
 mod privileges;
+mod process;
 mod seccomp;
 mod serve;
 mod share;
 mod withheld;
 mod sight;
+mod tap;
 
-use channel::{Numbered, Reply, Request};
+use asking::{Asking, PATIENCE, left_until};
+use channel::Request;
 pub use link::Link;
 pub(crate) use privileges::{drop_privileges, try_landlock, try_own_user_namespace};
+pub use process::{GuestProcess, GuestStatus};
 pub(crate) use seccomp::try_filter;
 pub(crate) use serve::serve;
 pub use share::Share;
@@ -88,18 +91,13 @@ pub struct GuestCommand {
     pub console: OwnedFd,
 }
 
-/// How long the stage may take to answer. It does nothing that takes long; but it may have been stopped.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// How long the end of a stage may take before it is forced.
 const END: Duration = Duration::from_secs(5);
 
 /// The stage of a run. Dropping it ends everything on it.
 #[derive(Debug)]
 pub struct Stage {
-    /// Nothing while a request is under way.
-    socket: Mutex<Option<Socket>>,
-    freed: Condvar,
+    asking: Asking,
     child: Child,
     guests: AtomicU16,
     libraries: Mutex<BTreeMap<PathBuf, Sight>>,
@@ -122,23 +120,22 @@ impl Stage {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
                 .context("cannot make a socket for the stage")?;
-        let child = isolation
+        let mut child = isolation
             .hidden(STAGE)
             .arg(options.size.to_string())
             .stdin(Stdio::from(theirs))
             .spawn()
             .context("cannot start the stage")?;
-        let mut socket = Socket { fd: ours, asked: 0 };
-        let stage = Self {
-            socket: Mutex::new(None),
-            freed: Condvar::new(),
-            child,
-            guests: AtomicU16::new(0),
-            libraries: Mutex::new(BTreeMap::new()),
+        let asking = match Asking::begin(ours) {
+            Ok(asking) => asking,
+            Err(error) => {
+                // It may not even have begun.
+                let _ = child.kill().and_then(|()| child.wait());
+                return Err(error).context("cannot set the stage");
+            }
         };
-        socket.reply(Instant::now() + PATIENCE).context("cannot set the stage")?;
-        stage.give_back(socket);
-        Ok(stage)
+        let (guests, libraries) = (AtomicU16::new(0), Mutex::new(BTreeMap::new()));
+        Ok(Self { asking, child, guests, libraries })
     }
 
     /// Adds a link for one more guest.
@@ -269,7 +266,7 @@ impl Stage {
     }
 
     fn end(&mut self) -> std::io::Result<()> {
-        drop(self.socket.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        self.asking.end();
         let deadline = Instant::now() + END;
         while Instant::now() < deadline {
             if self.child.try_wait()?.is_some() {
@@ -284,147 +281,17 @@ impl Stage {
 
     fn socket(&self, address: Ipv4Addr, deadline: Instant) -> Result<OwnedFd> {
         let request = Request::Socket { index: Link::of_address(address)?.index() };
-        let (_, fds) = self.ask_until(deadline, &request, &[]).context("cannot make a socket")?;
+        let (_, fds) = self.asking.ask(deadline, &request, &[]).context("cannot make a socket")?;
         fds.into_iter().next().context("the stage sent no socket")
     }
 
     fn ask(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(i32, Vec<OwnedFd>)> {
-        self.ask_until(Instant::now() + PATIENCE, request, fds)
+        self.asking.ask(Instant::now() + PATIENCE, request, fds)
     }
-
-    fn ask_until(
-        &self,
-        deadline: Instant,
-        request: &Request,
-        fds: &[BorrowedFd<'_>],
-    ) -> Result<(i32, Vec<OwnedFd>)> {
-        let mut socket = self.take_socket(deadline)?;
-        let answer = socket.ask(deadline, request, fds);
-        self.give_back(socket);
-        answer
-    }
-
-    /// Waits for the requests of other threads.
-    fn take_socket(&self, deadline: Instant) -> Result<Socket> {
-        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = deadline.saturating_duration_since(Instant::now());
-        let waited = self.freed.wait_timeout_while(socket, left, |socket| socket.is_none());
-        let (mut socket, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        socket.take().context(NO_ANSWER)
-    }
-
-    fn give_back(&self, socket: Socket) {
-        *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
-        self.freed.notify_one();
-    }
-}
-
-const NO_ANSWER: &str = "the stage does not answer";
-
-/// Our end of the stage's socket.
-#[derive(Debug)]
-struct Socket {
-    fd: OwnedFd,
-    /// How many requests were made. The reply to one that nobody waits for any more is passed over.
-    asked: u64,
-}
-
-impl Socket {
-    fn ask(
-        &mut self,
-        deadline: Instant,
-        request: &Request,
-        fds: &[BorrowedFd<'_>],
-    ) -> Result<(i32, Vec<OwnedFd>)> {
-        self.asked += 1;
-        setsockopt(&self.fd, sockopt::SendTimeout, &left_until(deadline))
-            .context("cannot limit a request")?;
-        let request = Numbered { number: self.asked, message: request };
-        channel::send(self.fd.as_fd(), &request, fds).context("the stage does not listen")?;
-        self.reply(deadline)
-    }
-
-    fn reply(&mut self, deadline: Instant) -> Result<(i32, Vec<OwnedFd>)> {
-        loop {
-            ensure!(Instant::now() < deadline, NO_ANSWER);
-            setsockopt(&self.fd, sockopt::ReceiveTimeout, &left_until(deadline))
-                .context("cannot limit a request")?;
-            match channel::receive(self.fd.as_fd()).context(NO_ANSWER)? {
-                Some((Numbered { number, .. }, _)) if number != self.asked => {}
-                Some((Numbered { message: Reply::Done { id }, .. }, fds)) => return Ok((id, fds)),
-                Some((Numbered { message: Reply::Failed { why }, .. }, _)) => bail!(why),
-                None => bail!("the stage ended"),
-            }
-        }
-    }
-}
-
-/// The time that is left, as a limit for a socket, for which zero means none (socket(7)).
-fn left_until(deadline: Instant) -> TimeVal {
-    let left = deadline.saturating_duration_since(Instant::now());
-    TimeVal::microseconds(i64::try_from(left.as_micros()).unwrap_or(i64::MAX).max(1000))
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
         let _ = self.end();
-    }
-}
-
-/// A guest's process, as its keeper sees it. Dropping it ends the guest.
-#[derive(Debug)]
-pub struct GuestProcess<'a> {
-    stage: &'a Stage,
-    id: i32,
-    status: File,
-}
-
-impl GuestProcess<'_> {
-    /// What tells how the guest ended; for a thread that waits for it.
-    ///
-    /// # Errors
-    /// When the pipe cannot be duplicated.
-    pub fn status(&self) -> Result<GuestStatus> {
-        Ok(GuestStatus(self.status.try_clone().context("cannot duplicate a pipe")?))
-    }
-
-    /// Ends the guest and all of its helper processes at once.
-    pub fn kill(&self) {
-        let _ = self.stage.ask(&Request::Kill { id: self.id }, &[]);
-    }
-}
-
-impl Drop for GuestProcess<'_> {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// The pipe that a keeper writes the guest's end to.
-#[derive(Debug)]
-pub struct GuestStatus(File);
-
-impl AsFd for GuestStatus {
-    /// Readable once the guest has ended.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-impl GuestStatus {
-    /// Waits for the guest's end: its status, or nothing if its keeper was killed.
-    ///
-    /// # Errors
-    /// When the pipe breaks in the middle of a status.
-    pub fn wait(mut self) -> Result<Option<ExitStatus>> {
-        let mut bytes = Vec::new();
-        self.0.read_to_end(&mut bytes).context("cannot read a guest's status")?;
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        ensure!(bytes.len() == 4, "a guest's status has {} bytes", bytes.len());
-        let mut raw = [0; 4];
-        raw.copy_from_slice(&bytes);
-        Ok(Some(ExitStatus::from_raw(i32::from_ne_bytes(raw))))
     }
 }

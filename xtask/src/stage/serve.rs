@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::ops::BitOr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::chown;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -25,7 +24,7 @@ use super::channel::{Numbered, Reply, Request, receive, send};
 use super::link::Link;
 use super::privileges::{Limits, NOBODY};
 use super::seccomp::Filter;
-use super::{DIR, TUN, keeper, mconsole, sight};
+use super::{DIR, TUN, keeper, mconsole, sight, tap};
 use crate::isolation::{
     Ids, Namespaces, die_with_parent, enter, fork, is_real_root, mount_proc, reap,
 };
@@ -241,7 +240,7 @@ impl State {
         let owner = if self.was_root { NOBODY } else { 0 };
         unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network for a link")?;
         let network = own_network()?;
-        self.within(&network, || add_tap(link, owner))?;
+        self.within(&network, || tap::add(link, owner))?;
         self.networks.insert(link.index(), network);
         let dir = link.dir();
         fs::create_dir(&dir).with_context(|| format!("cannot make {dir}"))?;
@@ -284,37 +283,4 @@ fn expose(path: &Path, place: &Path) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error).with_context(|| format!("cannot make {}", place.display())),
     }
-}
-
-fn add_tap(link: &Link, owner: u32) -> Result<()> {
-    guest_agent::interface::bring_up("lo").context("cannot bring the loopback up")?;
-    let (tap, address) = (link.tap(), link.host_with_prefix());
-    let batch = format!(
-        "tuntap add dev {tap} mode tap user {owner}\naddress add {address} dev {tap}\n\
-         link set {tap} up\n"
-    );
-    ip(&batch)
-        .with_context(|| format!("if {TUN} may not be opened, `cargo xtask doctor` names the cure"))
-}
-
-/// Gives ip(8) several commands at once: to start it costs more than any of them.
-fn ip(batch: &str) -> Result<()> {
-    let mut command = Command::new("ip");
-    command.args(["-batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::null());
-    let mut child = match command.stderr(Stdio::piped()).spawn() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            bail!("no `ip` on this host: install the package iproute2")
-        }
-        other => other.context("cannot start ip")?,
-    };
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(batch.as_bytes()).context("cannot write to ip")?;
-    }
-    let output = child.wait_with_output().context("cannot wait for ip")?;
-    ensure!(
-        output.status.success(),
-        "`ip -batch -` failed: {}\n{batch}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(())
 }
