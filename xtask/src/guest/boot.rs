@@ -211,3 +211,20 @@ fn watch_status(status: GuestStatus, events: SyncSender<Event>) -> Result<()> {
     })?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_may_map_its_memory_and_a_sanitizer_what_it_wants() {
+        let dir = tempfile::tempdir().unwrap();
+        let kernel = dir.path().join("linux");
+        let memory = Memory::mib(256);
+        assert_eq!(address_space(&kernel, memory), None, "nobody knows what it maps");
+        fs::write(dir.path().join("config"), "# CONFIG_KASAN is not set\n").unwrap();
+        assert_eq!(address_space(&kernel, memory), Some(5 << 30));
+        fs::write(dir.path().join("config"), "CONFIG_UML=y\nCONFIG_KASAN=y\n").unwrap();
+        assert_eq!(address_space(&kernel, memory), None);
+    }
+}
