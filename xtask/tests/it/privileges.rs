@@ -74,6 +74,13 @@ fn a_full_guest_has_nothing_of_its_host_but_its_link() {
             assert_eq!(process.status(set), ["0000000000000000"], "{set}");
         }
         assert_eq!(process.status("NoNewPrivs"), ["1"]);
+        assert_eq!(process.status("Seccomp"), ["2"]);
+        let root: BTreeSet<String> = fs::read_dir(process.0.join("root"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        let known = ["dev", "etc", "lib", "lib64", "proc", "sys", "usr"].map(String::from);
+        assert!(root.is_subset(&BTreeSet::from(known)), "a guest sees {root:?}");
         let id =
             if nix::unistd::geteuid().is_root() { 65534 } else { nix::unistd::geteuid().as_raw() };
         assert_eq!(process.status("Uid"), vec![id.to_string(); 4]);
