@@ -25,6 +25,10 @@ const DEVICES: [&str; 4] = ["/dev/null", "/dev/zero", "/dev/urandom", TUN];
 /// The loader, which tells what a program is linked with; it maps that, and starts none of it.
 const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
 
+/// What the C library loads when a thread is ended (pthread_cancel(3)), as kernels of today do at their own
+/// end, and what no program names.
+const LOADED_LATE: &str = "libgcc_s.so.1";
+
 /// Where the loader looks for libraries first.
 const LOADER_CACHE: &str = "/etc/ld.so.cache";
 
@@ -46,6 +50,8 @@ impl Sight {
             .arg("--list")
             .arg(program)
             .env_clear()
+            // The loader finds and lists it like the others, or says that there is none and goes on.
+            .env("LD_PRELOAD", LOADED_LATE)
             .stdin(Stdio::null())
             .output();
         let text = match output {
@@ -184,6 +190,7 @@ mod tests {
         let read: Vec<String> = shell.read.iter().map(names).collect();
         assert!(read.iter().any(|path| path.contains("libc.so")), "{read:?}");
         assert!(read.contains(&LOADER.into()), "{read:?}");
+        assert!(read.iter().any(|path| path.ends_with(LOADED_LATE)), "{read:?}");
         assert_eq!(Sight::of_program(Path::new("/etc/passwd")).unwrap(), Sight::default());
     }
 }

@@ -248,5 +248,8 @@ fn a_kernel_runs_as_an_ordinary_users_guest() {
     let guest = boot(&stage, &spec, &mut Calibration::of(&layout, "none")).unwrap();
     let (end, complaints) = guest.shutdown().unwrap();
     assert!(matches!(end, End::Clean { .. }) && complaints.is_empty(), "{end:?}, {complaints:?}");
+    // Some libraries are loaded at the very end only.
+    let console = fs::read_to_string(dir.path().join("guest.console")).unwrap();
+    assert!(!console.contains("must be installed"), "{console}");
     stage.shutdown().unwrap();
 }
