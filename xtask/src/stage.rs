@@ -43,9 +43,9 @@ mod process;
 mod seccomp;
 mod serve;
 mod share;
-mod withheld;
 mod sight;
 mod tap;
+mod withheld;
 
 use asking::{Asking, PATIENCE, left_until};
 use channel::Request;
@@ -56,9 +56,9 @@ pub(crate) use seccomp::try_filter;
 pub(crate) use serve::serve;
 pub use share::Share;
 pub(crate) use share::cpus;
-pub use withheld::Withheld;
 pub use sight::Sight;
 pub(crate) use sight::swap_roots;
+pub use withheld::Withheld;
 
 /// Where S1 mounts the run's private tmpfs: guest memory, COWs, `uml_dir`.
 ///

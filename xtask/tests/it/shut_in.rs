@@ -231,6 +231,7 @@ fn a_kernel_runs_as_an_ordinary_users_guest() {
     fs::write(kernel.with_file_name("config"), config).unwrap();
     let stage = Stage::start(&user.isolation(), &StageOptions { size: 1 << 31 }).unwrap();
     let spec = Spec {
+        known_boot_complaints: &[],
         name: "guest",
         kernel: (&kernel, &stage.expose(&kernel, "kernel").unwrap()),
         image: (&image, &stage.expose(&image, "image").unwrap()),
