@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use xtask::stage::{GuestCommand, Link, Share, Stage, StageOptions};
+use xtask::stage::{GuestCommand, Link, Share, Stage, StageOptions, Withheld};
 
 use super::support::{eventually, in_a_guests_place, is_running, isolation, sleeper, unique};
 
@@ -73,6 +73,27 @@ fn a_guest_has_no_privilege_and_no_descriptor_but_its_console() {
     }
     assert_eq!(rest[5], link.dir());
     assert_eq!(rest[6], "0", "no core files");
+    stage.shutdown().unwrap();
+}
+
+#[test]
+fn what_the_host_withholds_from_a_guest_is_known() {
+    let stage = stage();
+    let guests: Vec<_> = (0..2)
+        .map(|_| {
+            let (_, theirs) = std::io::pipe().unwrap();
+            // The one that is counted is a child of the guest's process, as tasks of a guest are.
+            let argv = ["/bin/sh", "-c", "(while :; do :; done) & wait"].map(Into::into).to_vec();
+            let share = Share { cpu: Some(0), nice: 0 };
+            let command = GuestCommand { share, ..in_a_guests_place(argv, theirs) };
+            stage.spawn(&stage.add_link().unwrap(), &command).unwrap()
+        })
+        .collect();
+    let mut withheld = Withheld::default();
+    eventually("a wait", || withheld.look(&guests[0]) > Duration::from_millis(200));
+    let before = withheld.look(&guests[0]);
+    assert!(withheld.look(&guests[0]) >= before, "what was withheld stays so");
+    drop(guests);
     stage.shutdown().unwrap();
 }
 
