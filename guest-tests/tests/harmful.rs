@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::{Duration, Instant};
 
-use guest_tests::{TestResult, case_dir, kernel_log, parameter, run};
+use guest_tests::{Module, TestResult, case_dir, kernel_log, parameter, run};
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::libc;
 use nix::mount::{MntFlags, umount2};
@@ -178,6 +178,19 @@ harm! {
 
     fn switches_off() -> TestResult {
         reboot(RebootMode::RB_POWER_OFF)?;
+        Ok(())
+    }
+
+    fn restarts_by_sysrq() -> TestResult {
+        fs::write("/proc/sysrq-trigger", "b")?;
+        std::thread::sleep(Duration::from_secs(3600));
+        Ok(())
+    }
+
+    fn leaves_an_unload_that_waits() -> TestResult {
+        // As one that waits for a reference, which nobody will give up.
+        let hour = (3600 * 1000).to_string();
+        Module::load_with("fault", &[("unload_ms", &hour)])?.unload()?;
         Ok(())
     }
 
