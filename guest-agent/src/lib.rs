@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 pub mod bulk;
 pub mod interface;
+pub mod leaks;
 pub mod marker;
+pub mod stuck;
 pub mod wire;
 
 /// The TCP port that the agent listens on.

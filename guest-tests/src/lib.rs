@@ -24,7 +24,7 @@ pub use block::LoopDevice;
 pub use command::run;
 pub use expect::{expect_death, expect_kernel};
 pub use kernel::{Release, config, kernel_log, parameter, release};
-pub use leaks::scan_for_leaks;
+pub use leaks::{Leak, scan_for_leaks};
 pub use module::Module;
 pub use mounts::{Mount, MountEntry, mounts};
 pub use peer::HostPeer;
