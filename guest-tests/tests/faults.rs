@@ -6,7 +6,7 @@
 use std::fs;
 use std::time::Duration;
 
-use guest_tests::{Module, TestResult, expect_death, expect_kernel, scan_for_leaks};
+use guest_tests::{Module, TestResult, config, expect_death, expect_kernel, scan_for_leaks};
 
 /// Runs into the fault, in the context of a write(2).
 fn trigger(fault: &str) -> TestResult {
@@ -42,9 +42,10 @@ fn a_module_is_unloaded_at_the_end_of_its_scope() -> TestResult {
 
 #[test]
 fn an_unload_that_does_not_come_back_is_reported() -> TestResult {
-    let module = Module::load_with("fault", &[("unload_ms", "3000")])?;
+    let module = Module::load_with("fault", &[("unload_waits", "1")])?;
     let error = module.unload_within(Duration::from_millis(100)).unwrap_err().to_string();
     assert!(error.contains("does not come back from its unload"), "{error}");
+    fs::write("/sys/module/fault/parameters/unload_waits", "0")?;
     while fs::read_to_string("/proc/modules")?.contains("fault ") {
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -84,6 +85,27 @@ fn a_declared_death_by_a_module_is_no_failure() -> TestResult {
     let _module = Module::load("fault")?;
     trigger("bug")?;
     std::thread::sleep(Duration::from_secs(3600));
+    Ok(())
+}
+
+#[test]
+fn a_leak_is_that_of_the_case_and_the_process_that_lost_it() -> TestResult {
+    let module = Module::load("fault")?;
+    if config("CONFIG_DEBUG_KMEMLEAK")?.is_none() {
+        trigger("leak")?;
+        assert_eq!(scan_for_leaks()?, [], "nobody looks");
+        return Ok(());
+    }
+    expect_kernel("new suspected memory leaks")?;
+    trigger("leak")?;
+    let lost = scan_for_leaks()?;
+    module.unload()?;
+    assert!(!lost.is_empty(), "of sixteen one at least is found");
+    for leak in lost {
+        // The thread of the test, whose number follows that of its process.
+        assert!(leak.pid > std::process::id().cast_signed(), "{leak:?}");
+        assert!(leak.summary().contains("[fault]"), "{leak:?}");
+    }
     Ok(())
 }
 

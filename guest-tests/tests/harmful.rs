@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::{Duration, Instant};
 
-use guest_tests::{Module, TestResult, case_dir, kernel_log, parameter, run};
+use guest_tests::{Module, TestResult, case_dir, kernel_log, parameter, run, scan_for_leaks};
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::libc;
 use nix::mount::{MntFlags, umount2};
@@ -189,8 +189,7 @@ harm! {
 
     fn leaves_an_unload_that_waits() -> TestResult {
         // As one that waits for a reference, which nobody will give up.
-        let hour = (3600 * 1000).to_string();
-        Module::load_with("fault", &[("unload_ms", &hour)])?.unload()?;
+        Module::load_with("fault", &[("unload_waits", "1")])?.unload()?;
         Ok(())
     }
 
@@ -261,6 +260,28 @@ harm! {
     fn talks_to_the_agent() -> TestResult {
         assert!(TcpStream::connect(("127.0.0.1", guest_agent::PORT)).is_err());
         Ok(())
+    }
+}
+
+/// A case that loses memory of the kernel and passes, and one after it that only looks.
+mod loses_memory {
+    use super::*;
+
+    #[test]
+    #[ignore = "does harm"]
+    fn done() -> TestResult {
+        let fault = Module::load("fault")?;
+        fs::write("/sys/module/fault/parameters/trigger", "leak")?;
+        fault.unload()?;
+        Ok(())
+    }
+
+    #[test]
+    #[ignore = "is for after the harm"]
+    fn harmless() -> TestResult {
+        let lost = scan_for_leaks()?;
+        assert!(lost.is_empty(), "charged with what another has lost: {lost:?}");
+        all_is_well()
     }
 }
 

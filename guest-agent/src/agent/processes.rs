@@ -17,6 +17,10 @@ use crate::Role;
 /// One that is stuck in the kernel does neither.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How often they are looked at meanwhile, at least: a guest whose host was busy with others has seen
+/// nothing of its time.
+const TURNS: u32 = 100;
+
 /// More processes than this are not named.
 const MOST_NAMED: usize = 20;
 
@@ -37,8 +41,9 @@ impl Processes {
         self.stop_others(role);
         let mut found: Vec<_> = self.others_by_name(role).take(MOST_NAMED).collect();
         let (mut left, mut fewest) = (found.clone(), usize::MAX);
-        let mut deadline = Instant::now() + PATIENCE;
-        while !left.is_empty() && Instant::now() < deadline {
+        let (mut deadline, mut turns) = (Instant::now() + PATIENCE, 0);
+        while !left.is_empty() && (Instant::now() < deadline || turns < TURNS) {
+            turns += 1;
             self.signal_others(role, Signal::SIGKILL);
             reap(|_, _| {});
             std::thread::yield_now();
@@ -49,7 +54,7 @@ impl Processes {
                 }
             }
             if left.len() < fewest {
-                (fewest, deadline) = (left.len(), Instant::now() + PATIENCE);
+                (fewest, deadline, turns) = (left.len(), Instant::now() + PATIENCE, 0);
             }
         }
         let stuck = |pid| left.iter().any(|process| process.0 == pid);
@@ -65,10 +70,10 @@ impl Processes {
     /// walks into the entry that marks where `dup_mmap()` was broken off).
     fn stop_others(&self, role: Role) {
         let deadline = Instant::now() + PATIENCE;
-        loop {
+        for turns in 0.. {
             self.signal_others(role, Signal::SIGSTOP);
             let mut moving = self.others(role).filter_map(Stat::of).filter(Stat::moves);
-            if moving.next().is_none() || Instant::now() >= deadline {
+            if moving.next().is_none() || (Instant::now() >= deadline && turns >= TURNS) {
                 return;
             }
             sleep(Duration::from_millis(1));

@@ -223,9 +223,9 @@ static const struct kernel_param_ops trigger_ops = { .set = trigger };
 module_param_cb(trigger, &trigger_ops, NULL, 0200);
 MODULE_PARM_DESC(trigger, "the fault to run into");
 
-static uint unload_ms;
-module_param(unload_ms, uint, 0);
-MODULE_PARM_DESC(unload_ms, "how long the unload takes, in milliseconds");
+static bool unload_waits;
+module_param(unload_waits, bool, 0600);
+MODULE_PARM_DESC(unload_waits, "whether the unload waits until this is off");
 
 MODULE_DESCRIPTION("Faults on demand");
 MODULE_LICENSE("GPL");
@@ -237,7 +237,8 @@ static int __init fault_init(void)
 
 static void __exit fault_exit(void)
 {
-	msleep(unload_ms);
+	while (unload_waits)
+		msleep(10);
 }
 
 module_init(fault_init);

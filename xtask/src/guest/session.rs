@@ -101,12 +101,19 @@ mod tests {
     fn session(
         agent: impl FnOnce(TcpStream) + Send + 'static,
     ) -> Result<(Session, Receiver<Event>)> {
+        session_within(Duration::from_secs(300), agent)
+    }
+
+    fn session_within(
+        patience: Duration,
+        agent: impl FnOnce(TcpStream) + Send + 'static,
+    ) -> Result<(Session, Receiver<Event>)> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let stream = TcpStream::connect(listener.local_addr()?)?;
         let (theirs, _) = listener.accept()?;
         std::thread::spawn(move || agent(theirs));
         let (events, inbox) = sync_channel(8);
-        let session = begin_session(stream, &Key([1; 16]), &events, Duration::from_millis(300))?;
+        let session = begin_session(stream, &Key([1; 16]), &events, patience)?;
         Ok((session, inbox))
     }
 
@@ -126,7 +133,8 @@ mod tests {
         let error = refused(drop);
         assert!(error.contains("ended") || error.contains("failed"), "{error}");
         // It holds the connection and is silent until we give it up.
-        let error = refused(|mut stream| drop(stream.read_to_end(&mut Vec::new())));
+        let silent = |mut stream: TcpStream| drop(stream.read_to_end(&mut Vec::new()));
+        let error = session_within(Duration::from_millis(20), silent).unwrap_err().to_string();
         assert!(error.contains("the connection failed"), "{error}");
         let error = refused(|mut stream| {
             wire::greet(&mut stream).unwrap();

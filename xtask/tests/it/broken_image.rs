@@ -25,6 +25,10 @@ pub fn made_by(stage: &str, more: &str) -> PathBuf {
 
 /// Boots a copy of the image that `command` of debugfs(8) has changed; returns why nothing came up.
 fn failure(init: Init, commands: &[&str]) -> String {
+    failure_within(Duration::from_secs(300), init, commands)
+}
+
+fn failure_within(boot_timeout: Duration, init: Init, commands: &[&str]) -> String {
     let dir = tempfile::tempdir().unwrap();
     let chosen = std::env::var("UML_SHELL_ARGS").unwrap_or_default();
     let (kernel, image) = (made_by("kernel", &chosen), dir.path().join("image"));
@@ -51,7 +55,7 @@ fn failure(init: Init, commands: &[&str]) -> String {
         era: &["noreboot"],
         nonce: "nonce",
         share: Share::default(),
-        boot_timeout: Duration::from_secs(5),
+        boot_timeout,
         console_log: dir.path().join("guest.console"),
     };
     let layout = Layout::new(dir.path().into(), dir.path().into()).unwrap();
@@ -74,15 +78,16 @@ fn an_image_without_an_init_is_named_as_what_it_is() {
 #[ignore = "needs a kernel and an image"]
 fn an_init_that_is_no_agent_is_not_waited_for_without_end() {
     let dir = tempfile::tempdir().unwrap();
-    let other = |script: &str| {
+    let other = |limit: u64, script: &str| {
         let path: &Path = &dir.path().join("other");
         fs::write(path, script).unwrap();
         Command::new("chmod").arg("755").arg(path).status().unwrap();
         let write = format!("write {} /usr/sbin/uml-agent", path.display());
-        failure(Init::Agent, &["rm /usr/sbin/uml-agent", &write])
+        let commands = ["rm /usr/sbin/uml-agent", &write];
+        failure_within(Duration::from_secs(limit), Init::Agent, &commands)
     };
-    let error = other("#!/bin/sh\nexit 0\n");
+    let error = other(300, "#!/bin/sh\nexit 0\n");
     assert!(error.contains("Attempted to kill init"), "{error}");
-    let error = other("#!/bin/sh\nexec sleep 1000\n");
+    let error = other(5, "#!/bin/sh\nexec sleep 1000\n");
     assert!(error.contains("it did not become ready in time"), "{error}");
 }

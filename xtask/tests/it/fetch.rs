@@ -29,10 +29,14 @@ struct Host {
 
 impl Host {
     fn new() -> Self {
+        Self::patient(Duration::from_secs(300))
+    }
+
+    /// A host that waits so long for the next piece.
+    fn patient(idle: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path().join("store")).unwrap();
-        let patience =
-            Patience { connect: Duration::from_secs(5), idle: Duration::from_millis(300) };
+        let patience = Patience { connect: Duration::from_secs(300), idle };
         let client = Client::new(patience).unwrap();
         Self { _dir: dir, store, ui: Ui::new(Verbosity::Quiet), client }
     }
@@ -187,7 +191,7 @@ fn a_server_that_stalls_is_given_up() {
         // Until the client hangs up.
         let _ = stream.read(&mut [0]);
     });
-    let error = Host::new().refusal(&server, &hash);
+    let error = Host::patient(Duration::from_secs(2)).refusal(&server, &hash);
     assert!(error.contains("cut after 400 of 1000 bytes: timeout"), "{error}");
 }
 
