@@ -20,7 +20,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,19 @@ const HZ: u64 = 100;
 
 /// The clock is read after the jiffies that it is compared with, or before.
 const SLACK: u64 = 1;
+
+/// How the functions of the kernel begin that everybody allocates by.
+const ALLOCATORS: [&str; 9] = [
+    "kmalloc",
+    "__kmalloc",
+    "krealloc",
+    "kmem_cache_alloc",
+    "kvmalloc",
+    "__kvmalloc",
+    "vmalloc",
+    "__vmalloc",
+    "pcpu_alloc",
+];
 
 /// More lives than this are forgotten, the oldest first.
 const MOST_LIVES: usize = 4096;
@@ -84,15 +97,29 @@ impl Leak {
         leaks
     }
 
+    /// What to say of several, a line for those that are alike.
+    pub fn summaries(leaks: &[Self]) -> Vec<String> {
+        let mut alike: Vec<(String, usize)> = Vec::new();
+        for summary in leaks.iter().map(Self::summary) {
+            match alike.iter_mut().find(|(known, _)| *known == summary) {
+                Some((_, count)) => *count += 1,
+                None => alike.push((summary, 1)),
+            }
+        }
+        let line = |(summary, count)| match count {
+            1 => summary,
+            count => format!("{count} times {summary}"),
+        };
+        alike.into_iter().map(line).collect()
+    }
+
     /// What to say of it on one line.
     pub fn summary(&self) -> String {
         let Self { size, command, pid, .. } = self;
-        // The allocator's own functions come first, and each object has them.
-        let is_telling = |call: &&String| {
-            call.contains('+')
-                && !["kmem", "kmalloc", "__km", "___sla"].iter().any(|it| call.starts_with(it))
-        };
-        let whose = self.backtrace.iter().find(is_telling);
+        // The allocator's own functions come first, after those that take the trace.
+        let is_allocator = |call: &String| ALLOCATORS.iter().any(|name| call.starts_with(name));
+        let after = self.backtrace.iter().rposition(is_allocator).map_or(0, |last| last + 1);
+        let whose = self.backtrace[after..].iter().find(|call| call.contains('+'));
         let place = whose.map_or(String::new(), |call| format!(" in {call}"));
         format!("{size} bytes, allocated by {} ({pid}){place}", command.escape_debug())
     }
@@ -128,19 +155,29 @@ pub fn at(up: Duration) -> u64 {
 #[derive(Debug)]
 pub struct Search {
     control: PathBuf,
+    /// Whether the debugfs is ours to unmount.
+    mounted: bool,
+}
+
+impl Drop for Search {
+    fn drop(&mut self) {
+        if self.mounted {
+            let _ = umount2(DEBUGFS, MntFlags::MNT_DETACH);
+        }
+    }
 }
 
 impl Search {
-    /// The kernel's search; nothing if it has none. It may mount a debugfs, which stays.
+    /// The kernel's search; nothing if it has none. A debugfs is mounted for as long as this lives.
     ///
     /// # Errors
     /// When debugfs cannot be mounted.
     pub fn open() -> io::Result<Option<Self>> {
         let debugfs = Path::new(DEBUGFS);
-        let control = debugfs.join("kmemleak");
         if !debugfs.exists() {
             return Ok(None);
         }
+        let mut search = Self { control: debugfs.join("kmemleak"), mounted: false };
         // The folder of a debugfs that is mounted has entries, and is empty otherwise.
         if fs::read_dir(debugfs)?.next().is_none() {
             let (kind, flags) = (Some("debugfs"), MsFlags::empty());
@@ -149,8 +186,9 @@ impl Search {
                 Err(nix::errno::Errno::ENODEV) => return Ok(None),
                 done => done?,
             }
+            search.mounted = true;
         }
-        Ok(control.exists().then_some(Self { control }))
+        Ok(search.control.exists().then_some(search))
     }
 
     /// Looks for what was lost. What was allocated within [`MINIMAL_AGE`] is not found.

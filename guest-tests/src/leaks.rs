@@ -32,12 +32,12 @@ pub fn scan_for_leaks() -> Result<Vec<Leak>> {
     let (own, others): (Vec<_>, Vec<_>) =
         found.into_iter().partition(|leak| lives.whose(leak) == Owner::Case(1));
     let is_new = |leak: &&Leak| known.iter().all(|known| known.address != leak.address);
-    let new: Vec<&Leak> = others.iter().filter(is_new).collect();
-    for leak in &new {
-        println!("lost by an earlier case: {}", leak.summary());
+    let new: Vec<Leak> = others.iter().filter(is_new).cloned().collect();
+    for line in Leak::summaries(&new) {
+        println!("lost by an earlier case: {line}");
     }
-    for leak in &own {
-        println!("lost by this case: {}", leak.summary());
+    for line in Leak::summaries(&own) {
+        println!("lost by this case: {line}");
     }
     if own.is_empty() && !new.is_empty() {
         expect_kernel(&format!("{} new suspected memory leaks", new.len()))?;

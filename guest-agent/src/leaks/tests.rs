@@ -6,6 +6,7 @@ const OF_6_12: &str = r#"unreferenced object 0x61a3f0c0 (size 64):
     00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  ................
     6b 6b 6b 6b 6b 6b 6b 6b 2b 30 78 6b 6b 6b 6b 6b  kkkkkkkk+0xkkkkk
   backtrace (crc 0):
+    save_stack_trace+0x2e/0x30
     kmemleak_alloc+0x30/0x40
     __kmalloc_cache_noprof+0x1a4/0x260
     0x64001234
@@ -35,6 +36,9 @@ fn what_the_kernel_found_is_read_on_old_and_new_ones() {
     assert_eq!((first.command.as_str(), first.jiffies), ("matrix::leak", 4_294_937_350));
     let summary = "64 bytes, allocated by matrix::leak (43) in trigger+0x5a/0x80 [fault]";
     assert_eq!(first.summary(), summary);
+    let both = [first.clone(), first.clone(), leaks[1].clone()];
+    let summaries = [format!("2 times {summary}"), "8 bytes, allocated by softirq (0)".into()];
+    assert_eq!(Leak::summaries(&both), summaries);
     assert_eq!((leaks[1].size, leaks[1].pid, leaks[1].backtrace.len()), (8, 0, 0));
     let old = &Leak::parse(OF_3_0)[0];
     assert_eq!((old.command.as_str(), old.pid, old.jiffies), ("a\", pid 7", 31, 4_294_937_500));

@@ -149,7 +149,7 @@ fn stress(seed: u64, (processes, threads): (u64, u64), rounds: u64, time: Durati
 
 #[test]
 fn registers_survive_everything_at_once() -> TestResult {
-    stress(0, (2, 3), 20, Duration::ZERO)
+    stress(0, (2, 3), 40, Duration::ZERO)
 }
 
 /// Cases of 40 seconds, each with a seed of its own: together they take ten minutes.
