@@ -92,6 +92,49 @@ fn memory_is_shared_with_a_child() -> TestResult {
     Ok(())
 }
 
+/// Maps the first page of a file, or fresh memory, looks at it, and unmaps it.
+fn map_and_look(file: Option<&File>) {
+    let (kind, fd) = match file {
+        Some(file) => (libc::MAP_SHARED, file.as_raw_fd()),
+        None => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1),
+    };
+    // SAFETY: the kernel chooses a place where nothing is, and what is there is unmapped once it was read.
+    unsafe {
+        let page = libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_READ, kind, fd, 0);
+        assert_ne!(page, libc::MAP_FAILED);
+        std::ptr::read_volatile(page.cast::<u8>());
+        libc::munmap(page, 4096);
+    }
+}
+
+#[test]
+fn threads_wait_for_each_other_with_their_memory_map() -> TestResult {
+    let path = guest_tests::case_dir().join("page");
+    std::fs::write(&path, [1; 4096])?;
+    let file = File::open(&path)?;
+    file.sync_all()?;
+    let faults_are_over = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..300 {
+                // The page has to be read from the disk again, for which the fault sleeps.
+                // SAFETY: posix_fadvise(2) takes plain numbers.
+                unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+                map_and_look(Some(&file));
+            }
+            faults_are_over.store(1, Ordering::SeqCst);
+        });
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while faults_are_over.load(Ordering::SeqCst) == 0 {
+                    map_and_look(None);
+                }
+            });
+        }
+    });
+    Ok(())
+}
+
 #[test]
 fn a_pseudo_terminal_has_a_name_and_passes_a_line() -> TestResult {
     // SAFETY: posix_openpt(3) takes a number.
