@@ -8,13 +8,15 @@ use std::io::{BufReader, ErrorKind, Read as _};
 use std::net::TcpStream;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use guest_agent::marker::Event;
+use guest_agent::stuck::Looks;
 use guest_agent::wire::{
-    self, End, Exit, Run, Stream, ToGuest, ToHost, Word, add_frame, send_frames,
+    self, End, Exit, Leftover, Run, Stream, ToGuest, ToHost, Word, add_frame, send_frames,
 };
 use guest_agent::{env, path_of};
 use nix::fcntl::OFlag;
@@ -35,6 +37,9 @@ use crate::{Log, Role};
 
 /// How long the pipes of a case may stay open once everything that held them was killed.
 const DRAIN: Duration = Duration::from_secs(1);
+
+/// How often a case of which nothing is heard is looked at, in milliseconds.
+const LOOK_PERIOD: u16 = 1000;
 
 /// How much of a case's output goes into one message, in bytes.
 const PIECE: usize = 64 << 10;
@@ -86,6 +91,7 @@ impl Cases {
             case.say_where_it_is(log)?;
         }
         let mut leftovers = case.cases.watch.end_processes()?;
+        leftovers.extend(std::mem::take(&mut case.stuck).into_iter().map(Leftover::Stuck));
         case.drain(log)?;
         let Changes { leftovers: changed, loaded } = self.watch.end_changes()?;
         leftovers.extend(changed);
@@ -119,6 +125,13 @@ pub struct Host<'a> {
     pub requests: &'a mut BufReader<TcpStream>,
 }
 
+fn end_of(status: ExitStatus) -> End {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => End::Code(code),
+        (None, signal) => End::Signal(signal.unwrap_or(0)),
+    }
+}
+
 /// A case that runs.
 struct Case<'a> {
     pid: Pid,
@@ -127,11 +140,17 @@ struct Case<'a> {
     pipes: Vec<(Stream, File)>,
     /// Nothing once the case cannot declare anything any more.
     declarations: Option<Declarations>,
+    /// Looks at a process of which nothing is heard.
+    looks: Looks,
+    /// Threads of it that do not end.
+    stuck: Vec<String>,
 }
 
 /// What happened meanwhile.
 struct Turn {
     time_is_over: bool,
+    /// Nothing did.
+    is_quiet: bool,
     a_child_ended: bool,
 }
 
@@ -162,7 +181,9 @@ impl<'a> Case<'a> {
         let pid = start.spawn(cases.role)?;
         let pipes =
             vec![(Stream::Stdout, File::from(stdout)), (Stream::Stderr, File::from(stderr))];
-        Ok(Self { pid, cases, host, pipes, declarations: Some(declarations) })
+        let declarations = Some(declarations);
+        let (looks, stuck) = (Looks::default(), Vec::new());
+        Ok(Self { pid, cases, host, pipes, declarations, looks, stuck })
     }
 
     /// Passes the output on until the process ends or its time is over.
@@ -173,10 +194,14 @@ impl<'a> Case<'a> {
             if turn.a_child_ended
                 && let Some(status) = self.reap()
             {
-                return Ok(match (status.code(), status.signal()) {
-                    (Some(code), _) => End::Code(code),
-                    (None, signal) => End::Signal(signal.unwrap_or(0)),
-                });
+                return Ok(end_of(status));
+            }
+            if turn.is_quiet
+                && let Some(over) = self.looks.look(Path::new("/proc"), self.pid.as_raw())
+            {
+                self.stuck = over.stuck;
+                let status = over.status.map(ExitStatus::from_raw);
+                return Ok(status.map_or(End::TimedOut, end_of));
             }
             if turn.time_is_over {
                 match self.ask_for_more_time()? {
@@ -237,10 +262,10 @@ impl<'a> Case<'a> {
         fds.push(input(log.as_fd()));
         fds.extend(self.pipes.iter().map(|(_, pipe)| input(pipe.as_fd())));
         fds.extend(self.declarations.iter().map(|socket| input(socket.as_fd())));
-        let _ = poll(&mut fds, PollTimeout::NONE);
+        let is_quiet = poll(&mut fds, PollTimeout::from(LOOK_PERIOD)) == Ok(0);
         let readable: Vec<bool> =
             fds.iter().map(|fd| fd.revents().is_some_and(|events| !events.is_empty())).collect();
-        let turn = Turn { time_is_over: readable[0], a_child_ended: readable[1] };
+        let turn = Turn { time_is_over: readable[0], is_quiet, a_child_ended: readable[1] };
         if turn.a_child_ended {
             let _ = self.cases.children.read_signal();
         }

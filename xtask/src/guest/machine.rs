@@ -1,5 +1,6 @@
 //! What an event means for a guest. Pure: every rule of a verdict is tested without a guest.
 
+use std::collections::VecDeque;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -10,12 +11,14 @@ use guest_agent::wire::{Exit, Log, ToHost};
 use super::complaint::{self, Complaint, Reports};
 use super::kernel_line::{KernelLine, Origin};
 
+mod cause;
 mod end;
 mod log;
 mod record;
 #[cfg(test)]
 mod tests;
 
+pub use cause::out_of_memory;
 pub use end::End;
 use log::{Piece, TwoWays};
 pub use record::{CaseRecord, Expectations};
@@ -97,6 +100,9 @@ pub enum State {
     Over(End),
 }
 
+/// So many of its kernel's lines may say why a guest went.
+const LAST_LINES: usize = 20;
+
 /// A guest's life so far.
 #[derive(Debug)]
 pub struct Machine {
@@ -117,6 +123,8 @@ pub struct Machine {
     /// What a guest did not do, whose kernel was asked for traces since.
     hung: Option<&'static str>,
     log: TwoWays,
+    /// The last lines of its kernel.
+    last_lines: VecDeque<String>,
     /// What its kernel complains of at each boot.
     known: Vec<Expectation>,
     /// What the kernel complained of while no case ran.
@@ -142,6 +150,7 @@ impl Machine {
             asked_to_go: false,
             hung: None,
             log: TwoWays::default(),
+            last_lines: VecDeque::new(),
             known: Vec::new(),
             strays: Reports::default(),
             lost: 0,
@@ -311,6 +320,12 @@ impl Machine {
             }
             None => {}
         }
+        if line.origin != Origin::Program {
+            if self.last_lines.len() == LAST_LINES {
+                self.last_lines.pop_front();
+            }
+            self.last_lines.push_back(line.text.clone());
+        }
         let fatal = line.origin != Origin::Program && complaint::is_fatal(&line.text);
         if fatal {
             self.panic = Some(line.text.clone());
@@ -332,7 +347,13 @@ impl Machine {
             // To be asked for them may be too much for a kernel: that is ours, not the case's.
             traces.iter().for_each(|line| case.log.push(line, false));
         }
-        let end = self.better(end);
+        let end = match self.better(end) {
+            End::Lost(how) => {
+                let lines = self.last_lines.iter().map(String::as_str);
+                End::Lost(cause::of_guest(lines, self.status.flatten()).unwrap_or(how))
+            }
+            end => end,
+        };
         self.state = State::Over(end);
     }
 

@@ -7,7 +7,8 @@ use guest_agent::marker::Expectation;
 use guest_agent::wire::{End as ProcessEnd, Exit, Leftover};
 
 use super::word::{self, Word};
-use crate::guest::machine::{CaseRecord, End, lost_lines};
+use crate::guest::kernel_line::KernelLine;
+use crate::guest::machine::{CaseRecord, End, lost_lines, out_of_memory};
 use crate::guest::{Complaint, is_starved};
 
 #[cfg(test)]
@@ -264,7 +265,10 @@ fn outcome(record: &CaseRecord, asked: Asked<'_>, guest: Option<&End>) -> Outcom
     }
     match (exit.end, &exit.skip) {
         (ProcessEnd::TimedOut, _) => Outcome::TimedOut,
-        (ProcessEnd::Signal(signal), _) => Outcome::Failed(format!("signal {signal}")),
+        (ProcessEnd::Signal(signal), _) => Outcome::Failed(match killer(record, signal) {
+            Some(killer) => format!("signal {signal}: {killer}"),
+            None => format!("signal {signal}"),
+        }),
         (ProcessEnd::Code(0), skip) => match (asked.judge(record, exit), absent(record), skip) {
             (Err(why), _, _) => Outcome::Failed(why),
             (Ok(()), Some(absent), _) => Outcome::Failed(absent),
@@ -273,6 +277,15 @@ fn outcome(record: &CaseRecord, asked: Asked<'_>, guest: Option<&End>) -> Outcom
         },
         (ProcessEnd::Code(code), _) => Outcome::Failed(format!("exit code {code}")),
     }
+}
+
+/// Who sent a case's process its last signal, if the kernel says so.
+fn killer(record: &CaseRecord, signal: i32) -> Option<String> {
+    const SIGKILL: i32 = 9;
+    let log = record.log.all();
+    let lines: Vec<String> = log.iter().map(|line| KernelLine::of_boot(line).text).collect();
+    let lines = lines.iter().map(String::as_str);
+    (signal == SIGKILL).then(|| out_of_memory(lines))?
 }
 
 /// The guest ended while the case ran, as the case may have declared.

@@ -151,35 +151,6 @@ fn sockets_of_the_stage_work_outside_of_it() {
 }
 
 #[test]
-fn the_threads_of_a_guest_are_seen_from_outside_and_no_others() {
-    let stage = stage();
-    let words = [unique("one"), unique("other")];
-    let guests = words.each_ref().map(|word| {
-        let (_, theirs) = std::io::pipe().unwrap();
-        let share = Share::default();
-        let command = GuestCommand { argv: sleeper(word), share, console: theirs.into() };
-        stage.spawn(&stage.add_link().unwrap(), &command).unwrap()
-    });
-    let scheduled = guests.each_ref().map(|guest| guest.scheduled(None).unwrap());
-    // A shell and its child, each with one thread.
-    eventually("both processes of both guests", || {
-        scheduled.iter().all(|scheduled| scheduled.read().threads.len() == 2)
-    });
-    let ids = scheduled.each_ref().map(|scheduled| {
-        scheduled.read().threads.iter().map(|thread| thread.id).collect::<Vec<_>>()
-    });
-    assert!(ids[0].iter().all(|id| !ids[1].contains(id)), "{ids:?}");
-    assert!(scheduled[0].read().threads.iter().all(|thread| !thread.ran.is_zero()));
-    guests[0].kill();
-    eventually("the end of one", || scheduled[0].read().threads.is_empty());
-    assert_eq!(scheduled[1].read().threads.len(), 2);
-    drop(guests);
-    stage.shutdown().unwrap();
-    // Nobody is left to be seen, and that is no failure.
-    assert_eq!(scheduled[1].read().threads, []);
-}
-
-#[test]
 fn a_file_is_shown_whoever_may_read_the_folders_above_it() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), "shown").unwrap();

@@ -235,7 +235,10 @@ fn what_a_case_declared_counts_though_its_guests_end_is_known_before() {
 #[test]
 fn a_silent_death_is_lost_and_says_how() {
     let machine = ready([run(1), exited(9), Event::ConsoleClosed]);
-    assert_eq!(end(&machine), &End::Lost("signal 9 ended its process".into()));
+    let killed = "the host killed it with signal 9 (out of memory on the host?)";
+    assert_eq!(end(&machine), &End::Lost(killed.into()));
+    let machine = ready([run(1), exited(11), Event::ConsoleClosed]);
+    assert_eq!(end(&machine), &End::Lost("signal 11 ended its process".into()));
 }
 
 #[test]
@@ -403,6 +406,27 @@ fn a_marker_that_the_agent_did_not_write_is_never_a_pass() {
     let case = machine.take_case_if_settled().unwrap();
     assert_eq!(case.log.all(), ["[    0.100000] BUG: x"]);
     assert_eq!(case.reports.undeclared().len(), 1);
+}
+
+#[test]
+fn a_guest_that_goes_by_itself_is_named_by_its_kernels_last_words() {
+    for (line, name) in [
+        ("reboot: Power down", "the guest was powered off"),
+        ("sysrq: Resetting", "the guest was reset by SysRq b"),
+    ] {
+        let by_agent = ready([run(1), mark("begin 1"), self::line(line)]);
+        let by_console = ready([run(1), mark("begin 1"), console(line)]);
+        for mut machine in [by_agent, by_console] {
+            machine.step(exited(0));
+            machine.step(Event::ConsoleClosed);
+            assert_eq!(end(&machine), &End::Lost(name.into()));
+        }
+    }
+    // Who boots again has said that it restarts.
+    let mut again = ready([run(1), mark("begin 1"), console("Restarting system."), is_ready()]);
+    again.step(Event::Exited(None));
+    again.step(Event::ConsoleClosed);
+    assert_eq!(end(&again), &End::Lost("the guest was rebooted".into()));
 }
 
 #[test]
