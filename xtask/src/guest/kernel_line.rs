@@ -169,7 +169,8 @@ fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The lines in a text of syslog(2). `records` as in [`KernelLine::of_syslog`].
+/// The lines in a text of syslog(2). With `records`, what stands between angle
+/// brackets before a line is its facility and its level, as a kernel since 3.5 has it.
 pub fn syslog_lines(text: &[u8], records: bool) -> Vec<KernelLine> {
     let text = String::from_utf8_lossy(text);
     let mut lines: Vec<KernelLine> = Vec::new();
