@@ -166,13 +166,13 @@ impl<'a> Case<'a> {
         if run.word == Word::LogFile {
             args.extend(["--logfile".into(), dir.word_file().display().to_string()]);
         }
-        let mut start = Start::new(&program, &args, &work, standard, &their_declarations)?;
+        let mut start = Start::new(&program, &args, work, standard, &their_declarations)?;
         start.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")?;
         start.env("LANG", "C.UTF-8")?;
-        start.env("HOME", &work)?;
-        start.env("TMPDIR", &work)?;
+        start.env("HOME", work)?;
+        start.env("TMPDIR", work)?;
         start.env(env::GUEST, "1")?;
-        start.env(env::CASE_DIR, &work)?;
+        start.env(env::CASE_DIR, work)?;
         start.env(env::SKIP_FILE, dir.skip_file())?;
         start.env(env::DECLARATIONS, their_declarations.as_raw_fd().to_string())?;
         for (name, value) in &run.env {

@@ -1,59 +1,83 @@
 //! The folder of a case.
 
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// The fresh folder of a case, on the root file system.
-pub struct CaseDir(PathBuf);
+/// The fresh folders of a case.
+pub struct CaseDir {
+    /// On the root file system.
+    work: PathBuf,
+    /// In memory, so that a case that fills the disk can still say how it went.
+    files: PathBuf,
+    /// What libtest writes its word to; a case may take the name away.
+    word: File,
+}
+
+/// A word is a line.
+const WORD_LIMIT: u64 = 1 << 16;
 
 impl CaseDir {
     pub fn make(sequence: u32) -> Result<Self> {
-        let dir = Self(Path::new("/var/tmp").join(format!("uml-case-{sequence}")));
-        let made = dir.try_make().or_else(|error| match error.kind() {
-            ErrorKind::AlreadyExists => fs::remove_dir_all(&dir.0).and_then(|()| dir.try_make()),
-            ErrorKind::NotFound => fs::create_dir_all("/var/tmp").and_then(|()| dir.try_make()),
-            _ => Err(error),
-        });
-        made.with_context(|| format!("cannot make {}", dir.0.display()))?;
-        Ok(dir)
+        Self::make_in(Path::new("/var/tmp"), Path::new(guest_agent::PROGRAMS), sequence)
     }
 
-    fn try_make(&self) -> io::Result<()> {
-        fs::create_dir(&self.0)?;
-        fs::create_dir(self.work())
+    fn make_in(disk: &Path, memory: &Path, sequence: u32) -> Result<Self> {
+        let work = disk.join(format!("uml-case-{sequence}"));
+        let files = memory.join(format!("case-{sequence}"));
+        for place in [&work, &files] {
+            make(place).with_context(|| format!("cannot make {}", place.display()))?;
+        }
+        let path = word_in(&files);
+        let word = File::create_new(&path)
+            .and_then(|_| File::open(&path))
+            .with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self { work, files, word })
     }
 
     /// Where the case works.
-    pub fn work(&self) -> PathBuf {
-        self.0.join("tmp")
+    pub fn work(&self) -> &Path {
+        &self.work
     }
 
     /// Where a case writes why it cannot do its work here.
     pub fn skip_file(&self) -> PathBuf {
-        self.0.join("skip")
+        self.files.join("skip")
     }
 
     /// Where libtest writes its own word.
     pub fn word_file(&self) -> PathBuf {
-        self.0.join("word")
+        word_in(&self.files)
     }
 
     /// Removes it all; says what was written beside the case's work.
     pub fn remove(self) -> Said {
-        let _ = fs::remove_dir(self.work());
-        if fs::remove_dir(&self.0).is_ok() {
-            return Said::default();
+        if fs::remove_dir(&self.work).is_err() {
+            let _ = fs::remove_dir_all(&self.work);
         }
-        let read = |place| fs::read(place).ok();
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        let skip = read(self.skip_file()).map(|bytes| text(bytes).trim().to_owned());
-        let word = read(self.word_file()).map(text);
-        let _ = fs::remove_dir_all(&self.0);
+        let skip = fs::read(self.skip_file()).ok().map(|bytes| text(bytes).trim().to_owned());
+        let mut word = Vec::new();
+        let read = self.word.take(WORD_LIMIT).read_to_end(&mut word);
+        let word = (read.is_ok() && !word.is_empty()).then(|| text(word));
+        let _ = fs::remove_dir_all(&self.files);
         Said { skip, word }
     }
+}
+
+fn word_in(files: &Path) -> PathBuf {
+    files.join("word")
+}
+
+/// Makes a folder, in the place of what is there.
+fn make(place: &Path) -> io::Result<()> {
+    fs::create_dir(place).or_else(|error| match error.kind() {
+        ErrorKind::AlreadyExists => fs::remove_dir_all(place).and_then(|()| fs::create_dir(place)),
+        ErrorKind::NotFound => fs::create_dir_all(place),
+        _ => Err(error),
+    })
 }
 
 /// What was said of a case by files.
@@ -67,19 +91,33 @@ pub struct Said {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
     use std::os::unix::fs::DirBuilderExt as _;
 
     use super::*;
 
     #[test]
-    fn a_reason_that_is_no_text_is_a_reason_all_the_same() {
-        let dir = CaseDir(std::env::temp_dir().join(format!("uml-agent-{}", std::process::id())));
-        fs::DirBuilder::new().mode(0o700).create(&dir.0).unwrap();
-        fs::create_dir(dir.work()).unwrap();
+    fn what_was_said_is_read_whatever_became_of_its_place() {
+        let root = std::env::temp_dir().join(format!("uml-agent-{}", std::process::id()));
+        fs::DirBuilder::new().mode(0o700).create(&root).unwrap();
+        let [disk, memory] = ["disk", "memory"].map(|name| root.join(name));
+        let dir = CaseDir::make_in(&disk, &memory, 1).unwrap();
+        fs::write(dir.work().join("file"), "").unwrap();
         fs::write(dir.skip_file(), b"no \xff\n").unwrap();
-        let place = dir.0.clone();
         let said = dir.remove();
         assert_eq!((said.skip.as_deref(), said.word), (Some("no \u{fffd}"), None));
-        assert!(!place.exists());
+
+        let dir = CaseDir::make_in(&disk, &memory, 1).unwrap();
+        // As libtest does.
+        let mut word = File::create(dir.word_file()).unwrap();
+        fs::remove_file(dir.word_file()).unwrap();
+        fs::write(dir.word_file(), "forged").unwrap();
+        word.write_all(b"ok a").unwrap();
+        let said = dir.remove();
+        assert_eq!((said.skip, said.word.as_deref()), (None, Some("ok a")));
+        for place in [disk, memory] {
+            assert_eq!(fs::read_dir(place).unwrap().count(), 0);
+        }
+        fs::remove_dir_all(root).unwrap();
     }
 }
