@@ -191,11 +191,18 @@ fn receive(
     mut have: u64,
     arrivals: &SyncSender<Arrival>,
 ) -> Result<(), NoAnswer> {
-    let mut request = agent.get(url);
-    if have > 0 {
-        request = request.header(header::RANGE, format!("bytes={have}-"));
-    }
-    let mut response = match request.call() {
+    let ask = || {
+        let request = agent.get(url);
+        match have {
+            0 => request,
+            _ => request.header(header::RANGE, format!("bytes={have}-")),
+        }
+        .call()
+    };
+    // "A client MAY automatically retry a request with an idempotent method if the connection was closed
+    // before any response" (RFC 9110, 9.2.2), as it is when it had been kept for too long.
+    let answer = ask().or_else(|error| if is_hanging_up(&error) { ask() } else { Err(error) });
+    let mut response = match answer {
         // The file is longer than what the server has: that is no beginning of it.
         Err(ureq::Error::StatusCode(416)) if have > 0 => {
             have = 0;
@@ -285,6 +292,17 @@ fn is_silence(error: &ureq::Error) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether a server closed the connection instead of an answer.
+fn is_hanging_up(error: &ureq::Error) -> bool {
+    let kinds = [
+        ErrorKind::ConnectionReset,
+        ErrorKind::ConnectionAborted,
+        ErrorKind::BrokenPipe,
+        ErrorKind::UnexpectedEof,
+    ];
+    matches!(error, ureq::Error::Io(error) if kinds.contains(&error.kind()))
 }
 
 fn cut(have: u64, whole: Option<u64>, why: &str) -> anyhow::Error {

@@ -141,6 +141,21 @@ fn a_server_that_cannot_go_on_begins_again() {
 }
 
 #[test]
+fn a_server_that_hangs_up_before_it_answers_is_asked_once_more() {
+    let (bytes, hash) = file(1000);
+    let whole = bytes.clone();
+    let server = Server::new(move |asked, stream| {
+        if asked.number > 0 {
+            give(&whole, asked, 1000, stream);
+        }
+    });
+    assert_eq!(Host::new().fetch(&server, &hash).unwrap(), bytes);
+    let mute = Server::new(|_, _| {});
+    Host::new().refusal(&mute, &hash);
+    assert_eq!(mute.requests(), 2);
+}
+
+#[test]
 fn each_lie_is_named() {
     let (bytes, hash) = file(1000);
     let answers: [(&str, &str, &str); 6] = [

@@ -69,10 +69,11 @@ fn head(stream: &TcpStream) -> Option<(String, usize)> {
     None
 }
 
-/// Writes a head, and a body.
-pub fn write(stream: &mut TcpStream, text: &str, body: &[u8]) {
+/// Writes a head, which says that the connection is closed after it, and a body.
+pub fn write(stream: &mut TcpStream, head: &str, body: &[u8]) {
+    let head = head.replacen("\n\n", "\nConnection: close\n\n", 1).replace('\n', "\r\n");
     // Who hangs up in the middle is a client that had enough.
-    let _ = stream.write_all(text.replace('\n', "\r\n").as_bytes());
+    let _ = stream.write_all(head.as_bytes());
     let _ = stream.write_all(body);
 }
 
@@ -90,6 +91,6 @@ pub fn give(file: &[u8], asked: &Asked, most: usize, stream: &mut TcpStream) {
             file.len()
         ),
     };
-    let head = format!("{head}Content-Length: {}\nConnection: close\n\n", rest.len());
+    let head = format!("{head}Content-Length: {}\n\n", rest.len());
     write(stream, &head, &rest[..most.min(rest.len())]);
 }
