@@ -15,6 +15,7 @@ mod fuzz;
 mod kconfig;
 mod kit;
 mod make;
+mod memory;
 mod modules;
 mod own_tree;
 mod patches;

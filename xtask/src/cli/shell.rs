@@ -36,6 +36,7 @@ impl Shell {
         let [kernel] = kernels.as_slice() else {
             bail!("one kernel is wanted, and {} were built", kernels.len());
         };
+        kernel.check_memory(ctx.config.memory)?;
         let keep = self.keep.as_ref().map(|path| Cow::at(path, &image)).transpose()?;
         let stage = Stage::start(ctx.isolation()?, &StageOptions { size })?;
         for line in passed_over {

@@ -119,6 +119,7 @@ impl TestInUml {
         let (kernels, lanes): (Vec<_>, Vec<_>) = lanes.into_iter().unzip();
         let make = |lane: usize| {
             let (kernel, passed_over) = kernels[lane].build(ctx)?;
+            kernel.check_memory(ctx.config.memory)?;
             let modules = kernel::build_modules(ctx, &kernel, &modules)?;
             Target::new(kernel, passed_over, modules)
         };
