@@ -16,6 +16,8 @@ use crate::ui::{Tone, Ui, human_duration};
 mod compare;
 mod escape;
 mod excerpt;
+#[cfg(test)]
+mod fuzz;
 mod github;
 mod grid;
 mod html;

@@ -10,6 +10,9 @@ use xtask::ui;
 
 use super::{Wanted, report, wrong_usage};
 
+/// Each of them is kept in memory, for each case.
+const MOST_REPETITIONS: i64 = 10_000;
+
 #[derive(Debug, Args)]
 pub(super) struct Choice {
     /// Run only cases whose `BINARY NAME` contains one of these
@@ -38,7 +41,7 @@ pub(super) struct Choice {
     /// Run each case so many times
     #[arg(
         long, value_name = "N", default_value_t = 1,
-        value_parser = clap::value_parser!(u32).range(1..),
+        value_parser = clap::value_parser!(u32).range(1..=MOST_REPETITIONS),
     )]
     repeat: u32,
 }

@@ -37,6 +37,8 @@ pub struct Comparison {
     pub slower: Vec<Slower>,
     /// How many cases the earlier run had and this one has not.
     pub absent: usize,
+    /// What makes the run red beside its cases.
+    pub troubles: Vec<String>,
 }
 
 /// A case that ends otherwise, or as badly as before.
@@ -78,6 +80,7 @@ pub fn compare(baseline: &RunReport, run: &RunReport) -> Comparison {
         no_longer_run: Vec::new(),
         slower: Vec::new(),
         absent: before.keys().filter(|id| !after.contains_key(*id)).count(),
+        troubles: run.troubles().iter().map(ToString::to_string).collect(),
     };
     for (id, cases) in &after {
         let now = Ending::of(cases);
@@ -151,9 +154,17 @@ fn by_id(report: &RunReport) -> BTreeMap<&CaseId, Vec<&CaseResult>> {
 }
 
 impl Comparison {
+    /// Whether nothing newly fails: of a run that did not come to its end, nobody can say that.
+    pub fn is_success(&self) -> bool {
+        self.newly_failing.is_empty() && self.troubles.is_empty()
+    }
+
     /// For a person, a line a case.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!("{:>12} {}", "baseline", self.headline())];
+        lines.extend(
+            self.troubles.iter().map(|trouble| format!("{:>12} {}", "trouble", plain(trouble))),
+        );
         let mut changes = |head: &str, changes: &[Change]| {
             lines.extend(
                 changes.iter().map(|change| format!("{head:>12} {}", plain(&change.words()))),
@@ -183,6 +194,7 @@ impl Comparison {
         count(self.fixed.len(), "fixed");
         count(self.slower.len(), "slower");
         count(self.absent, "not in this run");
+        count(self.troubles.len(), "beside the cases");
         if words.is_empty() {
             words.push("no difference".into());
         }

@@ -38,12 +38,13 @@ pub(super) fn text(report: &RunReport) -> String {
         let mut sums = Vec::new();
         for (place, binary) in binaries.iter().enumerate() {
             let cases: Vec<_> = cases().filter(|case| case.id.binary == **binary).collect();
-            out.head(2, binary, cases.len());
+            let binary = distinct(binary, kernel);
+            out.head(2, &binary, cases.len());
             let of_cases: Vec<Sum> = cases.iter().map(|case| sum_of_case(case.end())).collect();
             for (place, case) in cases.iter().enumerate() {
-                out.case(2, place + 1, case);
+                out.case(2, place + 1, case, &binary);
             }
-            sums.push(out.foot(1, place + 1, binary, &of_cases));
+            sums.push(out.foot(1, place + 1, &binary, &of_cases));
         }
         out.foot(0, place + 1, kernel, &sums);
     }
@@ -91,7 +92,7 @@ impl Out {
     }
 
     /// A case: "diagnostic lines regarding a test are directly before the test result line".
-    fn case(&mut self, depth: usize, number: usize, case: &CaseResult) {
+    fn case(&mut self, depth: usize, number: usize, case: &CaseResult, binary: &str) {
         if case.attempts.len() > 1 {
             for (number, attempt) in (1..).zip(&case.attempts) {
                 if attempt.end.is_failure() {
@@ -106,7 +107,7 @@ impl Out {
             self.evidence(depth, case.end().word(), case.last());
         }
         let last = case.last();
-        let (detail, name) = (data(&last.detail), description(&case.name()));
+        let (detail, name) = (data(&last.detail), distinct(&case.name(), binary));
         let directive = match last.end {
             CaseEnd::Passed => String::new(),
             CaseEnd::Skipped => format!(" # SKIP {detail}"),
@@ -140,12 +141,12 @@ impl Out {
 
     /// What makes the run red beside its cases.
     fn troubles(&mut self, number: usize, troubles: &[Trouble]) {
-        self.head(1, "run", troubles.len());
+        self.head(1, RUN, troubles.len());
         for (place, trouble) in troubles.iter().enumerate() {
-            let (subject, what) = (description(&trouble.subject), data(&trouble.what));
+            let (subject, what) = (distinct(&trouble.subject, RUN), data(&trouble.what));
             self.line(1, &format!("not ok {} {subject} # ERROR {what}", place + 1));
         }
-        self.foot(0, number, "run", &[Sum::NotOk]);
+        self.foot(0, number, RUN, &[Sum::NotOk]);
     }
 }
 
@@ -156,6 +157,16 @@ fn sum_of_case(end: CaseEnd) -> Sum {
         // A test that was not run is skipped to a parser, but its parent cannot be `ok`.
         _ => Sum::NotOk,
     }
+}
+
+/// What the test is called whose subtests are the troubles of the run.
+const RUN: &str = "run";
+
+/// A test's name that is not that of the test which it is a subtest of: `kunit_parser.py` takes such a
+/// line for the end of that test.
+fn distinct(name: &str, parent: &str) -> String {
+    let name = description(name);
+    if name == description(parent) { format!("{name} itself") } else { name }
 }
 
 /// A test's name: "any string of characters other than # or a newline". A leading `- ` would be

@@ -172,7 +172,9 @@ impl RunReport {
             say(subject, what.clone());
         }
         for ((kernel, why), count) in self.not_run() {
-            say(kernel, format!("{count} cases were not run: {why}"));
+            let cases =
+                if count == 1 { "1 case was".into() } else { format!("{count} cases were") };
+            say(kernel, format!("{cases} not run: {why}"));
         }
         if self.summary.is_none() {
             say(&self.run.id, "the run was cut off: its report has no summary".into());

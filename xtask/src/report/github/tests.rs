@@ -47,7 +47,7 @@ fn the_summary_shows_what_failed() {
 
         - guest-6.12-2&#58; hung&#58; it did not answer&#59; no case ran, and the last was&#58; none
 
-        ### Against run 1700000000-0&#58; 2 newly failing, 1 cases in both
+        ### Against run 1700000000-0&#58; 2 newly failing, 1 beside the cases, 1 cases in both
 
         ### Newly failing
 

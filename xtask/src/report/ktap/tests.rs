@@ -117,11 +117,28 @@ fn a_run_reads_like_the_kernels_own() {
           # Subtest: run
           1..2
           not ok 1 guest-6.12-2 # ERROR hung: it did not answer; no case ran, and the last was: none
-          not ok 2 6.12 # ERROR 1 cases were not run: interrupted
+          not ok 2 6.12 # ERROR 1 case was not run: interrupted
         not ok 3 run
     "#]]
     .assert_eq(&text);
     assert_eq!(leaves(&text).len(), 9);
+}
+
+#[test]
+fn a_case_may_have_the_name_of_its_binary() {
+    let named = |kernel, binary, name| case(kernel, binary, name, "passed");
+    let sample = sample(&[
+        named("k", "b", "b"),
+        named("k", "b", "c"),
+        named("k", "k", "#"),
+        guest("run", "lost"),
+    ]);
+    let text = text(&sample.report);
+    for line in
+        ["    ok 1 b itself", "  ok 1 b", "    # Subtest: k itself", "  not ok 1 run itself # "]
+    {
+        assert!(text.contains(&format!("\n{line}")), "{line}: {text}");
+    }
 }
 
 #[test]

@@ -50,6 +50,13 @@ fn shards_become_one_report() {
 }
 
 #[test]
+fn a_part_of_impossibly_many_is_no_reason_to_count_them_all() {
+    let run = run().with("partition", format!("slice:1/{}", u64::MAX));
+    let (_, dir) = merged(&[&sample_of(&[run, summary()])]);
+    assert_eq!(RunReport::read(dir.path()).unwrap().troubles().len(), MISSING);
+}
+
+#[test]
 fn a_case_in_two_shards_is_refused_by_name() {
     let error = merged(&[&one(), &one()]).0.unwrap_err().to_string();
     assert!(error.contains("k b one in "), "{error}");

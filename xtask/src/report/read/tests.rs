@@ -64,7 +64,7 @@ fn cases_that_were_not_run_make_a_run_red_by_their_number_and_reason() {
         troubles,
         [
             "1700000000-0: the guest guest-3.0-1 did not become ready in time",
-            "3.0: 1 cases were not run: there was no guest for it",
+            "3.0: 1 case was not run: there was no guest for it",
             "6.12: 2 cases were not run: the time of the run is over (--deadline)",
         ]
     );
