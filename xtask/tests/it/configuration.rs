@@ -31,7 +31,7 @@ fn what_the_workspace_does_not_have_is_named() {
     assert!(said.contains("did you mean `guest-tests`?"), "{said}");
 
     let workspace = Workspace::new(&[]);
-    let said = workspace.refusal(&["test-in-uml", "--module", "/no/such/module"]);
+    let said = workspace.usage_error(&["test-in-uml", "--module", "/no/such/module"]);
     assert!(said.contains("--module: /no/such/module: No such file"), "{said}");
     workspace.replace("kernel = [\"mine\"]", "kernel = [\"mine\"]\nmodules = [\"../driver\"]");
     let said = workspace.refusal(&["test-in-uml"]);

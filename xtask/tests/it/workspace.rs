@@ -105,8 +105,17 @@ impl Workspace {
 
     /// What is said when the set-up fails.
     pub fn refusal(&self, args: &[&str]) -> String {
-        let (code, _, said) = self.xtask(args);
-        assert_eq!(code, Some(96), "{said}");
+        self.ends_with(96, args)
+    }
+
+    /// What is said when the command line asks for what cannot be.
+    pub fn usage_error(&self, args: &[&str]) -> String {
+        self.ends_with(2, args)
+    }
+
+    fn ends_with(&self, code: i32, args: &[&str]) -> String {
+        let (ended, _, said) = self.xtask(args);
+        assert_eq!(ended, Some(code), "{said}");
         said
     }
 }
