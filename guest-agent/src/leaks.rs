@@ -98,9 +98,9 @@ impl Leak {
     }
 
     /// What to say of several, a line for those that are alike.
-    pub fn summaries(leaks: &[Self]) -> Vec<String> {
+    pub fn summaries<'a>(leaks: impl IntoIterator<Item = &'a Self>) -> Vec<String> {
         let mut alike: Vec<(String, usize)> = Vec::new();
-        for summary in leaks.iter().map(Self::summary) {
+        for summary in leaks.into_iter().map(Self::summary) {
             match alike.iter_mut().find(|(known, _)| *known == summary) {
                 Some((_, count)) => *count += 1,
                 None => alike.push((summary, 1)),
@@ -211,6 +211,14 @@ impl Search {
         Ok(Leak::parse(&String::from_utf8_lossy(&fs::read(&self.control)?)))
     }
 
+    /// Has the kernel not look by itself any more: what it says then, it says while any case runs.
+    ///
+    /// # Errors
+    /// As [`Search::run`].
+    pub fn only_when_asked(&self) -> io::Result<()> {
+        self.write("scan=off")
+    }
+
     /// Has the kernel forget what was found so far.
     ///
     /// # Errors
@@ -244,7 +252,7 @@ pub struct Life {
 }
 
 /// Whose a leak is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Owner {
     /// This case was running.
     Case(u32),
@@ -259,6 +267,11 @@ pub enum Owner {
 pub struct Lives(VecDeque<Life>);
 
 impl Lives {
+    /// When the last case ended; nothing if there was none.
+    pub fn last(&self) -> Option<u64> {
+        self.0.back().map(|life| life.to)
+    }
+
     /// Notes a case that is over.
     pub fn push(&mut self, life: Life) {
         if self.0.len() == MOST_LIVES {

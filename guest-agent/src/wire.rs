@@ -9,10 +9,11 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::leaks::Owner;
 use crate::marker::Key;
 
 /// Version of the protocol; both sides must speak the same.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 
 /// The first bytes that each side sends.
 const MAGIC: [u8; 8] = *b"uml-wire";
@@ -101,6 +102,9 @@ pub enum Word {
     LogFile,
 }
 
+/// Memory of the kernel that was lost, in a few words, and whose it is.
+pub type Leaks = Vec<(Owner, String)>;
+
 /// A piece of the kernel's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Log {
@@ -152,6 +156,11 @@ pub enum ToHost {
     TimeIsOver,
     /// A case is over, and all of its log was sent.
     Exited(Exit),
+    /// Before the guest is switched off, its kernel looks for memory that was lost: that takes some
+    /// seconds.
+    SearchesForLeaks,
+    /// What that found, and whose it is, if it found anything.
+    Leaks(Leaks),
     /// The guest is about to be switched off; the last message.
     Farewell,
     /// What was asked cannot be done.
@@ -186,6 +195,8 @@ pub struct Exit {
     pub tainted: u64,
     /// The contents of its file, with [`Word::LogFile`].
     pub word: Option<String>,
+    /// If the kernel said meanwhile that memory was lost: all that was, and whose it is.
+    pub leaks: Option<Leaks>,
 }
 
 /// How a process ended.

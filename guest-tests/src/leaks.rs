@@ -7,11 +7,9 @@ use anyhow::{Context as _, Result};
 pub use guest_agent::leaks::Leak;
 use guest_agent::leaks::{Life, Lives, MINIMAL_AGE, Owner, Search, now};
 
-use crate::expect_kernel;
-
 /// Has the kernel look for memory that was lost, if it can (CONFIG_DEBUG_KMEMLEAK), and returns what this
-/// case has lost. The kernel complains of it too, so that the case fails; of what earlier cases have
-/// lost, it is declared to complain. It takes some seconds; elsewhere it does nothing.
+/// case has lost. The kernel complains of it too, so that the case fails; what earlier cases have lost is
+/// charged to none but them. It takes some seconds; elsewhere it does nothing.
 ///
 /// A scan that finds nothing proves nothing: [`guest_agent::leaks`] says what one cannot see.
 ///
@@ -38,9 +36,6 @@ pub fn scan_for_leaks() -> Result<Vec<Leak>> {
     }
     for line in Leak::summaries(&own) {
         println!("lost by this case: {line}");
-    }
-    if own.is_empty() && !new.is_empty() {
-        expect_kernel(&format!("{} new suspected memory leaks", new.len()))?;
     }
     Ok(own)
 }

@@ -27,7 +27,7 @@ pub(crate) use command_line::ByHand;
 pub use command_line::{CommandLine, Init, Transport};
 pub use complaint::Complaint;
 pub use cow::Cow;
-pub use driver::{CaseEnd, Guest};
+pub use driver::{CaseEnd, Gone, Guest};
 pub(crate) use limit::is_starved;
 pub use output::Output;
 pub use program::Program;

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::ExitStatus;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use guest_agent::marker::Event;
@@ -25,11 +25,13 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::time::clock_gettime;
 use nix::unistd::{Pid, pipe2};
 
 use crate::case_dir::{CaseDir, Said};
 use crate::declarations::Declarations;
 use crate::leftovers::{Changes, Watch};
+use crate::lost_memory::LostMemory;
 use crate::processes::reap;
 use crate::programs::Programs;
 use crate::spawn::Start;
@@ -52,6 +54,7 @@ pub struct Cases {
     timer: TimerFd,
     buffer: Vec<u8>,
     watch: Watch,
+    memory: LostMemory,
     /// Messages that go to the host with the next one: each call of the kernel counts.
     frames: Vec<u8>,
 }
@@ -68,7 +71,8 @@ impl Cases {
         let null = File::open("/dev/null").context("cannot open /dev/null")?.into();
         let watch = Watch::new(role)?;
         let buffer = vec![0; PIECE];
-        Ok(Self { role, null, children, timer, buffer, watch, frames: Vec::new() })
+        let (memory, frames) = (LostMemory::default(), Vec::new());
+        Ok(Self { role, null, children, timer, buffer, watch, memory, frames })
     }
 
     /// Runs a case between its two markers.
@@ -83,10 +87,12 @@ impl Cases {
         self.watch.begin()?;
         let dir = CaseDir::make(run.sequence)?;
         log.mark_and_read(Event::Begin(run.sequence), &mut self.frames)?;
-        let started = Instant::now();
+        let started = since_the_kernel_started()?;
         let mut case = Case::start(self, run, &dir, host)?;
         let end = case.wait(run.timeout, log)?;
-        let duration = started.elapsed();
+        let ended = since_the_kernel_started()?;
+        let duration = ended.saturating_sub(started);
+        let pid = case.pid.as_raw();
         if end == End::TimedOut {
             case.say_where_it_is(log)?;
         }
@@ -102,8 +108,25 @@ impl Cases {
         let Said { skip, word } = dir.remove();
         leftovers.extend(self.watch.taken());
         log.mark_and_read(Event::End(run.sequence), &mut self.frames)?;
+        self.memory.note(run.sequence, pid, (started, ended));
+        let leaks = if log.take_said_leaks() { Some(self.memory.found()?) } else { None };
         let sequence = run.sequence;
-        Ok(Exit { sequence, end, duration, skip, leftovers, loaded, tainted, word })
+        Ok(Exit { sequence, end, duration, skip, leftovers, loaded, tainted, word, leaks })
+    }
+
+    /// Has what cases lose of the kernel's memory looked for at the guest's end.
+    pub fn watch_memory(&mut self) -> Result<()> {
+        self.memory.watch()
+    }
+
+    /// Tells the host what the cases lost of the kernel's memory, if that can be known.
+    pub fn tell_leaks(&mut self, host: &mut TcpStream) -> Result<()> {
+        if self.memory.is_worth_a_search() {
+            self.send(host, &ToHost::SearchesForLeaks)?;
+            let leaks = self.memory.search()?;
+            self.send(host, &ToHost::Leaks(leaks))?;
+        }
+        Ok(())
     }
 
     /// Sends the host a message, after those that wait.
@@ -123,6 +146,12 @@ impl Cases {
 pub struct Host<'a> {
     pub stream: &'a mut TcpStream,
     pub requests: &'a mut BufReader<TcpStream>,
+}
+
+/// By the clock that kmemleak's notes are compared with.
+fn since_the_kernel_started() -> Result<Duration> {
+    let time = clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).context("no clock")?;
+    Ok(time.into())
 }
 
 fn end_of(status: ExitStatus) -> End {

@@ -30,12 +30,22 @@ const MOST_OF_BOOT: usize = wire::LONGEST / 2;
 /// How much of what was read from /proc/kmsg is held against the kernel's own buffer, in bytes.
 const COMPARED: usize = 16 << 10;
 
+/// With this begins what the kernel says of its search for leaks, if it has one.
+const SEARCH: &[u8] = b"kmemleak: ";
+
+/// What it says of what it found.
+const NEW_LEAKS: &[u8] = b" new suspected memory leaks";
+
 /// The kernel log, held open: the kernel limits the rate of each opening, not of each line.
 pub struct Log {
     writer: File,
     reader: Reader,
     nonce: String,
     key: Option<Key>,
+    /// Whether the kernel has a search for leaks.
+    has_search: bool,
+    /// Whether that found any, and said so.
+    said_leaks: bool,
 }
 
 enum Reader {
@@ -50,7 +60,8 @@ impl Log {
         let writer =
             OpenOptions::new().write(true).open("/dev/kmsg").context("cannot open /dev/kmsg")?;
         let nonce = parameter(NONCE_PARAMETER)?.unwrap_or_else(|| "none".into());
-        Ok(Self { writer, reader: Reader::open()?, nonce, key: None })
+        let reader = Reader::open()?;
+        Ok(Self { writer, reader, nonce, key: None, has_search: false, said_leaks: false })
     }
 
     /// Seals every marker from now on.
@@ -69,7 +80,7 @@ impl Log {
     /// Writes a marker, and reads the log up to it.
     pub fn mark_and_read(&mut self, event: Event, frames: &mut Vec<u8>) -> Result<()> {
         let text = self.mark(event)?;
-        self.reader.read(Some(text.as_bytes()), frames)
+        self.read_up_to(Some(text.as_bytes()), frames)
     }
 
     /// Writes a line into the kernel log.
@@ -80,17 +91,29 @@ impl Log {
 
     /// Reads what there is, as messages to the host.
     pub fn read(&mut self, frames: &mut Vec<u8>) -> Result<()> {
-        self.reader.read(None, frames)
+        self.read_up_to(None, frames)
     }
 
-    /// All that the kernel has said by now, and that it remembers.
-    pub fn boot(&mut self, frames: &mut Vec<u8>) -> Result<()> {
-        let log = match &mut self.reader {
+    fn read_up_to(&mut self, last: Option<&[u8]>, frames: &mut Vec<u8>) -> Result<()> {
+        let before = frames.len();
+        self.reader.read(last, frames)?;
+        self.said_leaks |= self.has_search && contains(&frames[before..], NEW_LEAKS);
+        Ok(())
+    }
+
+    /// Whether the kernel has said of new leaks since this was asked last.
+    pub fn take_said_leaks(&mut self) -> bool {
+        std::mem::take(&mut self.said_leaks)
+    }
+
+    /// All that the kernel has said by now, and that it remembers; says whether it has a search for leaks.
+    pub fn boot(&mut self, frames: &mut Vec<u8>) -> Result<bool> {
+        let (text, records) = match &mut self.reader {
             Reader::Records { .. } => {
                 let size = syslog(SIZE_BUFFER, &mut []).context("cannot ask for the log's size")?;
                 // As text a record is longer than it is in the buffer.
                 let text = all_of_log((2 * size).min(MOST_OF_BOOT))?;
-                wire::Log::Boot { text, records: true }
+                (text, true)
             }
             Reader::Text { file, buffer, latest, .. } => {
                 let mut text = Vec::new();
@@ -99,10 +122,12 @@ impl Log {
                 }
                 latest.extend(&text);
                 latest.drain(..latest.len().saturating_sub(COMPARED));
-                wire::Log::Boot { text, records: false }
+                (text, false)
             }
         };
-        add(frames, log)
+        self.has_search = contains(&text, SEARCH);
+        add(frames, wire::Log::Boot { text, records })?;
+        Ok(self.has_search)
     }
 
     /// Readable while there is something that was not read.
@@ -149,6 +174,10 @@ impl Reader {
             }
         }
     }
+}
+
+fn contains(text: &[u8], words: &[u8]) -> bool {
+    text.windows(words.len()).any(|window| window == words)
 }
 
 fn add(frames: &mut Vec<u8>, log: wire::Log) -> Result<()> {

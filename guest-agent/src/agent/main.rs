@@ -11,6 +11,7 @@ mod detectors;
 mod init;
 mod leftovers;
 mod log;
+mod lost_memory;
 mod module_events;
 mod network;
 mod power;

@@ -35,17 +35,24 @@ pub fn serve(mut stream: TcpStream, role: Role, log: &mut Log) -> Result<Over> {
     let release = uname().context("uname failed")?.release().to_string_lossy().into_owned();
     let mut frames = Vec::new();
     add_frame(&mut frames, &ToHost::Hello { release })?;
-    log.boot(&mut frames)?;
+    let has_search = log.boot(&mut frames)?;
     send_frames(&mut stream, &frames)?;
     let mut arriving: Option<Arriving> = None;
     let mut programs = Programs::default();
     let mut cases = Cases::new(role)?;
+    if has_search {
+        cases.watch_memory()?;
+    }
     // A message in one piece takes one call.
     let mut requests =
         BufReader::new(stream.try_clone().context("cannot hold the connection twice")?);
     loop {
         match receive(&mut requests).context("cannot understand the host")? {
-            None | Some(ToGuest::PowerOff) => return Ok(Over(stream)),
+            None => return Ok(Over(stream)),
+            Some(ToGuest::PowerOff) => {
+                cases.tell_leaks(&mut stream)?;
+                return Ok(Over(stream));
+            }
             Some(ToGuest::Seal(key)) => log.seal(key),
             Some(ToGuest::Offer { hash, size }) => {
                 let known = programs.have(&hash);

@@ -1,6 +1,7 @@
 use std::io::{Cursor, Read, Write};
 use std::time::Duration;
 
+use guest_agent::leaks::Owner;
 use guest_agent::wire::{
     End, Error, Exit, LONGEST, Leftover, Log, Run, Stream, ToGuest, ToHost, VERSION, Word, greet,
     receive, send,
@@ -40,7 +41,9 @@ fn to_host() -> impl Strategy<Value = ToHost> {
             loaded: vec![name],
             tainted: u64::from(sequence),
             word: skip,
+            leaks: Some(vec![(Owner::Case(sequence), String::new())]),
         })),
+        any::<String>().prop_map(|what| ToHost::Leaks(vec![(Owner::Nobody, what)])),
         any::<String>().prop_map(ToHost::Failed),
         any::<Vec<u8>>().prop_map(|bytes| ToHost::Log(Log::Records(bytes))),
         (any::<Vec<u8>>(), any::<bool>())

@@ -25,7 +25,7 @@ use crate::threads;
 
 /// Room for events that the driver has not looked at yet: a guest that floods us waits. One event
 /// holds at most a message of the agent's.
-const EVENTS: usize = 256;
+pub(super) const EVENTS: usize = 256;
 
 /// What a guest is made of.
 #[derive(Debug)]
@@ -130,6 +130,7 @@ pub fn boot<'a>(
         power_off,
         grace: Duration::from_secs(2),
         traces: Duration::from_secs(1),
+        search: Duration::from_secs(60),
         marker: Duration::from_secs(10),
     };
     let (mut machine, first) = Machine::new(spec.nonce, fresh_key()?, limits);

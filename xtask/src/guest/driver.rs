@@ -5,9 +5,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use guest_agent::wire::{CHUNK, Hash, Run, ToGuest, ToHost, Word};
+use guest_agent::wire::{CHUNK, Hash, Leaks, Run, ToGuest, ToHost, Word};
 
-use super::boot::Spec;
+use super::boot::{EVENTS, Spec};
 use super::calibration::Calibration;
 use super::complaint::Complaint;
 use super::limit::Times;
@@ -23,6 +23,12 @@ const CANCEL_PERIOD: Duration = Duration::from_millis(100);
 
 /// The agent ends a case that takes too long; this much later we end the guest.
 const MARGIN: Duration = Duration::from_secs(5);
+
+/// How long an agent may take to take a message.
+const MESSAGE_TIME: Duration = Duration::from_secs(30);
+
+/// How long it may take to take a program.
+const FILE_TIME: Duration = Duration::from_secs(300);
 
 /// What a guest that hangs is asked for: the registers of what runs, and where each task is
 /// (sysrq.rst).
@@ -40,6 +46,8 @@ pub struct Guest<'a> {
     events: SyncSender<Event>,
     inbox: Receiver<Event>,
     times: Times,
+    /// Once its time is over, how many events may have come before that and wait to be looked at.
+    overdue: Option<usize>,
     session: Option<Session>,
     /// Whether all that came by the session was told.
     session_over: bool,
@@ -63,6 +71,17 @@ pub enum CaseEnd {
     NotBegun,
 }
 
+/// What became of a guest that was switched off.
+#[derive(Debug)]
+pub struct Gone {
+    /// How it ended.
+    pub end: End,
+    /// What its kernel complained of while no case ran.
+    pub strays: Vec<Complaint>,
+    /// What its cases lost of the kernel's memory and did not say; they are numbered from 1.
+    pub leaks: Leaks,
+}
+
 impl<'a> Guest<'a> {
     pub(super) fn new(
         spec: &Spec<'_>,
@@ -83,6 +102,7 @@ impl<'a> Guest<'a> {
             events,
             inbox,
             times: Times::new(powered_on),
+            overdue: None,
             session: None,
             session_over: false,
             held: None,
@@ -199,6 +219,7 @@ impl<'a> Guest<'a> {
         if self.programs.contains(&hash) {
             return Ok(());
         }
+        let until = Instant::now() + FILE_TIME;
         self.say(&ToGuest::Offer { hash, size: program.size()? });
         if self.reply()? == Some(ToHost::Need) {
             let mut chunk = vec![0; CHUNK];
@@ -208,7 +229,7 @@ impl<'a> Guest<'a> {
                 if count == 0 {
                     break;
                 }
-                self.say(&ToGuest::Chunk(chunk[..count].to_vec()));
+                self.say_until(&ToGuest::Chunk(chunk[..count].to_vec()), until);
                 sent += count as u64;
             }
             self.reply()?;
@@ -219,10 +240,10 @@ impl<'a> Guest<'a> {
 
     /// The agent's answer to an offer; nothing if the guest ended.
     fn reply(&mut self) -> Result<Option<ToHost>> {
-        self.times.grant(Duration::from_secs(60));
+        self.grant(Some(Duration::from_secs(60)));
         loop {
             if let Some(reply) = self.reply.take() {
-                self.times.grant_all();
+                self.grant(None);
                 return Ok(Some(reply));
             }
             if self.end().is_some() {
@@ -241,11 +262,11 @@ impl<'a> Guest<'a> {
     }
 
     /// Asks the guest to switch itself off, waits until it is gone, and clears its place on the
-    /// stage. Says how it ended, and what its kernel complained of while no case ran.
+    /// stage.
     ///
     /// # Errors
     /// When the user asks us to stop.
-    pub fn shutdown(mut self) -> Result<(End, Vec<Complaint>)> {
+    pub fn shutdown(mut self) -> Result<Gone> {
         self.feed(Event::PowerOff);
         self.say(&ToGuest::PowerOff);
         let end = loop {
@@ -256,12 +277,17 @@ impl<'a> Guest<'a> {
         };
         self.process.kill();
         self.stage.remove_link(&self.link)?;
-        Ok((end, self.machine.take_strays()))
+        let (strays, leaks) = (self.machine.take_strays(), self.machine.take_leaks());
+        Ok(Gone { end, strays, leaks })
     }
 
     fn say(&mut self, message: &ToGuest) {
+        self.say_until(message, Instant::now() + MESSAGE_TIME);
+    }
+
+    fn say_until(&mut self, message: &ToGuest, until: Instant) {
         let Some(session) = &mut self.session else { return };
-        if let Err(error) = session.say(message) {
+        if let Err(error) = session.say(message, until) {
             self.feed(Event::Disconnected(error.to_string()));
         }
     }
@@ -276,16 +302,17 @@ impl<'a> Guest<'a> {
     fn next(&mut self) -> Result<Event> {
         loop {
             cancel::check()?;
+            if self.overdue == Some(0) {
+                self.overdue = None;
+                return Ok(Event::Deadline);
+            }
             if self.session_over
                 && let Some(held) = self.held.take()
             {
                 return Ok(held);
             }
-            let left = self.times.left(&self.process);
-            if left.is_some_and(|left| left.is_zero()) {
-                return Ok(Event::Deadline);
-            }
-            match self.inbox.recv_timeout(left.unwrap_or(CANCEL_PERIOD).min(CANCEL_PERIOD)) {
+            let patience = self.patience();
+            match self.inbox.recv_timeout(patience) {
                 Ok(event @ Event::Exited(_)) => match &self.session {
                     // What the guest has told and we have not read comes first.
                     Some(session) if !self.session_over => {
@@ -298,9 +325,36 @@ impl<'a> Guest<'a> {
                     self.session_over |= matches!(event, Event::Disconnected(_));
                     return Ok(event);
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    if self.overdue.take().is_some() {
+                        return Ok(Event::Deadline);
+                    }
+                }
                 Err(RecvTimeoutError::Disconnected) => bail!("the watchers of a guest are gone"),
             }
+        }
+    }
+
+    /// How long to wait for an event. What has arrived when time is over is not late, however late we look;
+    /// but a guest that never stops to talk cannot put off its end.
+    fn patience(&mut self) -> Duration {
+        if let Some(waiting) = &mut self.overdue {
+            *waiting -= 1;
+            return Duration::ZERO;
+        }
+        let left = self.times.left(&self.process);
+        if left == Some(Duration::ZERO) {
+            self.overdue = Some(EVENTS);
+        }
+        left.unwrap_or(CANCEL_PERIOD).min(CANCEL_PERIOD)
+    }
+
+    /// Grants the guest so much time from now on, or as much as it wants.
+    fn grant(&mut self, time: Option<Duration>) {
+        self.overdue = None;
+        match time {
+            Some(time) => self.times.grant(time),
+            None => self.times.grant_all(),
         }
     }
 
@@ -316,7 +370,7 @@ impl<'a> Guest<'a> {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Grant(time) => self.times.grant(time),
+            Action::Grant(time) => self.grant(Some(time)),
             Action::Kill => self.process.kill(),
             // A guest that has no management console, or does not serve it, has no traces.
             Action::Trace => {
@@ -327,10 +381,7 @@ impl<'a> Guest<'a> {
             Action::Connect(port) => {
                 let key = self.machine.key();
                 match connect(self.stage, &self.link, port, key, &self.events) {
-                    Ok(session) => {
-                        self.session = Some(session);
-                        self.feed(Event::Connected);
-                    }
+                    Ok(session) => self.session = Some(session),
                     Err(error) => self.feed(Event::Disconnected(format!("{error:#}"))),
                 }
             }

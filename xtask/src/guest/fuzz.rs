@@ -107,6 +107,7 @@ fn message() -> impl Strategy<Value = ToHost> {
             loaded: Vec::new(),
             tainted: 0,
             word: None,
+            leaks: None,
         })),
         Just(ToHost::Log(Log::Boot { text: b"<6>[    0.000000] Linux".to_vec(), records: true })),
         Just(ToHost::Output {
@@ -211,6 +212,7 @@ const LIMITS: Limits = Limits {
     grace: Duration::from_secs(1),
     marker: Duration::from_secs(1),
     traces: Duration::from_secs(1),
+    search: Duration::from_secs(1),
 };
 
 proptest! {

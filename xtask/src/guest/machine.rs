@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use guest_agent::marker::{self, Event as Mark, Expectation, Found, Key};
-use guest_agent::wire::{Exit, Log, ToHost};
+use guest_agent::wire::{Exit, Leaks, Log, ToHost};
 
 use super::complaint::{self, Complaint, Reports};
 use super::kernel_line::{KernelLine, Origin};
@@ -14,6 +14,7 @@ use super::kernel_line::{KernelLine, Origin};
 mod cause;
 mod end;
 mod log;
+mod lost_memory;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ mod tests;
 pub use cause::out_of_memory;
 pub use end::End;
 use log::{Piece, TwoWays};
+use lost_memory::LostMemory;
 pub use record::{CaseRecord, Expectations};
 
 /// Something that happened to a guest.
@@ -77,6 +79,8 @@ pub struct Limits {
     pub grace: Duration,
     /// For the traces of a guest that hangs.
     pub traces: Duration,
+    /// For the search for leaks before a guest switches itself off.
+    pub search: Duration,
     /// From a case's end marker on the console to the agent's word that the case is over.
     pub marker: Duration,
 }
@@ -131,6 +135,7 @@ pub struct Machine {
     strays: Reports,
     /// How much of the log was lost then.
     lost: u64,
+    memory: LostMemory,
 }
 
 impl Machine {
@@ -154,6 +159,7 @@ impl Machine {
             known: Vec::new(),
             strays: Reports::default(),
             lost: 0,
+            memory: LostMemory::default(),
         };
         (machine, vec![Action::Grant(limits.boot)])
     }
@@ -187,10 +193,16 @@ impl Machine {
         let mut strays = std::mem::take(&mut self.strays);
         strays.finish();
         let mut all = strays.undeclared().to_vec();
+        all.retain(|stray| !self.memory.has(stray));
         if self.lost > 0 {
             all.push(Complaint { name: "lost-log", line: lost_lines(self.lost) });
         }
         all
+    }
+
+    /// What cases lost of the kernel's memory, but for those of which it was known when they ran.
+    pub fn take_leaks(&mut self) -> Leaks {
+        self.memory.take(&self.known)
     }
 
     /// What `event` means.
@@ -236,7 +248,7 @@ impl Machine {
             }
             _ => {}
         }
-        if self.is_booting() {
+        if self.is_booting() || matches!(self.state, State::Ending(End::BootFailed(_))) {
             let text = KernelLine::of_boot(line).text;
             if complaint::is_fatal(&text) {
                 self.panic.get_or_insert_with(|| text.clone());
@@ -411,6 +423,13 @@ impl Machine {
                     Log::Records(_) | Log::Text { .. } => self.take_log(&piece),
                 }
             }
+            (ToHost::SearchesForLeaks, State::ShuttingDown) if self.memory.begin() => {
+                return vec![Action::Grant(self.limits.search)];
+            }
+            (ToHost::Leaks(found), State::ShuttingDown) if self.memory.is_searched() => {
+                self.memory.end(found);
+                return vec![Action::Grant(self.limits.power_off)];
+            }
             (ToHost::Farewell, _) => self.farewell = true,
             _ => {}
         }
@@ -426,6 +445,7 @@ impl Machine {
                     case.end_seen = true;
                     case.reports.finish();
                 }
+                self.memory.judge(&mut case, &exit);
                 case.exit = Some(exit);
                 self.finished = Some(case);
                 self.hung = None;
@@ -459,6 +479,10 @@ impl Machine {
         match std::mem::replace(&mut self.state, State::Booting) {
             State::Over(end) => self.state = State::Over(end),
             // The first sign names the end, but a panic explains it better.
+            State::Ending(End::BootFailed(first)) => {
+                let why = self.panic.clone().unwrap_or(first);
+                self.state = State::Ending(End::BootFailed(why));
+            }
             State::Ending(first) => self.state = State::Ending(self.better(first)),
             // In an orderly power-off the connection and the console end as they should.
             State::ShuttingDown if self.farewell => {

@@ -1,9 +1,9 @@
 //! The session with a guest's agent: what comes from there is never trusted.
 
-use std::io::BufReader;
+use std::io::{self, BufReader, ErrorKind, Write};
 use std::net::{Shutdown, SocketAddrV4, TcpStream};
 use std::sync::mpsc::SyncSender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use guest_agent::marker::Key;
@@ -19,9 +19,9 @@ use crate::threads;
 pub(super) struct Session(TcpStream);
 
 impl Session {
-    /// Sends the agent a message.
-    pub fn say(&mut self, message: &ToGuest) -> Result<(), wire::Error> {
-        send(&mut self.0, message)
+    /// Sends the agent a message, if it takes it by then.
+    pub fn say(&mut self, message: &ToGuest, until: Instant) -> Result<(), wire::Error> {
+        send(&mut Until { stream: &self.0, until }, message)
     }
 
     /// Has the session end once all is read that came by now.
@@ -38,7 +38,29 @@ impl Drop for Session {
     }
 }
 
-/// Connects to the agent, gives it the key for its markers, and reads its messages in a thread.
+/// A connection that is written to until then, however little the other side takes at a time.
+struct Until<'a> {
+    stream: &'a TcpStream,
+    until: Instant,
+}
+
+impl Write for Until<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::Error::new(ErrorKind::TimedOut, "the agent takes no message"));
+        }
+        self.stream.set_write_timeout(Some(left))?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+/// Connects to the agent. A thread gives it the key for its markers, says [`Event::Connected`], and reads
+/// its messages.
 pub(super) fn connect(
     stage: &Stage,
     link: &Link,
@@ -48,43 +70,47 @@ pub(super) fn connect(
 ) -> Result<Session> {
     let timeout = Duration::from_secs(10);
     let stream = stage.connect(SocketAddrV4::new(link.guest(), port), timeout)?;
-    begin_session(stream, key, events, timeout)
+    begin_session(stream, key.clone(), events.clone())
 }
 
-fn begin_session(
-    mut stream: TcpStream,
-    key: &Key,
-    events: &SyncSender<Event>,
-    timeout: Duration,
-) -> Result<Session> {
-    stream
-        .set_nodelay(true)
-        .and_then(|()| stream.set_read_timeout(Some(timeout)))
-        .and_then(|()| stream.set_write_timeout(Some(Duration::from_secs(30))))
-        .context("cannot set up the connection")?;
-    greet(&mut stream)?;
-    match receive(&mut stream)? {
+fn begin_session(stream: TcpStream, key: Key, events: SyncSender<Event>) -> Result<Session> {
+    stream.set_nodelay(true).context("cannot set up the connection")?;
+    let mut theirs = stream.try_clone().context("cannot share the connection")?;
+    threads::spawn(move || {
+        let end = match meet(&mut theirs, &key) {
+            Ok(()) => read_messages(theirs, &events),
+            Err(error) => format!("{error:#}"),
+        };
+        let _ = events.send(Event::Disconnected(end));
+    })?;
+    Ok(Session(stream))
+}
+
+/// How long the agent may take to take its key.
+const KEY_TIME: Duration = Duration::from_secs(30);
+
+fn meet(stream: &mut TcpStream, key: &Key) -> Result<()> {
+    greet(stream)?;
+    match receive(stream)? {
         Some(ToHost::Hello { .. }) => {}
         other => bail!("the agent began with {other:?}"),
     }
-    send(&mut stream, &ToGuest::Seal(key.clone()))?;
-    stream.set_read_timeout(None).context("cannot set up the connection")?;
-    let mut reader = BufReader::new(stream.try_clone().context("cannot share the connection")?);
-    let events = events.clone();
-    threads::spawn(move || {
-        loop {
-            let event = match receive(&mut reader) {
-                Ok(Some(message)) => Event::Message(message),
-                Ok(None) => Event::Disconnected("the agent closed it".into()),
-                Err(error) => Event::Disconnected(error.to_string()),
-            };
-            let over = matches!(event, Event::Disconnected(_));
-            if events.send(event).is_err() || over {
-                return;
-            }
-        }
-    })?;
-    Ok(Session(stream))
+    let seal = ToGuest::Seal(key.clone());
+    Ok(send(&mut Until { stream, until: Instant::now() + KEY_TIME }, &seal)?)
+}
+
+/// Passes on what the agent says; returns why it says no more.
+fn read_messages(stream: TcpStream, events: &SyncSender<Event>) -> String {
+    let mut reader = BufReader::new(stream);
+    let mut event = Event::Connected;
+    while events.send(event).is_ok() {
+        event = match receive(&mut reader) {
+            Ok(Some(message)) => Event::Message(message),
+            Ok(None) => return "the agent closed it".into(),
+            Err(error) => return error.to_string(),
+        };
+    }
+    "nobody listens".into()
 }
 
 #[cfg(test)]
@@ -98,23 +124,13 @@ mod tests {
     use super::*;
 
     /// A session with an agent of which `agent` plays the part.
-    fn session(
-        agent: impl FnOnce(TcpStream) + Send + 'static,
-    ) -> Result<(Session, Receiver<Event>)> {
-        session_within(Duration::from_secs(300), agent)
-    }
-
-    fn session_within(
-        patience: Duration,
-        agent: impl FnOnce(TcpStream) + Send + 'static,
-    ) -> Result<(Session, Receiver<Event>)> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let stream = TcpStream::connect(listener.local_addr()?)?;
-        let (theirs, _) = listener.accept()?;
+    fn session(agent: impl FnOnce(TcpStream) + Send + 'static) -> (Session, Receiver<Event>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (theirs, _) = listener.accept().unwrap();
         std::thread::spawn(move || agent(theirs));
         let (events, inbox) = sync_channel(8);
-        let session = begin_session(stream, &Key([1; 16]), &events, patience)?;
-        Ok((session, inbox))
+        (begin_session(stream, Key([1; 16]), events).unwrap(), inbox)
     }
 
     /// Greets as the agent does.
@@ -127,20 +143,42 @@ mod tests {
 
     #[test]
     fn whoever_is_no_agent_of_ours_is_refused() {
-        let refused = |agent: fn(TcpStream)| session(agent).unwrap_err().to_string();
+        let refused = |agent: fn(TcpStream)| match session(agent).1.recv().unwrap() {
+            Event::Disconnected(why) => why,
+            other => panic!("{other:?}"),
+        };
         let error = refused(|mut stream| stream.write_all(&[0xff; 100]).unwrap());
         assert!(error.contains("does not speak our protocol"), "{error}");
         let error = refused(drop);
         assert!(error.contains("ended") || error.contains("failed"), "{error}");
-        // It holds the connection and is silent until we give it up.
-        let silent = |mut stream: TcpStream| drop(stream.read_to_end(&mut Vec::new()));
-        let error = session_within(Duration::from_millis(20), silent).unwrap_err().to_string();
-        assert!(error.contains("the connection failed"), "{error}");
         let error = refused(|mut stream| {
             wire::greet(&mut stream).unwrap();
             send(&mut stream, &ToHost::Have).unwrap();
         });
         assert!(error.contains("began with"), "{error}");
+    }
+
+    #[test]
+    fn whoever_says_or_takes_little_at_a_time_does_not_keep_us() {
+        // It holds the connection and is silent: whoever waits for it does other things meanwhile.
+        let (session, inbox) = session(|mut stream| drop(stream.read_to_end(&mut Vec::new())));
+        assert!(inbox.try_recv().is_err());
+        drop(session);
+        assert!(matches!(inbox.recv().unwrap(), Event::Disconnected(_)));
+
+        let (mut session, _inbox) = self::session(|mut stream| {
+            greet_host(&mut stream);
+            while stream.read(&mut [0]).is_ok_and(|count| count > 0) {}
+        });
+        let chunk = ToGuest::Chunk(vec![0; 64 << 10]);
+        let until = Instant::now() + Duration::from_millis(200);
+        let error = loop {
+            if let Err(error) = session.say(&chunk, until) {
+                break error.to_string();
+            }
+        };
+        assert!(error.contains("the connection failed"), "{error}");
+        assert!(session.say(&ToGuest::PowerOff, until).is_err(), "time is over");
     }
 
     #[test]
@@ -157,8 +195,8 @@ mod tests {
                 greet_host(&mut stream);
                 send(&mut stream, &ToHost::Have).unwrap();
                 stream.write_all(&bytes).unwrap();
-            })
-            .unwrap();
+            });
+            assert!(matches!(inbox.recv().unwrap(), Event::Connected));
             assert!(matches!(inbox.recv().unwrap(), Event::Message(ToHost::Have)));
             match inbox.recv().unwrap() {
                 Event::Disconnected(said) => assert!(said.contains(why), "{said}, not {why}"),
@@ -174,8 +212,8 @@ mod tests {
             greet_host(&mut stream);
             // Nothing is sent any more, and the connection stays.
             let _ = held.recv();
-        })
-        .unwrap();
+        });
+        assert!(matches!(inbox.recv().unwrap(), Event::Connected));
         drop(session);
         assert!(matches!(inbox.recv().unwrap(), Event::Disconnected(_)));
         // The thread has ended, and with it goes its end of the channel.

@@ -41,7 +41,7 @@ pub enum Note {
         /// The case's full name.
         case: String,
     },
-    /// A seat has nothing to do.
+    /// A seat runs no case.
     Idle(usize),
     /// A case failed and is tried again.
     Again(Box<Execution>),
@@ -286,7 +286,7 @@ fn execute(session: &Session<'_>, number: usize, seat: &mut Seat<'_>, taken: Tak
     let mut attempt = 1;
     loop {
         let apart = plan.reuse == Reuse::Never || is_apart(session, &job);
-        if (attempt > 1 || apart) && seat.is_used() {
+        if ((attempt > 1 || apart) && seat.is_used()) || seat.is_spoilt() {
             part(session, seat, Retire::SwitchOff);
         }
         let kernel = target.kernel.name.clone();
@@ -294,9 +294,6 @@ fn execute(session: &Session<'_>, number: usize, seat: &mut Seat<'_>, taken: Tak
         session.tell(Note::Began { seat: number, kernel: kernel.clone(), case });
         let asked = session.elapsed();
         let ran = seat.run(&target, &job.case, attempt);
-        if apart && seat.is_used() {
-            part(session, seat, Retire::SwitchOff);
-        }
         let verdict = ran.unwrap_or_else(|error| give_up(session, lane, error));
         let failed = verdict.outcome.is_failure();
         let started = verdict.place.as_ref().map_or(asked, |place| place.began);
@@ -311,7 +308,12 @@ fn execute(session: &Session<'_>, number: usize, seat: &mut Seat<'_>, taken: Tak
         if failed && plan.after_failure == AfterFailure::Stop {
             session.stop(FAIL_FAST);
         }
+        // How the case went is told first: the end of a guest may take its time.
         session.tell(Note::Ended(execution));
+        if (apart && seat.is_used()) || seat.is_spoilt() {
+            session.tell(Note::Idle(number));
+            part(session, seat, Retire::SwitchOff);
+        }
         return;
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use guest_agent::leaks::Owner;
 use guest_agent::{env, wire};
 
 use super::cases::Case;
@@ -14,7 +15,7 @@ use super::run::{Note, Session};
 use super::verdict::{Place, Verdict};
 use super::word::Word;
 use crate::guest::machine::{CaseRecord, End};
-use crate::guest::{Calibration, CaseEnd, Complaint, Cow, Guest, Spec, boot};
+use crate::guest::{Calibration, CaseEnd, Complaint, Cow, Gone, Guest, Spec, boot};
 use crate::stage::Share;
 
 /// What became of a guest.
@@ -76,10 +77,10 @@ struct Current<'a> {
     charged: bool,
     /// Whether a case failed in it.
     failed: bool,
-    /// How many cases it has run.
-    cases: u32,
-    /// The case that it ran last.
-    last: Option<String>,
+    /// Whether it is for no other case.
+    spoilt: bool,
+    /// The cases that it has run, in order.
+    ran: Vec<String>,
     /// Which cases loaded which modules.
     loads: Vec<String>,
 }
@@ -100,12 +101,17 @@ impl<'a> Seat<'a> {
 
     /// Whether a guest is there that has run a case.
     pub fn is_used(&self) -> bool {
-        self.current.as_ref().is_some_and(|current| current.cases > 0)
+        self.current.as_ref().is_some_and(|current| !current.ran.is_empty())
+    }
+
+    /// Whether the guest that is there is for no other case.
+    pub fn is_spoilt(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| current.spoilt)
     }
 
     /// Has a guest of that kernel there.
     fn board(&mut self, target: &Arc<Target>) -> Result<&mut Current<'a>> {
-        let other = |current: &Current<'_>| !Arc::ptr_eq(&current.target, target);
+        let other = |current: &Current<'_>| current.spoilt || !Arc::ptr_eq(&current.target, target);
         if self.current.as_ref().is_some_and(other) {
             self.retire(Retire::SwitchOff)?;
         }
@@ -133,23 +139,20 @@ impl<'a> Seat<'a> {
                     continue;
                 }
             };
-            current.cases += 1;
+            current.ran.push(case.full_name());
             let mut verdict =
                 Verdict::of(record, case.asked(), clock.elapsed(), current.guest.end());
             verdict.place =
-                Some(Place { guest: current.guest.name().into(), order: current.cases, began });
+                Some(Place { guest: current.guest.name().into(), order: current.cases(), began });
             if verdict.outcome.complaint().is_some() {
                 verdict.hold_against(current.guest.withheld_from_case());
             }
             verdict.goes_after(&mut current.loads, &case.full_name());
             current.charged = current.guest.end().is_some();
             current.failed |= verdict.outcome.is_failure();
-            current.last = Some(case.full_name());
             // What a failed case left on a disk that is kept is not to be overwritten.
             let kept = current.failed && current.cow.is_some();
-            if current.charged || kept || verdict.spoils_guest() {
-                self.retire(Retire::SwitchOff)?;
-            }
+            current.spoilt = current.charged || kept || verdict.spoils_guest();
             return Ok(verdict);
         }
         Ok(Verdict::of(CaseRecord::default(), case.asked(), Duration::ZERO, Some(&end)))
@@ -158,11 +161,15 @@ impl<'a> Seat<'a> {
     /// Parts with the guest that there is, if any.
     pub fn retire(&mut self, how: Retire) -> Result<()> {
         let Some(current) = self.current.take() else { return Ok(()) };
-        let Current { guest, target, cow, charged, failed, cases, last, booted, ready, .. } =
-            current;
+        let cases = current.cases();
+        let Current { guest, target, cow, charged, failed, mut ran, booted, ready, .. } = current;
         let (name, by_hand) = (guest.name().to_owned(), guest.by_hand().to_owned());
         let (end, strays) = match how {
-            Retire::SwitchOff => guest.shutdown()?,
+            Retire::SwitchOff => {
+                let Gone { end, mut strays, leaks } = guest.shutdown()?;
+                strays.extend(leaks.iter().map(|leak| lost_memory(leak, &ran)));
+                (end, strays)
+            }
             Retire::Drop => {
                 drop(guest);
                 (End::Lost("interrupted".into()), Vec::new())
@@ -178,7 +185,7 @@ impl<'a> Seat<'a> {
             end,
             charged: charged || how == Retire::Drop,
             cases,
-            last,
+            last: ran.pop(),
             strays,
             kernel,
         };
@@ -247,10 +254,15 @@ impl<'a> Current<'a> {
             ready: session.elapsed(),
             charged: false,
             failed: false,
-            cases: 0,
-            last: None,
+            spoilt: false,
+            ran: Vec::new(),
             loads: Vec::new(),
         })
+    }
+
+    /// How many cases it has run.
+    fn cases(&self) -> u32 {
+        u32::try_from(self.ran.len()).unwrap_or(u32::MAX)
     }
 
     fn run(&mut self, session: &Session<'_>, case: &Case, attempt: u32) -> Result<CaseEnd> {
@@ -273,6 +285,20 @@ impl<'a> Current<'a> {
             )
             .with_context(|| format!("cannot run {}", case.full_name()))
     }
+}
+
+/// What is to be said of memory that a case lost which said nothing of it. A guest has run these.
+fn lost_memory((owner, what): &(Owner, String), ran: &[String]) -> Complaint {
+    let name = |number: &u32| {
+        let place = usize::try_from(*number).ok().and_then(|number| number.checked_sub(1));
+        place.and_then(|place| ran.get(place)).map_or("a case", String::as_str)
+    };
+    let whose = match owner {
+        Owner::Case(number) => format!("by {}", name(number)),
+        Owner::After(number) => format!("after {}", name(number)),
+        Owner::Nobody => "before any case".into(),
+    };
+    Complaint { name: "kmemleak", line: format!("memory was lost {whose}: {what}") }
 }
 
 /// Where the agent looks for libtest's word.

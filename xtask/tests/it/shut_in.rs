@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use nix::unistd::geteuid;
 use xtask::guest::machine::End;
-use xtask::guest::{Calibration, Init, Spec, Transport, boot};
+use xtask::guest::{Calibration, Gone, Init, Spec, Transport, boot};
 use xtask::isolation::Isolation;
 use xtask::layout::Layout;
 use xtask::stage::{GuestCommand, Share, Sight, Stage, StageOptions};
@@ -247,7 +247,7 @@ fn a_kernel_runs_as_an_ordinary_users_guest() {
     };
     let layout = Layout::new(dir.path().into(), dir.path().into()).unwrap();
     let guest = boot(&stage, &spec, &mut Calibration::of(&layout, "none")).unwrap();
-    let (end, complaints) = guest.shutdown().unwrap();
+    let Gone { end, strays: complaints, .. } = guest.shutdown().unwrap();
     assert!(matches!(end, End::Clean { .. }) && complaints.is_empty(), "{end:?}, {complaints:?}");
     // Some libraries are loaded at the very end only.
     let console = fs::read_to_string(dir.path().join("guest.console")).unwrap();

@@ -2,6 +2,8 @@
 //! first, a message, registers, a call trace. A declaration that names any of them is about all of them,
 //! and about no other report.
 
+use std::collections::BTreeSet;
+
 use guest_agent::marker::Expectation;
 
 use super::trace::{self, Place};
@@ -36,6 +38,8 @@ pub struct Reports {
     death: bool,
     /// Whether a report was declared.
     declared: bool,
+    /// The names of all complaints, declared or not.
+    names: BTreeSet<&'static str>,
     /// Why a detector of the kernel says nothing more from now on.
     spent: Option<String>,
 }
@@ -173,6 +177,7 @@ impl Reports {
             return;
         }
         self.spent.get_or_insert_with(|| open.complaint.to_string());
+        self.names.insert(open.complaint.name);
         if open.declared || self.death {
             self.declared = true;
         } else if self.undeclared.len() < MOST_KEPT {
@@ -195,6 +200,16 @@ impl Reports {
     /// Whether the kernel complained of something that was declared.
     pub fn has_declared(&self) -> bool {
         self.declared
+    }
+
+    /// Takes away the complaints that turned out to be nobody's fault.
+    pub fn excuse(&mut self, is_excused: impl Fn(&Complaint) -> bool) {
+        self.undeclared.retain(|complaint| !is_excused(complaint));
+    }
+
+    /// Whether the kernel complained of this, declared or not.
+    pub fn has(&self, name: &str) -> bool {
+        self.names.contains(name)
     }
 
     /// Whether a report has the death that was declared.

@@ -1,5 +1,6 @@
 use std::cell::Cell;
 
+use guest_agent::leaks::Owner;
 use guest_agent::marker::{Expectation, Marker};
 use guest_agent::wire::{End as ProcessEnd, Exit, Log, Stream};
 
@@ -12,6 +13,7 @@ const LIMITS: Limits = Limits {
     grace: Duration::from_secs(4),
     marker: Duration::from_secs(5),
     traces: Duration::from_secs(6),
+    search: Duration::from_secs(7),
 };
 
 const ABORT: i32 = 6;
@@ -77,6 +79,7 @@ fn exit(sequence: u32, code: i32) -> Event {
         loaded: Vec::new(),
         tainted: 0,
         word: None,
+        leaks: None,
     }))
 }
 
@@ -465,4 +468,59 @@ fn a_case_that_is_over_is_not_waited_for_as_long_as_one_that_runs() {
     machine.step(Event::ConsoleClosed);
     assert!(end(&machine).to_string().contains("over by its marker"), "{}", end(&machine));
     assert!(machine.take_case_if_settled().unwrap().exit.is_none());
+}
+
+#[test]
+fn a_panic_is_why_a_guest_does_not_come_up_though_the_connection_broke_first() {
+    let (mut machine, _) = Machine::new("n", KEY, LIMITS);
+    machine.step(is_ready());
+    machine.step(Event::Disconnected("reset".into()));
+    machine.step(console("Kernel panic - not syncing: corrupted stack end"));
+    machine.step(exited(ABORT));
+    machine.step(Event::ConsoleClosed);
+    let expected = End::BootFailed("Kernel panic - not syncing: corrupted stack end".into());
+    assert_eq!(*end(&machine), expected);
+}
+
+#[test]
+fn memory_that_a_case_lost_is_told_unless_its_kernel_said_so_then() {
+    let found = "kmemleak: 2 new suspected memory leaks (see /sys/kernel/debug/kmemleak)";
+    let case = |number: u32, said: &str| {
+        let marked = |what| mark(&format!("{what} {number}"));
+        [run(number), marked("begin"), line(said), marked("end"), exit(number, 0)]
+    };
+    let leaks = [Owner::Case(1), Owner::Case(2), Owner::After(2), Owner::Nobody]
+        .map(|owner| (owner, format!("of {owner:?}")));
+    let mut machine = ready(case(1, "nothing").into_iter().chain(case(2, found)));
+    machine.expect_at_boot(&["of Nobody".into()]);
+    machine.step(Event::Message(ToHost::Leaks(leaks.to_vec())));
+    assert_eq!(machine.take_leaks(), [], "nobody looked");
+    machine.step(Event::PowerOff);
+    let searches = || Event::Message(ToHost::SearchesForLeaks);
+    assert_eq!(machine.step(searches()), [Action::Grant(LIMITS.search)]);
+    assert_eq!(machine.step(searches()), []);
+    machine.step(Event::Message(ToHost::Leaks(leaks.to_vec())));
+    machine.step(line(found));
+    machine.step(line("kmemleak: Found object by alias at 0x1"));
+    let strays = machine.take_strays();
+    assert_eq!(strays.len(), 1, "{strays:?}");
+    assert!(strays[0].line.contains("by alias"));
+    let [told, _, after, _] = leaks;
+    assert_eq!(machine.take_leaks(), [told, after]);
+}
+
+#[test]
+fn what_an_earlier_case_lost_is_not_the_fault_of_the_one_that_looks() {
+    let charged = |owners: &[Owner]| {
+        let found = "kmemleak: 2 new suspected memory leaks (see /sys/kernel/debug/kmemleak)";
+        let mut over = exit(2, 0);
+        if let Event::Message(ToHost::Exited(exit)) = &mut over {
+            exit.leaks = Some(owners.iter().map(|owner| (*owner, "64 bytes".into())).collect());
+        }
+        let mut machine = ready([run(2), mark("begin 2"), line(found), mark("end 2"), over]);
+        let case = machine.take_case_if_settled().unwrap();
+        case.reports.undeclared().len()
+    };
+    assert_eq!(charged(&[Owner::Case(1), Owner::After(1)]), 0);
+    assert_eq!(charged(&[Owner::Case(1), Owner::Case(2)]), 1);
 }

@@ -26,6 +26,7 @@ fn record(end: ProcessEnd, skip: Option<&str>, stdout: &str) -> CaseRecord {
             loaded: Vec::new(),
             tainted: 0,
             word: None,
+            leaks: None,
         }),
         end_seen: true,
         output,
