@@ -7,6 +7,7 @@ pub mod bulk;
 pub mod interface;
 pub mod leaks;
 pub mod marker;
+pub mod proc_stat;
 pub mod stuck;
 pub mod wire;
 

@@ -9,6 +9,8 @@ use std::path::Path;
 
 use nix::libc::SIGKILL;
 
+use crate::proc_stat::Stat;
+
 /// What is known of a process that is over but for its threads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Over {
@@ -39,14 +41,14 @@ impl Looks {
 /// `proc` is where a /proc is mounted.
 pub fn over_but_for_threads(proc: &Path, pid: i32) -> Option<Over> {
     let dir = proc.join(pid.to_string());
-    let leader = Stat::of(&dir)?;
+    let leader = Stat::at(&dir)?;
     if leader.state != 'Z' {
         return None;
     }
     let mut stuck = Vec::new();
     for thread in fs::read_dir(dir.join("task")).ok()?.flatten() {
         // One that has gone meanwhile is none that is stuck.
-        let Some(stat) = Stat::of(&thread.path()) else { continue };
+        let Some(stat) = Stat::at(&thread.path()) else { continue };
         match stat.state {
             'Z' | 'X' => {}
             'D' if was_killed(&thread.path()) => stuck.push(stat.name),
@@ -54,28 +56,6 @@ pub fn over_but_for_threads(proc: &Path, pid: i32) -> Option<Over> {
         }
     }
     (!stuck.is_empty()).then_some(Over { status: leader.status, stuck })
-}
-
-/// A thread's or a process's line of itself (proc_pid_stat(5)).
-struct Stat {
-    name: String,
-    state: char,
-    status: Option<i32>,
-}
-
-impl Stat {
-    fn of(dir: &Path) -> Option<Self> {
-        let bytes = fs::read(dir.join("stat")).ok()?;
-        let text = String::from_utf8_lossy(&bytes);
-        // The name is in parentheses, and may hold any character.
-        let (before, after) = text.rsplit_once(')')?;
-        let (_, name) = before.split_once('(')?;
-        let mut fields = after.split_whitespace();
-        let state = fields.next()?.chars().next()?;
-        // The 52nd of all.
-        let status = fields.nth(48).and_then(|field| field.parse().ok());
-        Some(Self { name: name.to_owned(), state, status })
-    }
 }
 
 /// Whether the thread has a SIGKILL that it has not come to: each of a process that ends is sent one.
@@ -162,7 +142,7 @@ mod tests {
         // A zombie with no other thread.
         let mut child = Command::new("/bin/true").spawn().unwrap();
         let pid = child.id().cast_signed();
-        while Stat::of(&proc.join(pid.to_string())).is_some_and(|stat| stat.state != 'Z') {
+        while Stat::at(&proc.join(pid.to_string())).is_some_and(|stat| stat.state != 'Z') {
             std::thread::yield_now();
         }
         assert_eq!(over_but_for_threads(proc, pid), None);
@@ -190,7 +170,7 @@ mod tests {
             }
         };
         let dir = format!("/proc/{child}");
-        while Stat::of(Path::new(&dir)).is_some_and(|stat| stat.state != 'Z') {
+        while Stat::at(Path::new(&dir)).is_some_and(|stat| stat.state != 'Z') {
             std::thread::yield_now();
         }
         let found = over_but_for_threads(Path::new("/proc"), child.as_raw());

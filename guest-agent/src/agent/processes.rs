@@ -6,6 +6,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use guest_agent::proc_stat::Stat;
 use guest_agent::wire::Leftover;
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
@@ -72,7 +73,7 @@ impl Processes {
         let deadline = Instant::now() + PATIENCE;
         for turns in 0.. {
             self.signal_others(role, Signal::SIGSTOP);
-            let mut moving = self.others(role).filter_map(Stat::of).filter(Stat::moves);
+            let mut moving = self.others(role).filter_map(stat_of).filter(moves);
             if moving.next().is_none() || (Instant::now() >= deadline && turns >= TURNS) {
                 return;
             }
@@ -102,8 +103,8 @@ impl Processes {
             let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
             threads.filter_map(|thread| where_it_is(&thread.path()))
         };
-        let moves = |pid: &i32| Stat::of(*pid).is_some_and(|stat| stat.moves());
-        self.others(role).filter(moves).flat_map(threads).take(MOST_NAMED).flatten()
+        let is_moving = |pid: &i32| stat_of(*pid).is_some_and(|stat| moves(&stat));
+        self.others(role).filter(is_moving).flat_map(threads).take(MOST_NAMED).flatten()
     }
 
     fn others_by_name(&self, role: Role) -> impl Iterator<Item = (i32, String)> {
@@ -138,7 +139,7 @@ fn is_ours(pid: i32) -> bool {
     let own = std::process::id().cast_signed();
     let mut at = pid;
     while at > 1 && at != own {
-        match Stat::of(at) {
+        match stat_of(at) {
             Some(stat) => at = stat.parent,
             // It has gone since it was listed.
             None => return false,
@@ -147,43 +148,15 @@ fn is_ours(pid: i32) -> bool {
     at == own
 }
 
-/// What /proc/PID/stat says (proc_pid_stat(5)).
-struct Stat {
-    name: String,
-    state: char,
-    parent: i32,
-    /// How long it ran in user space and in the kernel, in hundredths of a second: this clock is never
-    /// another on x86.
-    ran: [u64; 2],
+/// A process that is there.
+fn stat_of(pid: i32) -> Option<Stat> {
+    Stat::at(Path::new(&format!("/proc/{pid}")))
 }
 
-impl Stat {
-    /// Of a process that is there.
-    fn of(pid: i32) -> Option<Self> {
-        Self::at(Path::new(&format!("/proc/{pid}")))
-    }
-
-    /// Of a process or a thread, by its folder.
-    fn at(dir: &Path) -> Option<Self> {
-        let bytes = fs::read(dir.join("stat")).ok()?;
-        let text = String::from_utf8_lossy(&bytes);
-        // The second field is in parentheses, and may hold any character.
-        let (before, after) = text.rsplit_once(')')?;
-        let (_, name) = before.split_once('(')?;
-        let mut fields = after.split_whitespace();
-        let state = fields.next()?.chars().next()?;
-        let parent = fields.next()?.parse().ok()?;
-        // The 14th and the 15th of all.
-        let mut times = fields.skip(9).map_while(|field| field.parse().ok());
-        let ran = [times.next()?, times.next()?];
-        Some(Self { name: name.to_owned(), state, parent, ran })
-    }
-
-    /// Whether it neither is stopped nor dead. The kernel's own are its thread number 2, and the children
-    /// of that.
-    fn moves(&self) -> bool {
-        ![0, 2].contains(&self.parent) && !['T', 't', 'Z', 'X'].contains(&self.state)
-    }
+/// Whether a process neither is stopped nor dead. The kernel's own are its thread number 2, and the children
+/// of that.
+fn moves(stat: &Stat) -> bool {
+    ![0, 2].contains(&stat.parent) && !['T', 't', 'Z', 'X'].contains(&stat.state)
 }
 
 /// What a thread does and how long it has run, and what called what in the kernel, if that tells it.
