@@ -73,7 +73,10 @@ pub enum ToGuest {
     /// The answer to [`ToHost::TimeIsOver`]: how long the case may still take, if at all.
     MoreTime(Duration),
     /// Switch the guest off.
-    PowerOff,
+    PowerOff {
+        /// Whether to look for lost memory before that, where the kernel can.
+        search: bool,
+    },
 }
 
 /// A case to run.

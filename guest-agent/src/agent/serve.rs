@@ -49,8 +49,10 @@ pub fn serve(mut stream: TcpStream, role: Role, log: &mut Log) -> Result<Over> {
     loop {
         match receive(&mut requests).context("cannot understand the host")? {
             None => return Ok(Over(stream)),
-            Some(ToGuest::PowerOff) => {
-                cases.tell_leaks(&mut stream)?;
+            Some(ToGuest::PowerOff { search }) => {
+                if search {
+                    cases.tell_leaks(&mut stream)?;
+                }
                 return Ok(Over(stream));
             }
             Some(ToGuest::Seal(key)) => log.seal(key),

@@ -21,7 +21,7 @@ fn to_guest() -> impl Strategy<Value = ToGuest> {
             timeout: Duration::from_millis(millis.into()),
             word: if sequence % 2 == 0 { Word::Stdout } else { Word::LogFile },
         })),
-        Just(ToGuest::PowerOff),
+        any::<bool>().prop_map(|search| ToGuest::PowerOff { search }),
     ]
 }
 

@@ -268,7 +268,7 @@ impl<'a> Guest<'a> {
     /// When the user asks us to stop.
     pub fn shutdown(mut self) -> Result<Gone> {
         self.feed(Event::PowerOff);
-        self.say(&ToGuest::PowerOff);
+        self.say(&ToGuest::PowerOff { search: self.machine.is_memory_in_order() });
         let end = loop {
             if let Some(end) = self.end() {
                 break end.clone();

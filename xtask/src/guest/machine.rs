@@ -200,6 +200,11 @@ impl Machine {
         all
     }
 
+    /// Whether memory that is lost by now is a fault of its own, and not of what the kernel complained of.
+    pub fn is_memory_in_order(&self) -> bool {
+        self.memory.is_in_order()
+    }
+
     /// What cases lost of the kernel's memory, but for those of which it was known when they ran.
     pub fn take_leaks(&mut self) -> Leaks {
         self.memory.take(&self.known)

@@ -178,7 +178,7 @@ mod tests {
             }
         };
         assert!(error.contains("the connection failed"), "{error}");
-        assert!(session.say(&ToGuest::PowerOff, until).is_err(), "time is over");
+        assert!(session.say(&ToGuest::PowerOff { search: true }, until).is_err(), "time is over");
     }
 
     #[test]

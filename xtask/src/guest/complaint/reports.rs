@@ -212,6 +212,11 @@ impl Reports {
         self.names.contains(name)
     }
 
+    /// What the kernel complained of, declared or not.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.names.iter().copied()
+    }
+
     /// Whether a report has the death that was declared.
     pub fn has_declared_death(&self) -> bool {
         self.death

@@ -20,12 +20,16 @@ pub(super) struct LostMemory {
     found: Option<Leaks>,
     /// The cases whose kernel said while they ran that memory was lost.
     told: BTreeSet<u32>,
+    /// Whether the kernel complained of something else: what an oops or an overwritten slab leaves behind
+    /// is no leak, and the search may meet it.
+    in_disorder: bool,
 }
 
 impl LostMemory {
     /// A case is over, in the agent's words: what earlier ones lost, and the kernel found while it ran, is
     /// not its fault.
     pub fn judge(&mut self, case: &mut CaseRecord, exit: &Exit) {
+        self.in_disorder |= case.reports.names().any(|name| name != LEAK);
         if !case.reports.has(LEAK) {
             return;
         }
@@ -35,6 +39,11 @@ impl LostMemory {
         } else {
             self.told.insert(case.sequence);
         }
+    }
+
+    /// Whether a search proves anything.
+    pub fn is_in_order(&self) -> bool {
+        !self.in_disorder
     }
 
     /// It is looked for; says whether for the first time.

@@ -492,6 +492,7 @@ fn memory_that_a_case_lost_is_told_unless_its_kernel_said_so_then() {
     let leaks = [Owner::Case(1), Owner::Case(2), Owner::After(2), Owner::Nobody]
         .map(|owner| (owner, format!("of {owner:?}")));
     let mut machine = ready(case(1, "nothing").into_iter().chain(case(2, found)));
+    assert!(machine.is_memory_in_order());
     machine.expect_at_boot(&["of Nobody".into()]);
     machine.step(Event::Message(ToHost::Leaks(leaks.to_vec())));
     assert_eq!(machine.take_leaks(), [], "nobody looked");
@@ -507,6 +508,14 @@ fn memory_that_a_case_lost_is_told_unless_its_kernel_said_so_then() {
     assert!(strays[0].line.contains("by alias"));
     let [told, _, after, _] = leaks;
     assert_eq!(machine.take_leaks(), [told, after]);
+}
+
+#[test]
+fn nobody_looks_for_lost_memory_where_the_kernel_complained_of_something_else() {
+    for (said, in_order) in [("kmemleak: Found object by alias", true), ("BUG: x", false)] {
+        let machine = ready([run(1), mark("begin 1"), line(said), mark("end 1"), exit(1, 0)]);
+        assert_eq!(machine.is_memory_in_order(), in_order, "{said}");
+    }
 }
 
 #[test]
