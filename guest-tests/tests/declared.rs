@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use guest_tests::{Module, Release, TestResult, expect_death, expect_kernel, release};
+use uml_test::{Module, Release, TestResult, expect_death, expect_kernel, release};
 
 /// Has the kernel complain by the module `fault`.
 fn complain(faults: &[&str]) -> TestResult {
@@ -43,7 +43,7 @@ fn a_declared_message_need_not_be_a_complaint() -> TestResult {
 #[test]
 fn what_a_program_writes_is_no_complaint_of_the_kernels() -> TestResult {
     if release()? < (Release { major: 3, minor: 5 }) {
-        guest_tests::skip("this kernel does not tell the words of programs from its own");
+        uml_test::skip("this kernel does not tell the words of programs from its own");
         return Ok(());
     }
     fs::write("/dev/kmsg", "WARNING: CPU: 0 PID: 1 at declared.rs:1\n")?;
@@ -123,7 +123,7 @@ mod undeclared {
     #[ignore = "fails on purpose"]
     fn a_skip_hides_no_absence() -> TestResult {
         expect_kernel("never said")?;
-        guest_tests::skip("no reason");
+        uml_test::skip("no reason");
         Ok(())
     }
 
@@ -173,7 +173,7 @@ mod undeclared {
     #[test]
     #[ignore = "fails on purpose"]
     fn the_first_attempt_fails() -> TestResult {
-        assert_ne!(std::env::var(guest_tests::env::ATTEMPT)?, "1");
+        assert_ne!(std::env::var(uml_test::env::ATTEMPT)?, "1");
         Ok(())
     }
 

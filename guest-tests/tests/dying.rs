@@ -5,11 +5,11 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
-use guest_tests::TestResult;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::ptrace;
 use nix::unistd::getppid;
+use uml_test::TestResult;
 
 /// Longer than any case may take.
 const FOR_EVER: Duration = Duration::from_secs(3600);

@@ -7,9 +7,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use guest_tests::{LoopDevice, Mount, TestResult, case_dir, kernel_log, run};
 use nix::errno::Errno;
 use nix::libc;
+use uml_test::{LoopDevice, Mount, TestResult, case_dir, kernel_log, run};
 
 #[test]
 fn an_acl_grants_what_the_mode_does_not() -> TestResult {

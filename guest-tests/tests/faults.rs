@@ -6,7 +6,7 @@
 use std::fs;
 use std::time::Duration;
 
-use guest_tests::{Module, TestResult, config, expect_death, expect_kernel, scan_for_leaks};
+use uml_test::{Module, TestResult, config, expect_death, expect_kernel, scan_for_leaks};
 
 /// Runs into the fault, in the context of a write(2).
 fn trigger(fault: &str) -> TestResult {
@@ -114,7 +114,7 @@ macro_rules! matrix {
         mod matrix {
             $(#[test]
             #[ignore = "fails on purpose"]
-            fn $name() -> guest_tests::TestResult {
+            fn $name() -> uml_test::TestResult {
                 super::run_into($fault)
             })*
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use guest_tests::TestResult;
+use uml_test::TestResult;
 
 /// The lines of a configuration file that say something.
 fn lines_of(path: &str) -> Result<Vec<String>> {

@@ -7,7 +7,6 @@ use std::net::TcpStream;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::{Duration, Instant};
 
-use guest_tests::{Module, TestResult, case_dir, kernel_log, parameter, run, scan_for_leaks};
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::libc;
 use nix::mount::{MntFlags, umount2};
@@ -16,6 +15,7 @@ use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime, clock_settime};
 use nix::unistd::{ForkResult, Pid, fork, getppid, setsid};
+use uml_test::{Module, TestResult, case_dir, kernel_log, parameter, run, scan_for_leaks};
 
 /// Which messages of the kernel reach its console, by their level.
 const LEVELS: &str = "/proc/sys/kernel/printk";
@@ -235,7 +235,7 @@ harm! {
     }
 
     fn takes_the_place_of_programs() -> TestResult {
-        for entry in fs::read_dir(guest_agent::PROGRAMS)? {
+        for entry in fs::read_dir(uml_protocol::PROGRAMS)? {
             let path = entry?.path();
             fs::rename(&path, path.with_extension("old"))?;
             let mut options = File::options();
@@ -262,7 +262,7 @@ harm! {
     }
 
     fn talks_to_the_agent() -> TestResult {
-        assert!(TcpStream::connect(("127.0.0.1", guest_agent::PORT)).is_err());
+        assert!(TcpStream::connect(("127.0.0.1", uml_protocol::PORT)).is_err());
         Ok(())
     }
 }
@@ -312,6 +312,6 @@ fn all_is_well() -> TestResult {
         .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|b| b.is_ascii_digit()))
         .count();
     assert!(processes < 100, "{processes} processes");
-    guest_tests::HostPeer::find()?.sink(1, [vec![0]].into_iter())?;
+    uml_test::HostPeer::find()?.sink(1, [vec![0]].into_iter())?;
     Ok(())
 }

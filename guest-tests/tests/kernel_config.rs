@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use guest_tests::{TestResult, config, env, release, skip};
+use uml_test::{TestResult, config, env, release, skip};
 
 #[test]
 fn every_line_that_was_asked_for_is_in_the_running_kernel() -> TestResult {

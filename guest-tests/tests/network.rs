@@ -8,11 +8,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use guest_agent::{bulk, interface};
-use guest_tests::{HostPeer, TestResult, parameter, run};
 use nix::errno::Errno;
 use nix::libc;
 use sha2::{Digest as _, Sha256};
+use uml_protocol::{bulk, interface};
+use uml_test::{HostPeer, TestResult, parameter, run};
 
 /// How much is sent each way.
 const BULK: usize = 64 << 20;

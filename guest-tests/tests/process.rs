@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use guest_tests::{TestResult, run};
 use nix::libc;
+use uml_test::{TestResult, run};
 
 #[test]
 fn many_programs_run_one_after_the_other() -> TestResult {
@@ -109,7 +109,7 @@ fn map_and_look(file: Option<&File>) {
 
 #[test]
 fn threads_wait_for_each_other_with_their_memory_map() -> TestResult {
-    let path = guest_tests::case_dir().join("page");
+    let path = uml_test::case_dir().join("page");
     std::fs::write(&path, [1; 4096])?;
     let file = File::open(&path)?;
     file.sync_all()?;

@@ -6,7 +6,7 @@
 
 use std::fs;
 
-use guest_tests::{Module, Release, TestResult, config, expect_kernel, release, scan_for_leaks};
+use uml_test::{Module, Release, TestResult, config, expect_kernel, release, scan_for_leaks};
 
 /// A fault that leaves its guest alive.
 #[derive(Clone, Copy)]
@@ -52,7 +52,7 @@ enum By {
 }
 
 impl By {
-    fn is_here(self) -> Result<bool, guest_tests::Failure> {
+    fn is_here(self) -> Result<bool, uml_test::Failure> {
         Ok(match self {
             By::Symbol(symbol) => config(symbol)?.is_some(),
             By::Every => true,
@@ -63,7 +63,7 @@ impl By {
 }
 
 /// What the kernel says of a fault here, by who sees it; nothing if nobody does.
-fn said_here(seen: &[(By, &[&'static str])]) -> Result<Vec<&'static str>, guest_tests::Failure> {
+fn said_here(seen: &[(By, &[&'static str])]) -> Result<Vec<&'static str>, uml_test::Failure> {
     for (by, said) in seen {
         if by.is_here()? {
             return Ok(said.to_vec());
@@ -95,13 +95,13 @@ macro_rules! twins {
 
             #[test]
             #[ignore = "is for the one after it"]
-            fn declared() -> guest_tests::TestResult {
+            fn declared() -> uml_test::TestResult {
                 super::run_declared(&$seen, $first)
             }
 
             #[test]
             #[ignore = "fails on purpose"]
-            fn undeclared() -> guest_tests::TestResult {
+            fn undeclared() -> uml_test::TestResult {
                 super::run_undeclared(&$seen, $second)
             }
         })*

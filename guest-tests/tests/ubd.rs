@@ -6,9 +6,9 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use guest_tests::{TestResult, case_dir, mounts};
 use nix::libc;
 use nix::sys::stat::{major, minor};
+use uml_test::{TestResult, case_dir, mounts};
 
 #[test]
 fn root_is_on_ubd() -> TestResult {

@@ -1,11 +1,5 @@
-//! The command line of `cargo xtask`.
+//! The command line of this workspace.
 
-use std::process::ExitCode;
-
-mod cli;
-
-fn main() -> ExitCode {
-    // What this serves unshares, and must have no threads: it comes before everything else.
-    xtask::isolation::hidden_entry();
-    cli::main()
+fn main() -> std::process::ExitCode {
+    test_in_uml::main()
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use guest_tests::{TestResult, case_dir};
 use nix::libc;
+use uml_test::{TestResult, case_dir};
 
 use crate::area::Area;
 use crate::hold::{Meanwhile, hold};
@@ -119,7 +119,7 @@ fn a_core_dump_has_the_registers_of_each_thread() -> TestResult {
     };
     let result: Result<()> = look();
     if result.is_err() && is_before_regsets()? {
-        guest_tests::skip("this kernel's core dumps have one thread's registers for all");
+        uml_test::skip("this kernel's core dumps have one thread's registers for all");
         return Ok(());
     }
     Ok(result?)

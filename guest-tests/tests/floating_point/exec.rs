@@ -9,8 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use guest_tests::{TestResult, case_dir};
 use nix::libc;
+use uml_test::{TestResult, case_dir};
 
 use crate::area::Area;
 use crate::hold::{Meanwhile, hold};
@@ -118,7 +118,7 @@ pub fn registers_after_exec(program: &Path, held: &Registers) -> Result<Register
 /// Writes the program into the case's folder; nothing when the CPU cannot run it.
 pub fn program() -> Result<Option<PathBuf>> {
     if !std::arch::is_x86_feature_detected!("xsave") {
-        guest_tests::skip("this CPU has no XSAVE");
+        uml_test::skip("this CPU has no XSAVE");
         return Ok(None);
     }
     let path = case_dir().join("program");
@@ -145,7 +145,7 @@ fn a_program_starts_with_the_initial_state() -> TestResult {
     let found = registers_after_exec(&program, &held)?;
     let result = Registers::initial(held.width).expect(&found);
     if result.is_err() && is_after_ours()? {
-        guest_tests::skip("this kernel's programs start with some registers of the kernel's own");
+        uml_test::skip("this kernel's programs start with some registers of the kernel's own");
         return Ok(());
     }
     Ok(result?)

@@ -3,8 +3,8 @@
 use std::arch::x86_64::__m256i;
 
 use anyhow::{Result, ensure};
-use guest_tests::TestResult;
 use nix::libc;
+use uml_test::TestResult;
 
 use crate::hold::{Meanwhile, hold};
 use crate::registers::{Registers, Width};
@@ -27,7 +27,7 @@ fn store_to_each(pages: &Pages, count: usize, width: Width) -> Result<()> {
 
 fn survive_faults(width: Width) -> TestResult {
     if width > Width::widest() {
-        guest_tests::skip(&format!("this CPU has no {width:?} registers"));
+        uml_test::skip(&format!("this CPU has no {width:?} registers"));
         return Ok(());
     }
     store_to_each(&Pages::fresh(500)?, 500, width)?;

@@ -3,9 +3,9 @@
 use std::arch::global_asm;
 
 use anyhow::{Context as _, Result};
-use guest_tests::TestResult;
 use nix::libc;
 use nix::sys::signal::{SaFlags, Signal};
+use uml_test::TestResult;
 
 use crate::area::Area;
 use crate::hold::{Meanwhile, hold};
@@ -80,7 +80,7 @@ fn a_handler_may_put_another_state_in_place_of_the_frames() -> TestResult {
 fn a_frame_says_how_much_it_carries() -> TestResult {
     let width = Width::in_frames()?;
     if width == Width::Sse {
-        guest_tests::skip("this CPU has nothing that FXSAVE does not save");
+        uml_test::skip("this CPU has nothing that FXSAVE does not save");
         return Ok(());
     }
     let set = Registers::pattern(width, 1);
@@ -97,7 +97,7 @@ fn a_frame_says_how_much_it_carries() -> TestResult {
     let mut raise = Meanwhile::raise(libc::SIGUSR1);
     handled(Signal::SIGUSR1, SaFlags::empty(), &set, &mut raise, &mut handler)?;
     if !announced && is_after_ours()? {
-        guest_tests::skip(
+        uml_test::skip(
             "this kernel's signal frames carry more than they say (FP_XSTATE_MAGIC1, UC_FP_XSTATE)",
         );
         return Ok(());
@@ -130,7 +130,7 @@ unsafe extern "C" {
 #[test]
 fn a_handler_starts_with_the_initial_state() -> TestResult {
     if !std::arch::is_x86_feature_detected!("xsave") {
-        guest_tests::skip("this CPU has no XSAVE");
+        uml_test::skip("this CPU has no XSAVE");
         return Ok(());
     }
     // SAFETY: a structure of zeroes is valid: no flags, an empty mask.
@@ -145,7 +145,7 @@ fn a_handler_starts_with_the_initial_state() -> TestResult {
     let kept = unsafe { (&raw mut fp_kept).as_mut() }.expect("a static is somewhere");
     let result = Registers::initial(set.width).expect(&Area::new(kept, set.width).registers());
     if result.is_err() && is_after_ours()? {
-        guest_tests::skip("this kernel's signal handlers start with the interrupted registers");
+        uml_test::skip("this kernel's signal handlers start with the interrupted registers");
         return Ok(());
     }
     Ok(result?)

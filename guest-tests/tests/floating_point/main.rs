@@ -25,16 +25,16 @@ mod stress;
 mod threads;
 mod traced;
 
-use guest_tests::Release;
+use uml_test::Release;
 
 /// Whether this is a later kernel than the one that is patched here. What no later kernel does, as
 /// far as is known, is asked of ours only.
 fn is_after_ours() -> anyhow::Result<bool> {
-    Ok(guest_tests::release()? > Release { major: 3, minor: 0 })
+    Ok(uml_test::release()? > Release { major: 3, minor: 0 })
 }
 
 /// Whether this is a later kernel than the one that is patched here, but one without what came
 /// with "um: switch to regset API and depend on XSTATE" in 6.13.
 fn is_before_regsets() -> anyhow::Result<bool> {
-    Ok(is_after_ours()? && guest_tests::release()? < Release { major: 6, minor: 13 })
+    Ok(is_after_ours()? && uml_test::release()? < Release { major: 6, minor: 13 })
 }

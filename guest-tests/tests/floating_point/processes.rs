@@ -1,8 +1,8 @@
 //! Processes: each has its own registers, and a child begins with its parent's.
 
 use anyhow::Result;
-use guest_tests::TestResult;
 use nix::libc;
+use uml_test::TestResult;
 
 use crate::hold::{Meanwhile, hold};
 use crate::registers::{Registers, Width};

@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
-use guest_tests::TestResult;
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use uml_test::TestResult;
 
 use crate::allocations;
 use crate::hold::{Meanwhile, hold};
@@ -72,7 +72,7 @@ fn raise_and_clobber(signal: Signal, flags: SaFlags, seed: u64) -> Result<()> {
 #[test]
 fn a_handler_leaves_avx512_registers_alone() -> TestResult {
     if Width::widest() < Width::Avx512 {
-        guest_tests::skip("this CPU has no Avx512 registers");
+        uml_test::skip("this CPU has no Avx512 registers");
         return Ok(());
     }
     for seed in 0..100 {
@@ -83,7 +83,7 @@ fn a_handler_leaves_avx512_registers_alone() -> TestResult {
         let found = handled(Signal::SIGUSR1, SaFlags::empty(), &set, &mut raise, &mut clobber)?;
         let result = set.expect(&found);
         if result.is_err() && !may_come_at_any_time()? {
-            guest_tests::skip(NO_ROOM);
+            uml_test::skip(NO_ROOM);
             return Ok(());
         }
         result?;
@@ -201,7 +201,7 @@ fn what_may_come_at_any_time_allocates_nothing() {
 #[test]
 fn registers_survive_signals_that_come_at_any_time() -> TestResult {
     if !may_come_at_any_time()? {
-        guest_tests::skip(NO_ROOM);
+        uml_test::skip(NO_ROOM);
         return Ok(());
     }
     start_ticks()?;

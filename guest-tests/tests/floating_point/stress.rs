@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use guest_tests::TestResult;
 use nix::libc;
 use nix::sys::signal::SaFlags;
+use uml_test::TestResult;
 
 use crate::exec::{program, registers_after_exec};
 use crate::frames::look_and_change;

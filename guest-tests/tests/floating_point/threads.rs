@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
-use guest_tests::TestResult;
 use nix::libc;
+use uml_test::TestResult;
 
 use crate::hold::{Meanwhile, hold};
 use crate::registers::{Registers, Width};

@@ -3,9 +3,9 @@
 use std::ffi::c_void;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use guest_tests::TestResult;
 use nix::errno::Errno;
 use nix::libc;
+use uml_test::TestResult;
 
 use crate::area::Area;
 use crate::hold::{Meanwhile, hold};
@@ -104,7 +104,7 @@ fn patterns(seed: u64) -> (Registers, Registers) {
 /// Passes, or says that this kernel is one of those that are known to confuse processes.
 fn or_skip(result: Result<()>) -> TestResult {
     if result.is_err() && is_before_regsets()? {
-        guest_tests::skip(OTHERS);
+        uml_test::skip(OTHERS);
         return Ok(());
     }
     Ok(result?)
@@ -182,7 +182,7 @@ fn the_whole_state_is_that_of_the_child_and_can_be_set() -> TestResult {
     let result = (0..20).try_for_each(look_at_and_set_xstate);
     let refused = |error: &anyhow::Error| error.downcast_ref() == Some(&Errno::EIO);
     if result.as_ref().is_err_and(refused) && is_before_regsets()? {
-        guest_tests::skip("this kernel's ptrace(2) has no NT_X86_XSTATE");
+        uml_test::skip("this kernel's ptrace(2) has no NT_X86_XSTATE");
         return Ok(());
     }
     Ok(result?)

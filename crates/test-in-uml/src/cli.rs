@@ -1,0 +1,359 @@
+//! Parse, call, exit code.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::ctx::{Ctx, Locking, Network, Options};
+use crate::doctor::Consent;
+use crate::kernel::KernelBinary;
+use crate::ui::{self, Verbosity};
+use crate::{cancel, clean, config, fetch, kernel, rootfs, space, suite};
+use anyhow::{Context as _, Result, anyhow};
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+mod choice;
+mod ci;
+mod doctor;
+mod environment;
+mod report;
+mod shell;
+mod test_in_uml;
+
+/// Builds User Mode Linux kernels and images, boots guests and runs Rust tests in them.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// Say every command too
+    #[arg(short, long, global = true, action = ArgAction::SetTrue)]
+    verbose: bool,
+    /// Say only what went wrong
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Fail rather than change uml.lock or take another default kernel
+    #[arg(long, global = true)]
+    locked: bool,
+    /// Open no connection to another machine; fail if something is missing
+    #[arg(long, global = true)]
+    offline: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Examine the host: what is missing, what that breaks, and the cure
+    Doctor,
+    /// Install the packages that are missing
+    Setup {
+        #[command(flatten)]
+        yes: Yes,
+    },
+    /// Fetch the source of a kernel
+    Fetch {
+        #[command(flatten)]
+        kernels: Kernels,
+    },
+    /// Build a kernel
+    Kernel {
+        #[command(flatten)]
+        sources: Sources,
+    },
+    /// Build the image that guests boot from
+    Image,
+    /// Build everything, boot guests, and run the tests in them
+    TestInUml(test_in_uml::TestInUml),
+    /// Show runs that are over in other formats, compare and merge them
+    Report {
+        #[command(subcommand)]
+        what: report::Report,
+    },
+    /// Boot a guest with the image's own init, its console on this terminal
+    Shell(shell::Shell),
+    /// Remove what can be built again
+    Clean {
+        /// Also what checkouts share: downloads, kernels, images
+        #[arg(long)]
+        store: bool,
+        /// Only what checkouts share and no run has used for this many days
+        #[arg(long, value_name = "DAYS", conflicts_with = "store")]
+        older_than: Option<u32>,
+    },
+    /// Check everything that this project promises of itself
+    Ci,
+}
+
+#[derive(Debug, Args)]
+struct Yes {
+    /// Install missing packages without asking (CI=true says so too)
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Yes {
+    fn given(&self) -> bool {
+        self.yes || std::env::var_os("CI").is_some_and(|value| value == "true")
+    }
+}
+
+#[derive(Debug, Args)]
+struct Kernels {
+    /// Kernel to use; may be repeated [default: the first configured one that can be had]
+    #[arg(long = "kernel", value_name = "NAME")]
+    names: Vec<String>,
+}
+
+impl Kernels {
+    /// The kernels that were named.
+    fn named<'a>(&'a self, ctx: &'a Ctx) -> Result<Vec<(&'a str, &'a config::Kernel)>> {
+        self.names.iter().map(|name| Ok((name.as_str(), kernel_named(ctx, name)?))).collect()
+    }
+
+    /// Fetches their sources and prints where they are.
+    fn fetch(&self, ctx: &Ctx) -> Result<()> {
+        if self.names.is_empty() {
+            ui::print(kernel::fetch_default(ctx)?.path.display())?;
+        }
+        for (name, kernel) in self.named(ctx)? {
+            ui::print(fetch::source(ctx, name, kernel)?.path.display())?;
+        }
+        Ok(())
+    }
+}
+
+/// Kernels, and what they are built from.
+#[derive(Debug, Args)]
+struct Sources {
+    #[command(flatten)]
+    kernels: Kernels,
+    /// Build the kernel out of this archive instead of its configured source
+    #[arg(long, value_name = "PATH", conflicts_with = "tree")]
+    tarball: Option<PathBuf>,
+    /// Build the kernel out of this tree, which is not written into
+    #[arg(long, value_name = "PATH")]
+    tree: Option<PathBuf>,
+}
+
+impl Sources {
+    /// Whether anything but the default is asked for.
+    fn are_named(&self) -> bool {
+        self.tree.is_some() || self.tarball.is_some() || !self.kernels.names.is_empty()
+    }
+
+    /// The kernels that are meant, none of them built yet.
+    fn wanted<'a>(&'a self, ctx: &'a Ctx) -> Result<Vec<Wanted<'a>>> {
+        let own = match (&self.tree, &self.tarball) {
+            (Some(tree), _) => Some(Source::Tree(tree)),
+            (_, Some(tarball)) => Some(Source::Archive(tarball)),
+            _ => None,
+        };
+        let names = &self.kernels.names;
+        if let Some(source) = own {
+            let path = source.path();
+            if names.len() > 1 {
+                let path = path.display();
+                return Err(wrong_usage(anyhow!(
+                    "{path} can be only one kernel: give `--kernel` once"
+                )));
+            }
+            let there = fs::metadata(path);
+            there.with_context(|| source.is_missing()).map_err(wrong_usage)?;
+            let name = names.first().unwrap_or(&ctx.config.kernel[0]);
+            return Ok(vec![Wanted::named(ctx, name, source)?]);
+        }
+        if names.is_empty() {
+            return Ok(vec![Wanted::Default(&ctx.config.kernel[0])]);
+        }
+        names.iter().map(|name| Wanted::named(ctx, name, Source::Configured)).collect()
+    }
+
+    /// Builds the kernels; a default one whose source cannot be reached is passed over, and named.
+    fn build(&self, ctx: &Ctx) -> Result<(Vec<KernelBinary>, Vec<String>)> {
+        let (mut kernels, mut passed_over) = (Vec::new(), Vec::new());
+        for wanted in self.wanted(ctx)? {
+            let (kernel, over) = wanted.build(ctx)?;
+            kernels.push(kernel);
+            passed_over.extend(over);
+        }
+        Ok((kernels, passed_over))
+    }
+}
+
+/// The kernel that the command line names.
+fn kernel_named<'a>(ctx: &'a Ctx, name: &str) -> Result<&'a config::Kernel> {
+    ctx.config.kernel_named(name).map_err(wrong_usage)
+}
+
+/// A kernel that is to be built.
+#[derive(Debug, Clone, Copy)]
+enum Wanted<'a> {
+    /// The first configured one that can be had; this is the one that is tried first.
+    Default(&'a str),
+    /// The one with this name, and nothing in its place.
+    Named { name: &'a str, kernel: &'a config::Kernel, source: Source<'a> },
+}
+
+/// Where a kernel's source is.
+#[derive(Debug, Clone, Copy)]
+enum Source<'a> {
+    Configured,
+    Tree(&'a Path),
+    Archive(&'a Path),
+}
+
+impl<'a> Source<'a> {
+    fn path(self) -> &'a Path {
+        match self {
+            Source::Configured => Path::new(""),
+            Source::Tree(path) | Source::Archive(path) => path,
+        }
+    }
+
+    fn is_missing(self) -> String {
+        match self {
+            Source::Tree(path) => format!("no tree at {}", path.display()),
+            Source::Configured | Source::Archive(_) => {
+                format!("no archive at {}", self.path().display())
+            }
+        }
+    }
+}
+
+impl<'a> Wanted<'a> {
+    /// Every kernel of the configuration.
+    fn all(ctx: &'a Ctx) -> Result<Vec<Self>> {
+        let names = ctx.config.kernels.keys();
+        names.map(|name| Self::named(ctx, name, Source::Configured)).collect()
+    }
+
+    fn named(ctx: &'a Ctx, name: &'a str, source: Source<'a>) -> Result<Self> {
+        Ok(Wanted::Named { name, kernel: kernel_named(ctx, name)?, source })
+    }
+
+    /// What it is called as long as it is not built.
+    fn name(self) -> &'a str {
+        match self {
+            Wanted::Default(name) | Wanted::Named { name, .. } => name,
+        }
+    }
+
+    fn build(self, ctx: &Ctx) -> Result<(KernelBinary, Vec<String>)> {
+        let Wanted::Named { name, kernel, source } = self else {
+            return kernel::build_default(ctx);
+        };
+        let built = match source {
+            Source::Configured => kernel::build(ctx, name, kernel),
+            Source::Tree(path) => kernel::build_tree(ctx, name, kernel, path),
+            Source::Archive(path) => kernel::build_archive(ctx, name, kernel, path),
+        };
+        Ok((built?, Vec::new()))
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Exit codes, those of nextest where it has one.
+mod code {
+    pub const WRONG_USAGE: u8 = 2;
+    pub const NO_TESTS: u8 = 4;
+    pub const SETUP_FAILED: u8 = 96;
+    pub const TEST_FAILED: u8 = 100;
+    pub const TEST_BUILD_FAILED: u8 = 101;
+}
+
+/// The command line asks for what cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+struct WrongUsage(anyhow::Error);
+
+fn wrong_usage(error: anyhow::Error) -> anyhow::Error {
+    WrongUsage(error).into()
+}
+
+pub fn main() -> ExitCode {
+    environment::settle();
+    let cli = Cli::parse();
+    let result = run(&cli);
+    result.unwrap_or_else(|error| {
+        // Ctrl-C reaches the programs that we wait for too: that one of them failed says nothing.
+        let error = if cancel::was_requested() { cancel::Interrupted.into() } else { error };
+        ui::to_stderr(&format!("error: {error:#}"));
+        ExitCode::from(exit_code(&error))
+    })
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<cancel::Interrupted>() {
+        cancel::EXIT_CODE
+    } else if error.is::<WrongUsage>() {
+        code::WRONG_USAGE
+    } else if error.is::<suite::TestBuildFailed>() {
+        code::TEST_BUILD_FAILED
+    } else {
+        code::SETUP_FAILED
+    }
+}
+
+fn run(cli: &Cli) -> Result<ExitCode> {
+    crate::isolation::refuse_sudo()?;
+    cancel::install()?;
+    let ctx = Ctx::new(cli.global.options())?;
+    act(&ctx, &cli.command).map_err(|error| space::explain(error, &ctx.layout))
+}
+
+fn act(ctx: &Ctx, command: &Command) -> Result<ExitCode> {
+    match command {
+        Command::Doctor => return doctor::report(ctx),
+        Command::Setup { yes } => {
+            let consent = if yes.given() { Consent::Given } else { Consent::Ask };
+            crate::doctor::setup(ctx, consent)?;
+        }
+        Command::Fetch { kernels } => kernels.fetch(ctx)?,
+        Command::Kernel { sources } => {
+            for kernel in sources.build(ctx)?.0 {
+                ui::print(kernel.path.display())?;
+            }
+        }
+        Command::Image => ui::print(image(ctx)?.path().display())?,
+        Command::TestInUml(args) => return Ok(ExitCode::from(args.run(ctx)?)),
+        Command::Report { what } => return Ok(ExitCode::from(what.run(ctx)?)),
+        Command::Shell(args) => return args.run(ctx),
+        Command::Clean { store, older_than } => {
+            let what = match (older_than, store) {
+                (Some(days), _) => clean::What::UnusedFor(DAY * *days),
+                (None, true) => clean::What::Store,
+                (None, false) => clean::What::Checkout,
+            };
+            clean::clean(ctx, what)?;
+        }
+        Command::Ci => return ci::run(ctx),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the image and what goes into it.
+fn image(ctx: &Ctx) -> Result<rootfs::Image> {
+    let agent = suite::agent(ctx)?;
+    let rootfs = rootfs::bootstrap(ctx)?;
+    rootfs::build(ctx, &rootfs, &agent)
+}
+
+impl Global {
+    fn options(&self) -> Options {
+        let verbosity = match (self.verbose, self.quiet) {
+            (true, _) => Verbosity::Verbose,
+            (_, true) => Verbosity::Quiet,
+            _ => Verbosity::Normal,
+        };
+        let locking = if self.locked { Locking::Locked } else { Locking::Update };
+        let network = if self.offline { Network::Offline } else { Network::Online };
+        Options { verbosity, locking, network }
+    }
+}

@@ -1,0 +1,136 @@
+//! Which cases `cargo xtask test-in-uml` runs, and in which order.
+
+use std::collections::HashSet;
+
+use crate::ctx::Ctx;
+use crate::suite::{self, Again, Case, Filter, Ignored, Lane, Partition};
+use crate::ui;
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use super::{Wanted, report, wrong_usage};
+
+/// Each of them is kept in memory, for each case.
+const MOST_REPETITIONS: i64 = 10_000;
+
+#[derive(Debug, Args)]
+pub(super) struct Choice {
+    /// Run only cases whose `BINARY NAME` contains one of these
+    filters: Vec<String>,
+    /// List the cases instead of running them
+    #[arg(long)]
+    pub list: bool,
+    /// Which ignored cases to run
+    #[arg(long, value_enum, default_value_t, value_name = "WHICH")]
+    run_ignored: Ignored,
+    /// Run one of n parts of the cases: `slice:1/3` takes every third, `hash:1/3` those whose names
+    /// hash to it
+    #[arg(long, value_name = "PART")]
+    pub partition: Option<Partition>,
+    /// Run the cases in random order, that of SEED if one is given
+    #[arg(long, value_name = "SEED", num_args = 0..=1, require_equals = true)]
+    shuffle: Option<Option<u64>>,
+    /// Run what failed in the last run, on the kernels on which it failed
+    #[arg(long, conflicts_with_all = ["filters", "partition"])]
+    last_failed: bool,
+    /// Run all that a guest had run in RUN (an id, or `latest`) up to CASE, in one guest
+    #[arg(long, value_name = "RUN/CASE", conflicts_with_all = [
+        "filters", "partition", "last_failed", "shuffle", "guests", "fresh", "retries", "repeat",
+    ])]
+    replay: Option<String>,
+    /// Run each case so many times
+    #[arg(
+        long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=MOST_REPETITIONS),
+    )]
+    repeat: u32,
+}
+
+/// What was chosen.
+#[derive(Debug)]
+pub(super) struct Chosen<'a> {
+    /// Each kernel with its cases; none of them is empty.
+    pub lanes: Vec<(Wanted<'a>, Lane)>,
+    /// What the order was made from, if it is random.
+    pub seed: Option<u64>,
+}
+
+impl Choice {
+    /// Whether one guest runs what another one had run.
+    pub fn replays(&self) -> bool {
+        self.replay.is_some()
+    }
+
+    /// What an earlier run says is to be run, if that is meant.
+    pub fn earlier(&self, ctx: &Ctx) -> Result<Option<Vec<Again>>> {
+        if self.last_failed {
+            return Ok(Some(suite::failed_in(&report::read(ctx, "latest")?)));
+        }
+        let Some(replay) = &self.replay else { return Ok(None) };
+        let split = replay.rsplit_once('/').with_context(|| {
+            format!("--replay {replay}: write the run, a slash, and the case as BINARY NAME")
+        });
+        let (run, case) = split.map_err(wrong_usage)?;
+        let again = suite::sequence_of(&report::read(ctx, run)?, case).map_err(wrong_usage)?;
+        Ok(Some(vec![again]))
+    }
+
+    /// What is to be run on each of the kernels.
+    pub fn of<'a>(
+        &self,
+        ctx: &Ctx,
+        kernels: &[Wanted<'a>],
+        earlier: Option<&[Again]>,
+    ) -> Result<Chosen<'a>> {
+        let binaries = suite::test_binaries(ctx)?;
+        let ignored = if earlier.is_some() { Ignored::All } else { self.run_ignored };
+        let mut cases =
+            suite::list(ctx, &binaries, &Filter { words: self.filters.clone(), ignored })?;
+        if let Some(partition) = &self.partition {
+            cases = partition.of(cases);
+        }
+        let seed = self.shuffle.map(|seed| seed.unwrap_or_else(suite::random_seed));
+        let mut lanes = Vec::new();
+        for &kernel in kernels {
+            let mut cases = match earlier {
+                Some(earlier) => among(ctx, &cases, earlier, kernel.name()),
+                None => cases.clone(),
+            };
+            if let Some(seed) = seed {
+                suite::shuffle(&mut cases, seed);
+            }
+            let jobs = suite::repeated(&cases, self.repeat);
+            if !jobs.is_empty() {
+                lanes.push((kernel, Lane { name: kernel.name().into(), jobs }));
+            }
+        }
+        Ok(Chosen { lanes, seed })
+    }
+}
+
+/// Those of the cases that an earlier run names for a kernel.
+fn among(ctx: &Ctx, cases: &[Case], earlier: &[Again], kernel: &str) -> Vec<Case> {
+    let Some(again) = earlier.iter().find(|again| again.kernel == kernel) else {
+        return Vec::new();
+    };
+    let (found, gone) = again.among(cases);
+    for name in gone {
+        ctx.ui.warn(&format!("`{name}` is no case any more"));
+    }
+    found
+}
+
+impl Chosen<'_> {
+    /// Prints the names of the cases, each once.
+    pub fn list(&self) -> Result<()> {
+        let mut listed = HashSet::new();
+        for job in self.lanes.iter().flat_map(|(_, lane)| &lane.jobs) {
+            let name = job.case.full_name();
+            if !listed.contains(&name) {
+                ui::print(&name)?;
+                listed.insert(name);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,192 @@
+//! `cargo xtask ci`: what this project promises of itself.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::ctx::Ctx;
+use crate::doctor::{Consent, setup};
+use crate::isolation::OWN_EXE;
+use crate::report::{CaseEnd, CaseResult, FAULTS, HARM, Matrix, RunReport, TWINS};
+use crate::store::sha256_of;
+use anyhow::{Result, bail, ensure};
+use clap::Parser as _;
+use xshell::{Shell, cmd};
+
+use super::test_in_uml::TestInUml;
+use super::{Cli, code};
+
+pub(super) fn run(ctx: &Ctx) -> Result<ExitCode> {
+    setup(ctx, Consent::Given)?;
+    let shell = Shell::new()?;
+    shell.change_dir(ctx.layout.root());
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let step = |name: &str, command: xshell::Cmd<'_>| -> Result<()> {
+        ctx.ui.line(&format!("{:>12} {name}", "ci"));
+        command.quiet().run().map_err(|error| anyhow::anyhow!("{name}: {error}"))
+    };
+    step("formatting", cmd!(shell, "{cargo} fmt --all --check"))?;
+    step(
+        "lints",
+        cmd!(
+            shell,
+            "{cargo} clippy --quiet --workspace --all-targets --all-features -- -D warnings"
+        ),
+    )?;
+    step(
+        "documentation",
+        cmd!(shell, "{cargo} doc --quiet --workspace --no-deps --all-features")
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
+    // With all features the guest tests are built for the host too, and must refuse to run there.
+    step("tests on the host", cmd!(shell, "{cargo} test --workspace --all-features"))?;
+    ctx.ui.line(&format!("{:>12} tests in guests", "ci"));
+    let code = tests(&["--no-fail-fast"])?.run(ctx)?;
+    if code != 0 {
+        return Ok(ExitCode::from(code));
+    }
+    step(
+        "the console of the full guest, an ordinary user's guest, images that no guest comes up from, a \
+         full disk",
+        cmd!(
+            shell,
+            "{cargo} test --package test-in-uml --test it -- --ignored full_guest ordinary broken_image folder_fills"
+        ),
+    )?;
+    ctx.ui.line(&format!("{:>12} tests after a full boot", "ci"));
+    let code = tests(&["--no-fail-fast", "--init", "sysv"])?.run(ctx)?;
+    if code != 0 {
+        return Ok(ExitCode::from(code));
+    }
+    what_has_to_fail(ctx)?;
+    what_is_tried_again(ctx)?;
+    // A fault that nothing sees may harm whoever comes after it.
+    let apart = ["--fresh", "--guests", "4", "faults matrix::"];
+    hold_matrix(ctx, &apart, Matrix::read(&ctx.layout.fault_matrix(), FAULTS)?)?;
+    // In one guest what was declared comes before what was not.
+    hold_matrix(
+        ctx,
+        &["--guests", "1", "twins "],
+        Matrix::read(&ctx.layout.twin_matrix(), TWINS)?,
+    )?;
+    // In one guest a harm meets the case after it.
+    hold_matrix(
+        ctx,
+        &["--guests", "1", "harmful "],
+        Matrix::read(&ctx.layout.harm_matrix(), HARM)?,
+    )?;
+    ctx.ui.line(&format!("{:>12} the same image twice", "ci"));
+    same_image_twice(ctx, &shell)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Guests that die and kernels that complain: whatever fails on purpose must not come back green.
+fn what_has_to_fail(ctx: &Ctx) -> Result<()> {
+    ctx.ui.line(&format!("{:>12} cases each of which has to fail", "ci"));
+    // One of them takes as long as a case may: the others do not wait for it.
+    let args =
+        ["--no-fail-fast", "--guests", "4", "--run-ignored", "only", "dying ", "undeclared::"];
+    let code = tests(&args)?.run(ctx)?;
+    ensure!(code == code::TEST_FAILED, "they came back as {code}");
+    let report = RunReport::read(ctx.run()?.path())?;
+    let green: Vec<String> = report
+        .cases
+        .iter()
+        .filter(|case| !case.end().is_failure())
+        .map(|case| case.full_name())
+        .collect();
+    ensure!(green.is_empty(), "these did not fail: {}", green.join(", "));
+    let late: Vec<&CaseResult> =
+        report.cases.iter().filter(|case| case.end() == CaseEnd::TimedOut).collect();
+    let says = |case: &CaseResult| case.last().kernel_log.text.contains("s in user space");
+    ensure!(
+        !late.is_empty() && late.iter().all(|case| says(case)),
+        "a case that took too long does not say where it was"
+    );
+    ctx.ui.line(&format!("{:>12} the disk of a guest in which a case failed", "ci"));
+    let wanted = ["silence_fails_a_case", "the_journal_recovers"];
+    let keep = ["--keep-failed", "--fresh", "--no-fail-fast", "--run-ignored", "all"];
+    let code = tests(&[keep.as_slice(), &wanted].concat())?.run(ctx)?;
+    ensure!(code == code::TEST_FAILED, "they came back as {code}");
+    let kept = kept_disks(ctx)?;
+    ensure!(kept.len() == 1, "one guest of two had a failure, and these are kept: {kept:?}");
+    Ok(())
+}
+
+/// Retries, what an earlier run says is to be run again, and a run whose time is over.
+fn what_is_tried_again(ctx: &Ctx) -> Result<()> {
+    ctx.ui.line(&format!("{:>12} cases that are tried again", "ci"));
+    let flaky = "the_first_attempt_fails";
+    let code = tests(&["--run-ignored", "only", "--retries", "1", flaky])?.run(ctx)?;
+    ensure!(code == 0, "{flaky} came back as {code}");
+    let report = RunReport::read(ctx.run()?.path())?;
+    ensure!(report.tally().flaky == 1, "{flaky} is not called flaky");
+    let one = ["--guests", "1", "--no-fail-fast", "--run-ignored", "all"];
+    let wanted = ["silence_fails_a_case", "what_cannot_be_found"];
+    let code = tests(&[one.as_slice(), &wanted].concat())?.run(ctx)?;
+    ensure!(code == code::TEST_FAILED, "they came back as {code}");
+    for (args, cases) in [
+        (["--last-failed", "--no-fail-fast"], 1),
+        (
+            [
+                "--replay",
+                "latest/declared undeclared::silence_fails_a_case_that_declared_a_message",
+            ],
+            1,
+        ),
+    ] {
+        let code = tests(&args)?.run(ctx)?;
+        ensure!(code == code::TEST_FAILED, "{args:?} came back as {code}");
+        let ran = RunReport::read(ctx.run()?.path())?.cases.len();
+        ensure!(ran == cases, "{args:?} ran {ran} cases, not {cases}");
+    }
+    let code = tests(&["--deadline", "1ms", "ubd"])?.run(ctx)?;
+    ensure!(code == code::TEST_FAILED, "a run without time came back as {code}");
+    let report = RunReport::read(ctx.run()?.path())?;
+    let (tally, all) = (report.tally(), report.cases.len());
+    ensure!(all > 0 && tally.not_run == all, "a run without time ran some of {all} cases");
+    Ok(())
+}
+
+/// Runs cases that fail on purpose, and holds the table of their ends against what happened.
+fn hold_matrix(ctx: &Ctx, which: &[&str], matrix: Matrix) -> Result<()> {
+    ctx.ui.line(&format!("{:>12} {}, each with its end in a table", "ci", which.join(" ")));
+    let args = [&["--no-fail-fast", "--run-ignored", "only"], which].concat();
+    let code = tests(&args)?.run(ctx)?;
+    ensure!(code == code::TEST_FAILED, "they came back as {code}");
+    let right = matrix.hold_against(&RunReport::read(ctx.run()?.path())?)?;
+    ctx.ui.line(&format!("{:>12} {right} cases ended as the table says", "ci"));
+    Ok(())
+}
+
+/// The disks in the run's folder.
+fn kept_disks(ctx: &Ctx) -> Result<Vec<PathBuf>> {
+    let files = fs::read_dir(ctx.run()?.path())?.map(|file| file.map(|file| file.path()));
+    let files: Vec<PathBuf> = files.collect::<Result<_, _>>()?;
+    Ok(files.into_iter().filter(|path| path.extension().is_some_and(|end| end == "cow")).collect())
+}
+
+fn tests(args: &[&str]) -> Result<TestInUml> {
+    let Cli { command, .. } = Cli::try_parse_from([&["xtask", "test-in-uml"], args].concat())?;
+    match command {
+        super::Command::TestInUml(tests) => Ok(tests),
+        other => bail!("{other:?} is not test-in-uml"),
+    }
+}
+
+/// Assembles the image in another cache, from the same bootstrap, and compares the bytes.
+fn same_image_twice(ctx: &Ctx, shell: &Shell) -> Result<()> {
+    let first = super::image(ctx)?.path();
+    let cache = tempfile::tempdir()?;
+    let (here, there) = (ctx.store.path(), cache.path().join("store"));
+    fs::DirBuilder::new().mode(0o700).create(&there)?;
+    cmd!(shell, "cp -a {here}/rootfs {there}").quiet().run()?;
+    let second =
+        cmd!(shell, "{OWN_EXE} --quiet image").env("UML_CACHE_DIR", cache.path()).quiet().read()?;
+    let (first, second) = (sha256_of(&first)?, sha256_of(Path::new(&second))?);
+    // What is sealed cannot be removed by a plain removal.
+    cmd!(shell, "chmod -R u+w {there}").quiet().run()?;
+    ensure!(first == second, "two images of the same inputs differ: {first} and {second}");
+    Ok(())
+}

@@ -1,0 +1,31 @@
+//! `cargo xtask doctor`.
+
+use std::process::ExitCode;
+
+use crate::ctx::Ctx;
+use crate::doctor::examine;
+use crate::ui::print;
+use anyhow::Result;
+
+use super::code;
+
+pub(super) fn report(ctx: &Ctx) -> Result<ExitCode> {
+    let mut problems = 0;
+    for finding in examine(ctx)? {
+        match finding.problem {
+            None => print(format_args!("  ok  {}", finding.name))?,
+            Some(problem) => {
+                problems += 1;
+                print(format_args!("MISS  {}: {}", finding.name, problem.seen))?;
+                print(format_args!("      effect: {}", problem.effect))?;
+                print(format_args!("      cure:   {}", problem.cure))?;
+            }
+        }
+    }
+    if problems == 0 {
+        print("this host has everything that is needed")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    print(format_args!("{problems} problems"))?;
+    Ok(ExitCode::from(code::SETUP_FAILED))
+}

@@ -1,0 +1,239 @@
+//! `cargo xtask test-in-uml`.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::ctx::Ctx;
+use crate::doctor::{self, Consent};
+use crate::guest::Init;
+use crate::kernel;
+use crate::report::{About, Reporter};
+use crate::stage::{Stage, StageOptions};
+use crate::suite::{self, AfterFailure, Again, Finished, Lane, Plan, Reuse, Seats, Target};
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum};
+
+use super::choice::{Choice, Chosen};
+use super::{Source, Sources, Wanted, Yes, cancel, code, wrong_usage};
+
+/// The flag that names a module's folder.
+const MODULE: &str = "--module";
+
+#[derive(Debug, Args)]
+pub(super) struct TestInUml {
+    #[command(flatten)]
+    sources: Sources,
+    /// Test every configured kernel
+    #[arg(long, conflicts_with_all = ["names", "tree", "tarball"])]
+    all_kernels: bool,
+    #[command(flatten)]
+    yes: Yes,
+    /// Build this folder of an out-of-tree kernel module too, for cases to load; may be repeated
+    #[arg(long = "module", value_name = "PATH")]
+    modules: Vec<PathBuf>,
+    /// Say what newly fails, is fixed or became slower since this run: its id, folder, or `latest`
+    #[arg(long, value_name = "RUN")]
+    baseline: Option<String>,
+    #[command(flatten)]
+    choice: Choice,
+    #[command(flatten)]
+    manner: Manner,
+}
+
+/// How they are run.
+#[derive(Debug, Args)]
+struct Manner {
+    /// Run this many guests at once; `auto` goes by CPUs and memory
+    #[arg(long, value_name = "N", default_value_t)]
+    guests: Seats,
+    /// Give each case a guest of its own
+    #[arg(long)]
+    fresh: bool,
+    /// Run a case that failed up to N times more, each time in a fresh guest
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    retries: u32,
+    /// Go on after a failure
+    #[arg(long)]
+    no_fail_fast: bool,
+    /// End the run after this time, such as `30m`
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    deadline: Option<Duration>,
+    /// Keep the disk of each guest in which a case failed, and say how to boot it
+    #[arg(long)]
+    keep_failed: bool,
+    /// What boots the guests: our agent alone, or the image's own init, which starts the agent
+    #[arg(long, value_enum, default_value_t, value_name = "INIT")]
+    init: InitName,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum InitName {
+    #[default]
+    Agent,
+    Sysv,
+}
+
+impl From<InitName> for Init {
+    fn from(name: InitName) -> Self {
+        match name {
+            InitName::Agent => Init::Agent,
+            InitName::Sysv => Init::Sysv,
+        }
+    }
+}
+
+impl TestInUml {
+    pub fn run(&self, ctx: &Ctx) -> Result<u8> {
+        // Before this run is the latest, and perhaps prunes another.
+        let baseline = self.baseline.as_deref().map(|name| super::report::read(ctx, name));
+        let baseline = baseline.transpose()?;
+        let earlier = self.choice.earlier(ctx)?;
+        // What is wrong is said before anything is built.
+        let size = ctx.guest_size()?;
+        let modules = self.module_folders(ctx)?;
+        let kernels = self.kernels(ctx, earlier.as_deref())?;
+        if !self.choice.list {
+            doctor::ensure(ctx, self.yes.given().then_some(Consent::Given))?;
+            doctor::ensure_guests(ctx)?;
+        }
+        let chosen = self.choice.of(ctx, &kernels, earlier.as_deref())?;
+        if self.choice.list {
+            chosen.list()?;
+            return Ok(0);
+        }
+        let Chosen { lanes, seed } = chosen;
+        if lanes.is_empty() {
+            ctx.ui.line("there is no such case: `--list` shows them all");
+            return Ok(code::NO_TESTS);
+        }
+        if let Some(seed) = seed {
+            ctx.ui.say(&format!("{:>12} --shuffle={seed}", "order"));
+        }
+        let about = About {
+            cases: lanes.iter().map(|(_, lane)| lane.jobs.len()).sum(),
+            seed,
+            partition: self.choice.partition.clone(),
+            baseline,
+            again: self.again(),
+        };
+        let (kernels, lanes): (Vec<_>, Vec<_>) = lanes.into_iter().unzip();
+        let make = |lane: usize| {
+            let (kernel, passed_over) = kernels[lane].build(ctx)?;
+            kernel.check_memory(ctx.config.memory)?;
+            let modules = kernel::build_modules(ctx, &kernel, &modules)?;
+            Target::new(kernel, passed_over, modules)
+        };
+        self.run_lanes(ctx, lanes, make, size, about)
+    }
+
+    /// The kernels that are meant: those of an earlier run's cases, if no others are named.
+    fn kernels<'a>(
+        &'a self,
+        ctx: &'a Ctx,
+        earlier: Option<&'a [Again]>,
+    ) -> Result<Vec<Wanted<'a>>> {
+        match earlier {
+            _ if self.all_kernels => Wanted::all(ctx),
+            Some(earlier) if !self.sources.are_named() => earlier
+                .iter()
+                .map(|again| Wanted::named(ctx, &again.kernel, Source::Configured))
+                .collect(),
+            _ => self.sources.wanted(ctx),
+        }
+    }
+
+    /// The command that runs again what failed.
+    fn again(&self) -> String {
+        let mut words: Vec<String> =
+            ["cargo", "xtask", "test-in-uml", "--last-failed"].map(String::from).to_vec();
+        let own = [("--tree", &self.sources.tree), ("--tarball", &self.sources.tarball)];
+        for (flag, path) in own {
+            if let Some(path) = path {
+                words.extend([flag.into(), path.display().to_string()]);
+                let names = self.sources.kernels.names.iter();
+                words.extend(names.flat_map(|name| ["--kernel".into(), name.clone()]));
+            }
+        }
+        if let InitName::Sysv = self.manner.init {
+            words.extend(["--init".into(), "sysv".into()]);
+        }
+        for module in &self.modules {
+            words.extend(["--module".into(), module.display().to_string()]);
+        }
+        shlex::try_join(words.iter().map(String::as_str)).unwrap_or_default()
+    }
+
+    /// Runs the cases of the lanes, on the kernels that `make` gives, in guests of this size each.
+    fn run_lanes(
+        &self,
+        ctx: &Ctx,
+        lanes: Vec<Lane>,
+        make: impl Fn(usize) -> Result<Target> + Sync,
+        size: u64,
+        about: About,
+    ) -> Result<u8> {
+        let Manner { guests, fresh, retries, no_fail_fast, deadline, keep_failed, init } =
+            self.manner;
+        let seats = match self.choice.replays() {
+            true => 1,
+            false => guests.number(ctx.config.memory).min(about.cases),
+        };
+        let image = super::image(ctx)?;
+        let started = Instant::now();
+        let plan = Plan {
+            lanes,
+            image: &image,
+            init: init.into(),
+            seats,
+            retries,
+            reuse: if fresh { Reuse::Never } else { Reuse::Clean },
+            after_failure: match no_fail_fast || self.choice.replays() {
+                true => AfterFailure::GoOn,
+                false => AfterFailure::Stop,
+            },
+            keep_failed,
+            deadline,
+        };
+        let stage = Stage::start(ctx.isolation()?, &StageOptions { size })?;
+        let mut reporter = Reporter::new(&ctx.ui, ctx.run()?, about)?;
+        let finished = suite::run(ctx, &stage, &plan, make, &mut reporter)?;
+        stage.shutdown()?;
+        reporter.summary(&finished.tally, started.elapsed())?;
+        exit_code(ctx, finished)
+    }
+
+    /// The folders that the configuration names, and those of the command line.
+    fn module_folders(&self, ctx: &Ctx) -> Result<Vec<PathBuf>> {
+        let configured = ctx.config.modules.iter();
+        let configured = configured
+            .map(|folder| ("modules of the configuration", ctx.layout.root().join(folder)));
+        let named = self.modules.iter().map(|folder| (MODULE, folder.clone()));
+        let mut folders: Vec<PathBuf> = Vec::new();
+        for (whose, folder) in configured.chain(named) {
+            let path = folder.canonicalize();
+            let path = path.with_context(|| format!("{whose}: {}", folder.display()));
+            let path = if whose == MODULE { path.map_err(wrong_usage)? } else { path? };
+            if !folders.contains(&path) {
+                folders.push(path);
+            }
+        }
+        Ok(folders)
+    }
+}
+
+fn exit_code(ctx: &Ctx, finished: Finished) -> Result<u8> {
+    let Finished { tally, guests_failed, interrupted, mut broken } = finished;
+    if interrupted {
+        return Ok(cancel::EXIT_CODE);
+    }
+    if let Some(last) = broken.pop() {
+        for error in broken {
+            ctx.ui.line(&format!("error: {error:#}"));
+        }
+        return Err(last);
+    }
+    Ok(match tally.failed + tally.not_run {
+        0 if !guests_failed => 0,
+        _ => code::TEST_FAILED,
+    })
+}

@@ -1,0 +1,231 @@
+//! Booting a guest, up to the agent's greeting.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use uml_protocol::marker::Key;
+
+use super::calibration::Calibration;
+use super::command_line::{ByHand, CommandLine, Init};
+use super::complaint::{self, Complaint};
+use super::console;
+use super::console::ConsoleLog;
+use super::cow::Cow;
+use super::driver::Guest;
+use super::machine::{Event, Limits, Machine};
+use crate::config::Memory;
+use crate::guest::Transport;
+use crate::stage::{GuestCommand, GuestStatus, Share, Stage};
+use crate::threads;
+
+/// Room for events that the driver has not looked at yet: a guest that floods us waits. One event
+/// holds at most a message of the agent's.
+pub(super) const EVENTS: usize = 256;
+
+/// What a guest is made of.
+#[derive(Debug)]
+pub struct Spec<'a> {
+    /// Its name in the run folder.
+    pub name: &'a str,
+    /// The kernel binary on the host, and as the stage shows it.
+    pub kernel: (&'a PathBuf, &'a Path),
+    /// The image on the host, and as the stage shows it.
+    pub image: (&'a PathBuf, &'a Path),
+    /// A COW that may stay; without one, the guest's goes with it.
+    pub cow: Option<&'a Cow>,
+    /// Memory of the guest.
+    pub memory: Memory,
+    /// How it reaches its link.
+    pub transport: Transport,
+    /// What it runs.
+    pub init: Init,
+    /// Arguments that this kernel's era has.
+    pub era: &'a [&'a str],
+    /// What its kernel complains of at each boot.
+    pub known_boot_complaints: &'a [String],
+    /// The nonce of the run.
+    pub nonce: &'a str,
+    /// What it gets of the host.
+    pub share: Share,
+    /// How long it may take to become ready.
+    pub boot_timeout: Duration,
+    /// Where its console goes.
+    pub console_log: PathBuf,
+}
+
+/// A guest that did not come up: its state, its command line, and what it said.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the guest {name} {end}\n  to boot it by hand:\n    {by_hand}\n  as it was booted:\n    {argv}\n  \
+     the end of its console, {}:\n    | {}", console_log.display(), tail.join("\n    | ")
+)]
+pub struct BootFailed {
+    name: String,
+    end: String,
+    by_hand: String,
+    argv: String,
+    console_log: PathBuf,
+    tail: Vec<String>,
+}
+
+/// Boots a guest and waits until its agent has greeted us.
+///
+/// # Errors
+/// [`BootFailed`] when it does not come up; others when it cannot be started.
+pub fn boot<'a>(
+    stage: &'a Stage,
+    spec: &Spec<'_>,
+    calibration: &mut Calibration,
+) -> Result<Guest<'a>> {
+    let link = stage.add_link()?;
+    let cow = match spec.cow {
+        Some(kept) => stage.lend(kept.path(), &format!("cow-{}", spec.name))?,
+        None => Path::new(&link.dir()).join("cow"),
+    };
+    let line = CommandLine {
+        kernel: spec.kernel.1,
+        cow: &cow,
+        image: spec.image.1,
+        memory: spec.memory,
+        link: &link,
+        transport: spec.transport,
+        init: spec.init,
+        nonce: spec.nonce,
+        lpj: calibration.lpj(),
+        era: spec.era,
+    };
+    let argv = line.argv();
+    let commands = Commands::new(spec, &line, &argv);
+    commands.keep(&spec.console_log.with_extension("boot"))?;
+    let (console, theirs) = std::io::pipe().context("cannot make a console")?;
+    let log = ConsoleLog::create(&spec.console_log)?;
+    let powered_on = Instant::now();
+    let (kernel, image) = (spec.kernel, spec.image.1);
+    let sight = stage.libraries(kernel.0)?.with(kernel.1).with(image);
+    let command = GuestCommand {
+        argv,
+        sight: if spec.cow.is_some() { sight.with_lent(&cow) } else { sight },
+        share: spec.share,
+        address_space: address_space(kernel.0, spec.memory),
+        console: theirs.into(),
+    };
+    let process = stage.spawn(&link, &command)?;
+    drop(command);
+    let (events, inbox) = sync_channel(EVENTS);
+    console::watch(console, log, events.clone())?;
+    watch_status(process.status()?, events.clone())?;
+    let (boot_timeout, power_off) = match spec.init {
+        Init::Agent => (spec.boot_timeout, Duration::from_secs(15)),
+        // Init scripts take many times as long, both ways.
+        Init::Sysv | Init::Terminal => (spec.boot_timeout * 4, Duration::from_secs(120)),
+    };
+    let limits = Limits {
+        boot: boot_timeout,
+        connect: Duration::from_secs(15),
+        power_off,
+        grace: Duration::from_secs(2),
+        traces: Duration::from_secs(1),
+        search: Duration::from_secs(60),
+        marker: Duration::from_secs(10),
+    };
+    let (mut machine, first) = Machine::new(spec.nonce, fresh_key()?, limits);
+    machine.expect_at_boot(spec.known_boot_complaints);
+    let (channel, machine) = ((events, inbox), (machine, first));
+    let mut guest = Guest::new(spec, stage, link.clone(), process, channel, machine, powered_on);
+    guest.by_hand.clone_from(&commands.by_hand);
+    match guest.come_up(calibration)? {
+        None => Ok(guest),
+        Some(end) => Err(failed(spec, commands, end.to_string()).into()),
+    }
+}
+
+/// The command that boots such a guest by hand, and the one that booted this.
+struct Commands {
+    by_hand: String,
+    argv: String,
+}
+
+impl Commands {
+    fn new(spec: &Spec<'_>, line: &CommandLine<'_>, argv: &[OsString]) -> Self {
+        let cow = spec.cow.map_or(Path::new("/tmp/uml.cow"), Cow::path);
+        let by_hand = ByHand { kernel: spec.kernel.0, image: spec.image.0, cow, line }.to_string();
+        let argv: Vec<String> =
+            argv.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        let argv = shlex::try_join(argv.iter().map(String::as_str)).unwrap_or_default();
+        Self { by_hand, argv }
+    }
+
+    /// Keeps them beside the console.
+    fn keep(&self, path: &Path) -> Result<()> {
+        let Self { by_hand, argv } = self;
+        let text =
+            format!("# To boot such a guest by hand:\n{by_hand}\n# As it was booted:\n# {argv}\n");
+        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+fn failed(spec: &Spec<'_>, commands: Commands, mut end: String) -> BootFailed {
+    let text = fs::read(&spec.console_log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    if Complaint::of_log(&lines).iter().any(|complaint| complaint.name == complaint::NO_INIT) {
+        let program = spec.init.program();
+        end += &format!("; the image has no {program}, or none that this kernel can run");
+    }
+    let tail = &lines[lines.len().saturating_sub(25)..];
+    BootFailed {
+        name: spec.name.into(),
+        end,
+        by_hand: commands.by_hand,
+        argv: commands.argv,
+        console_log: spec.console_log.clone(),
+        tail: tail.iter().map(|line| crate::report::plain(line)).collect(),
+    }
+}
+
+/// How much each host process of a guest may map, in bytes: its memory, several times over, and the kernel
+/// itself. A kernel with KASAN maps terabytes, of which it uses little.
+pub(crate) fn address_space(kernel: &Path, memory: Memory) -> Option<u64> {
+    const KERNEL_ITSELF: u64 = 4 << 30;
+    let config = fs::read_to_string(kernel.with_file_name("config")).ok()?;
+    let sanitizes = config.lines().any(|line| line == "CONFIG_KASAN=y");
+    (!sanitizes).then(|| memory.bytes() * 4 + KERNEL_ITSELF)
+}
+
+/// A key that nobody can guess.
+fn fresh_key() -> Result<Key> {
+    let mut bytes = [0; 16];
+    File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .context("cannot read /dev/urandom")?;
+    Ok(Key(bytes))
+}
+
+fn watch_status(status: GuestStatus, events: SyncSender<Event>) -> Result<()> {
+    threads::spawn(move || {
+        let _ = events.send(Event::Exited(status.wait().ok().flatten()));
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_may_map_its_memory_and_a_sanitizer_what_it_wants() {
+        let dir = tempfile::tempdir().unwrap();
+        let kernel = dir.path().join("linux");
+        let memory = Memory::mib(256);
+        assert_eq!(address_space(&kernel, memory), None, "nobody knows what it maps");
+        fs::write(dir.path().join("config"), "# CONFIG_KASAN is not set\n").unwrap();
+        assert_eq!(address_space(&kernel, memory), Some(5 << 30));
+        fs::write(dir.path().join("config"), "CONFIG_UML=y\nCONFIG_KASAN=y\n").unwrap();
+        assert_eq!(address_space(&kernel, memory), None);
+    }
+}

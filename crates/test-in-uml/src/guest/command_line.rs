@@ -1,0 +1,167 @@
+//! The command line of a guest.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::Path;
+
+use crate::config::Memory;
+use crate::rootfs::AGENT;
+use crate::stage::Link;
+
+/// How a guest's control link reaches the tap; which one, the kernel's configuration decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// The vector driver, `vec0` in the guest.
+    Vector,
+    /// The driver of old kernels, `eth0` in the guest.
+    Tuntap,
+}
+
+impl Transport {
+    /// The interface's name in the guest.
+    pub fn interface(self) -> &'static str {
+        match self {
+            Transport::Vector => "vec0",
+            Transport::Tuntap => "eth0",
+        }
+    }
+
+    fn argument(self, link: &Link) -> String {
+        let (tap, mac) = (link.tap(), link.mac());
+        match self {
+            // Without `gro=1` the first bulk transfer stalls for ever.
+            Transport::Vector => {
+                format!("vec0:transport=tap,ifname={tap},depth=128,gro=1,mac={mac}")
+            }
+            Transport::Tuntap => format!("eth0=tuntap,{tap},{mac}"),
+        }
+    }
+}
+
+/// What a guest runs, and where its console is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Init {
+    /// Our agent is PID 1.
+    #[default]
+    Agent,
+    /// The image's own init, which starts the agent as a service.
+    Sysv,
+    /// The image's own init, and a terminal to log in on.
+    Terminal,
+}
+
+impl Init {
+    pub(super) fn program(self) -> &'static str {
+        match self {
+            Init::Agent => AGENT,
+            Init::Sysv | Init::Terminal => "/sbin/init",
+        }
+    }
+
+    /// The channels of tty0: input, output.
+    fn console(self) -> &'static str {
+        match self {
+            Init::Agent | Init::Sysv => "con0=null,fd:1",
+            Init::Terminal => "con0=fd:0,fd:1",
+        }
+    }
+}
+
+/// What a guest's command line is made of.
+#[derive(Debug, Clone)]
+pub struct CommandLine<'a> {
+    /// The kernel binary, as the stage shows it.
+    pub kernel: &'a Path,
+    /// The image, as the stage shows it.
+    pub image: &'a Path,
+    /// Memory of the guest.
+    pub memory: Memory,
+    /// The control link.
+    pub link: &'a Link,
+    /// How the guest reaches it.
+    pub transport: Transport,
+    /// The COW, as the stage shows it.
+    pub cow: &'a Path,
+    /// What it runs.
+    pub init: Init,
+    /// The nonce that markers carry.
+    pub nonce: &'a str,
+    /// Loops per jiffy, as this kernel calibrated them on this machine before.
+    pub lpj: Option<u64>,
+    /// Arguments that this kernel's era has.
+    pub era: &'a [&'a str],
+}
+
+impl CommandLine<'_> {
+    /// The kernel binary and its arguments.
+    pub fn argv(&self) -> Vec<OsString> {
+        let Self { link, transport, .. } = self;
+        let dir = link.dir();
+        let mut argv: Vec<OsString> = vec![self.kernel.into()];
+        let mut add = |argument: String| argv.push(argument.into());
+        add(format!("mem={}", self.memory));
+        add(format!("ubd0={},{}", self.cow.display(), self.image.display()));
+        add("root=/dev/ubda".into());
+        add("rw".into());
+        add(format!("init={}", self.init.program()));
+        for argument in ["con=null", self.init.console(), "ssl=null"] {
+            add(argument.into());
+        }
+        add("umid=guest".into());
+        // The slash at the end belongs to it.
+        add(format!("uml_dir={dir}/"));
+        add(transport.argument(link));
+        add(format!(
+            "ip={}::{}:{}:uml:{}:off",
+            link.guest(),
+            link.host(),
+            link.netmask(),
+            transport.interface()
+        ));
+        // Otherwise writes to /dev/kmsg are rate-limited, and markers are lost.
+        add("printk.devkmsg=on".into());
+        add("ignore_loglevel".into());
+        add("printk.time=1".into());
+        if let Some(lpj) = self.lpj {
+            add(format!("lpj={lpj}"));
+        }
+        for argument in self.era {
+            add((*argument).into());
+        }
+        add(format!("{}={}", uml_protocol::NONCE_PARAMETER, self.nonce));
+        if self.init == Init::Sysv {
+            add(uml_protocol::SERVICE_PARAMETER.into());
+        }
+        argv
+    }
+}
+
+/// A command line that a person can paste into a shell: it boots the same kernel on the same
+/// image without a link, from any folder with room for a COW.
+#[derive(Debug)]
+pub(crate) struct ByHand<'a> {
+    pub kernel: &'a Path,
+    pub image: &'a Path,
+    pub cow: &'a Path,
+    pub line: &'a CommandLine<'a>,
+}
+
+impl fmt::Display for ByHand<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quoted = |path: &Path| {
+            let text = path.to_string_lossy().into_owned();
+            shlex::try_quote(&text).map(|quoted| quoted.into_owned()).unwrap_or(text)
+        };
+        write!(
+            f,
+            "setarch -R {} mem={} ubd0={},{} root=/dev/ubda rw init={} con=null \
+             con0=fd:0,fd:1 ssl=null {} printk.devkmsg=on ignore_loglevel",
+            quoted(self.kernel),
+            self.line.memory,
+            quoted(self.cow),
+            quoted(self.image),
+            self.line.init.program(),
+            self.line.era.join(" "),
+        )
+    }
+}

@@ -1,0 +1,79 @@
+//! A program or another file for guests, which know it by its hash.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use uml_protocol::wire::Hash;
+
+use crate::store::sha256;
+
+/// A program for guests. It is opened once: a new build that takes the file's place while guests
+/// are being sent it changes nothing for them.
+#[derive(Debug)]
+pub struct Program {
+    file: File,
+    hash: Hash,
+}
+
+impl Program {
+    /// Opens the executable at `path` and hashes it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        let hash = sha256(&file).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Self { file, hash })
+    }
+
+    /// Its hash, by which guests keep it.
+    pub fn hash(&self) -> Hash {
+        self.hash
+    }
+
+    /// Its size, in bytes.
+    ///
+    /// # Errors
+    /// When the file system does not say.
+    pub fn size(&self) -> Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// Fills `chunk` from the byte at `offset` on; less than a whole chunk only at the end.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read_at(&self, chunk: &mut [u8], offset: u64) -> Result<usize> {
+        Ok(self.file.read_at(chunk, offset)?)
+    }
+}
+
+impl AsFd for Program {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_build_does_not_change_what_guests_are_sent() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("tests");
+        std::fs::write(&path, "old")?;
+        let program = Program::open(&path)?;
+        std::fs::remove_file(&path)?;
+        std::fs::write(&path, "the new build")?;
+
+        let mut chunk = [0; 16];
+        let count = program.read_at(&mut chunk, 0)?;
+        assert_eq!((&chunk[..count], program.size()?), (&b"old"[..], 3));
+        assert_ne!(program.hash(), Program::open(&path)?.hash());
+        Ok(())
+    }
+}

@@ -1,0 +1,38 @@
+//! The engine of `cargo xtask test-in-uml`: from a kernel's source and some Rust tests to a verdict.
+//!
+//! A workspace has a package `xtask` whose `main` is [`main`]; all else is for the tests of this crate.
+
+pub mod archive;
+pub mod cancel;
+pub mod clean;
+mod cli;
+pub mod config;
+pub mod ctx;
+pub mod doctor;
+pub mod fetch;
+pub mod guest;
+pub mod isolation;
+pub mod kernel;
+pub mod layout;
+mod lock;
+pub mod lockfile;
+pub mod report;
+pub mod rootfs;
+pub mod runs;
+pub mod shell;
+pub mod space;
+pub mod stage;
+pub mod step;
+pub mod store;
+pub mod suite;
+mod threads;
+pub mod ui;
+
+/// Does what the command line says.
+///
+/// The first thing of a program: where it is asked for the hidden parts of a guest's stage, it unshares, and
+/// must have no threads.
+pub fn main() -> std::process::ExitCode {
+    isolation::hidden_entry();
+    cli::main()
+}

@@ -1,0 +1,286 @@
+//! S0 and S1: the two processes that a stage consists of. They have no threads and no logic.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs;
+use std::io::ErrorKind;
+use std::ops::BitOr;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::chown;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::unistd::{ForkResult, Pid, getpid, setsid};
+
+use super::channel::{Numbered, Reply, Request, receive, send};
+use super::link::Link;
+use super::privileges::{Limits, NOBODY};
+use super::seccomp::Filter;
+use super::{DIR, TUN, keeper, mconsole, sight, tap};
+use crate::isolation::{
+    Ids, Namespaces, die_with_parent, enter, fork, is_real_root, mount_proc, reap,
+};
+
+/// Serves `__stage`: unshares, and stays outside of the PID namespace until S1 is gone.
+pub(crate) fn serve(_: &[OsString]) -> Result<i32> {
+    // The second belt: the first is end-of-file on standard input.
+    die_with_parent(Pid::parent())?;
+    setsid().context("cannot start a session")?;
+    let was_root = is_real_root();
+    if let Err(error) = enter(Namespaces::Run, Ids::Root) {
+        return refuse(&error);
+    }
+    let own = getpid();
+    match fork()? {
+        ForkResult::Child => {
+            let code = match run(own, was_root) {
+                Ok(()) => 0,
+                Err(error) => refuse(&error)?,
+            };
+            std::process::exit(code);
+        }
+        ForkResult::Parent { child } => {
+            // S1 holds the socket from here on: only it may answer.
+            nix::unistd::dup2_stdin(fs::File::open("/dev/null")?)?;
+            nix::sys::wait::waitpid(child, None).context("cannot wait for the stage")?;
+            Ok(0)
+        }
+    }
+}
+
+fn refuse(error: &anyhow::Error) -> Result<i32> {
+    reply(0, Reply::Failed { why: format!("{error:#}") }, None)?;
+    Ok(1)
+}
+
+fn reply(number: u64, message: Reply, fd: Option<&OwnedFd>) -> Result<()> {
+    let fds: Vec<_> = fd.iter().map(|fd| fd.as_fd()).collect();
+    send(std::io::stdin().as_fd(), &Numbered { number, message }, &fds)
+}
+
+/// What S1 knows.
+struct State {
+    was_root: bool,
+    /// How many bytes a guest may write to its folder, its memory among them.
+    size: u64,
+    filter: Filter,
+    /// The network namespace of the stage itself, and those of the links.
+    home: OwnedFd,
+    networks: BTreeMap<u16, OwnedFd>,
+    keepers: BTreeSet<i32>,
+}
+
+/// S1: PID 1 of the run.
+fn run(outside: Pid, was_root: bool) -> Result<()> {
+    die_with_parent(outside)?;
+    mount_proc();
+    prepare(was_root)?;
+    let size = std::env::args().nth(2).and_then(|size| size.parse().ok());
+    let mut state = State {
+        was_root,
+        size: size.context("the stage needs a size")?,
+        filter: Filter::compile()?,
+        home: own_network()?,
+        networks: BTreeMap::new(),
+        keepers: BTreeSet::new(),
+    };
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    mask.thread_block().context("cannot block SIGCHLD")?;
+    let ended = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+        .context("cannot wait for SIGCHLD")?;
+    let stdin = std::io::stdin();
+    reply(0, Reply::Done { id: 0 }, None)?;
+    loop {
+        let mut fds = [
+            PollFd::new(stdin.as_fd(), PollFlags::POLLIN),
+            PollFd::new(ended.as_fd(), PollFlags::POLLIN),
+        ];
+        let _ = poll(&mut fds, PollTimeout::NONE);
+        let asked = fds[0].revents().is_some_and(|events| !events.is_empty());
+        let _ = ended.read_signal();
+        while let Some((pid, _)) = reap() {
+            state.keepers.remove(&pid.as_raw());
+        }
+        if asked {
+            let Some((Numbered { number, message }, fds)) = receive(stdin.as_fd())? else {
+                return Ok(());
+            };
+            let (answer, fd) = match state.answer(message, fds) {
+                Ok((id, fd)) => (Reply::Done { id }, fd),
+                Err(error) => (Reply::Failed { why: format!("{error:#}") }, None),
+            };
+            reply(number, answer, fd.as_ref())?;
+        }
+    }
+}
+
+fn prepare(was_root: bool) -> Result<()> {
+    // What guests write to lies in folders that are mounts of their own.
+    mount(Some("stage"), DIR, Some("tmpfs"), MsFlags::MS_NOSUID, Some("size=4m,mode=0755"))
+        .with_context(|| format!("cannot mount a tmpfs on {DIR}"))?;
+    sight::prepare()?;
+    uml_protocol::interface::bring_up("lo").context("cannot bring the loopback up")?;
+    if was_root {
+        // Guests run as an unprivileged user then, whom the host's node may be closed to.
+        let own = Path::new(DIR).join("tun");
+        mknod(&own, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(10, 200))
+            .and_then(|()| {
+                nix::sys::stat::fchmodat(
+                    nix::fcntl::AT_FDCWD,
+                    &own,
+                    Mode::from_bits_truncate(0o666),
+                    nix::sys::stat::FchmodatFlags::FollowSymlink,
+                )
+            })
+            .context("cannot make a node for taps")?;
+        if Path::new(TUN).exists() {
+            bind(&own, Path::new(TUN))?;
+        }
+    }
+    Ok(())
+}
+
+/// Mounts a file or a folder elsewhere too.
+pub(super) fn bind(from: &Path, to: &Path) -> Result<()> {
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    mount(Some(from), to, None::<&str>, flags, None::<&str>)
+        .with_context(|| format!("cannot mount {} on {}", from.display(), to.display()))
+}
+
+/// Shows a file that nobody on the stage may change.
+pub(super) fn show(file: &Path, place: &Path) -> Result<()> {
+    bind(file, place)?;
+    let has =
+        statvfs(place).with_context(|| format!("cannot look at {}", place.display()))?.flags();
+    // A user namespace may add to the flags of a mount and take nothing away
+    // (mount_namespaces(7)).
+    let kept = [
+        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
+        (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
+        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
+    ];
+    let kept = kept.iter().filter(|(flag, _)| has.contains(*flag)).map(|(_, flag)| *flag);
+    let flags =
+        kept.fold(MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY, BitOr::bitor);
+    mount(None::<&str>, place, None::<&str>, flags, None::<&str>)
+        .with_context(|| format!("cannot make {} read-only", place.display()))
+}
+
+impl State {
+    fn answer(&mut self, request: Request, fds: Vec<OwnedFd>) -> Result<(i32, Option<OwnedFd>)> {
+        match request {
+            Request::AddLink { index } => self.add_link(&Link::numbered(index)?)?,
+            Request::RemoveLink { index } => self.remove_link(&Link::numbered(index)?)?,
+            Request::Expose { path, name } => expose(&path, &Path::new(DIR).join(name))?,
+            Request::Lend { path, name } => self.lend(&path, &Path::new(DIR).join(name))?,
+            Request::Spawn { argv, sight, share, address_space, index } => {
+                let guest = keeper::Guest {
+                    argv,
+                    sight,
+                    share,
+                    limits: Limits { file_size: self.size, address_space },
+                    filter: &self.filter,
+                    network: self.network(index)?.as_fd(),
+                    dir: Link::numbered(index)?.dir(),
+                    was_root: self.was_root,
+                };
+                let id = keeper::start(&guest, fds)?.as_raw();
+                self.keepers.insert(id);
+                return Ok((id, None));
+            }
+            Request::Mconsole { index, command } => {
+                mconsole::send(&Link::numbered(index)?.dir(), &command)?;
+            }
+            Request::Socket { index } => {
+                let network = self.network(index)?;
+                let socket = self.within(network, || {
+                    let flags = SockFlag::SOCK_CLOEXEC;
+                    socket(AddressFamily::Inet, SockType::Stream, flags, None)
+                        .context("cannot make a TCP socket")
+                })?;
+                return Ok((0, Some(socket)));
+            }
+            // A keeper that is gone already is no error, but its number may be another's by now.
+            Request::Kill { id } if self.keepers.contains(&id) => {
+                let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
+            }
+            Request::Kill { .. } => {}
+        }
+        Ok((0, None))
+    }
+
+    fn network(&self, index: u16) -> Result<&OwnedFd> {
+        self.networks.get(&index).context("there is no such link")
+    }
+
+    /// Does something in a network namespace.
+    fn within<T>(&self, network: &OwnedFd, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        setns(network, CloneFlags::CLONE_NEWNET).context("cannot enter the network of a link")?;
+        let result = act();
+        setns(&self.home, CloneFlags::CLONE_NEWNET)
+            .context("cannot leave the network of a link")?;
+        result
+    }
+
+    /// Makes a network that has nothing but the tap of this link, and the folder of its guest. Both are
+    /// owned by the user that the guest will run as: it then needs no capability to open them.
+    fn add_link(&mut self, link: &Link) -> Result<()> {
+        let owner = if self.was_root { NOBODY } else { 0 };
+        unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network for a link")?;
+        let network = own_network()?;
+        self.within(&network, || tap::add(link, owner))?;
+        self.networks.insert(link.index(), network);
+        let dir = link.dir();
+        fs::create_dir(&dir).with_context(|| format!("cannot make {dir}"))?;
+        // Guest memory is mapped executable from here, so there is no `noexec`.
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        let size = self.size;
+        let options = format!("size={size},nr_inodes=4096,mode=0700,uid={owner},gid={owner}");
+        mount(Some("guest"), dir.as_str(), Some("tmpfs"), flags, Some(options.as_str()))
+            .with_context(|| format!("cannot mount a tmpfs on {dir}"))
+    }
+
+    /// The tap goes with its network, and that with the last socket in it.
+    fn remove_link(&mut self, link: &Link) -> Result<()> {
+        self.networks.remove(&link.index());
+        let dir = link.dir();
+        umount2(dir.as_str(), MntFlags::MNT_DETACH)
+            .with_context(|| format!("cannot unmount {dir}"))?;
+        fs::remove_dir(&dir).with_context(|| format!("cannot remove {dir}"))
+    }
+
+    fn lend(&self, path: &Path, place: &Path) -> Result<()> {
+        fs::File::create_new(place).with_context(|| format!("cannot make {}", place.display()))?;
+        if self.was_root {
+            chown(path, Some(NOBODY), Some(NOBODY))
+                .with_context(|| format!("cannot give {} away", path.display()))?;
+        }
+        bind(path, place)
+    }
+}
+
+/// The network namespace that we are in.
+fn own_network() -> Result<OwnedFd> {
+    Ok(fs::File::open("/proc/self/ns/net").context("cannot open a network namespace")?.into())
+}
+
+fn expose(path: &Path, place: &Path) -> Result<()> {
+    // What is shown already must not be opened again: it is the file itself by now.
+    match fs::File::create_new(place) {
+        Ok(_) => show(path, place),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("cannot make {}", place.display())),
+    }
+}

@@ -1,0 +1,43 @@
+//! The tap of a link, made by ip(8).
+
+use std::io::{ErrorKind, Write as _};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::TUN;
+use super::link::Link;
+
+/// Makes it in the network namespace that we are in; `owner` may open it.
+pub(super) fn add(link: &Link, owner: u32) -> Result<()> {
+    uml_protocol::interface::bring_up("lo").context("cannot bring the loopback up")?;
+    let (tap, address) = (link.tap(), link.host_with_prefix());
+    let batch = format!(
+        "tuntap add dev {tap} mode tap user {owner}\naddress add {address} dev {tap}\n\
+         link set {tap} up\n"
+    );
+    ip(&batch)
+        .with_context(|| format!("if {TUN} may not be opened, `cargo xtask doctor` names the cure"))
+}
+
+/// Gives ip(8) several commands at once: to start it costs more than any of them.
+fn ip(batch: &str) -> Result<()> {
+    let mut command = Command::new("ip");
+    command.args(["-batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut child = match command.stderr(Stdio::piped()).spawn() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            bail!("no `ip` on this host: install the package iproute2")
+        }
+        other => other.context("cannot start ip")?,
+    };
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(batch.as_bytes()).context("cannot write to ip")?;
+    }
+    let output = child.wait_with_output().context("cannot wait for ip")?;
+    ensure!(
+        output.status.success(),
+        "`ip -batch -` failed: {}\n{batch}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
+}

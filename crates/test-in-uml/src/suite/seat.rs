@@ -1,0 +1,339 @@
+//! A seat: one guest at a time, on a CPU of its own. A guest that ends, or whose kernel complains,
+//! is replaced.
+
+use std::net::Ipv4Addr;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use uml_protocol::wire::Owner;
+use uml_protocol::{env, wire};
+
+use super::cases::Case;
+use super::plan::Target;
+use super::run::{Note, Session};
+use super::verdict::{Place, Verdict};
+use super::word::Word;
+use crate::guest::machine::{CaseRecord, End};
+use crate::guest::{Calibration, CaseEnd, Complaint, Cow, Gone, Guest, Spec, boot};
+use crate::stage::Share;
+
+/// What became of a guest.
+#[derive(Debug, Clone)]
+pub struct Life {
+    /// Its name in the run's folder.
+    pub name: String,
+    /// The kernel that it ran.
+    pub kernel: String,
+    /// The host CPU that it was pinned to.
+    pub cpu: Option<u16>,
+    /// When it was powered on, since the run began.
+    pub booted: Duration,
+    /// When its agent had greeted us.
+    pub ready: Duration,
+    /// When it was gone.
+    pub ended: Duration,
+    /// How it ended.
+    pub end: End,
+    /// Whether a case is charged with that end.
+    pub charged: bool,
+    /// How many cases it ran.
+    pub cases: u32,
+    /// The case that it ran last.
+    pub last: Option<String>,
+    /// What its kernel complained of while no case ran.
+    pub strays: Vec<Complaint>,
+}
+
+impl Life {
+    /// Whether the run is red because of what happened while no case ran.
+    pub fn is_failure(&self) -> bool {
+        let ended = matches!(self.end, End::Clean { .. }) || self.charged;
+        !ended || !self.strays.is_empty()
+    }
+}
+
+/// The port of the peer on the host end.
+const PEER_PORT: u16 = 7879;
+
+/// A place for one guest.
+pub(super) struct Seat<'a> {
+    session: &'a Session<'a>,
+    share: Share,
+    current: Option<Current<'a>>,
+}
+
+/// The guest that there is.
+struct Current<'a> {
+    guest: Guest<'a>,
+    target: Arc<Target>,
+    /// What is told to each case in it.
+    environment: Vec<(String, String)>,
+    /// Its COW, if that may be kept.
+    cow: Option<Cow>,
+    booted: Duration,
+    ready: Duration,
+    /// Whether a case is charged with its end.
+    charged: bool,
+    /// Whether a case failed in it.
+    failed: bool,
+    /// Whether it is for no other case.
+    spoilt: bool,
+    /// The cases that it has run, in order.
+    ran: Vec<String>,
+    /// Which cases loaded which modules.
+    loads: Vec<String>,
+}
+
+/// How a guest is parted with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Retire {
+    /// It is asked to switch itself off.
+    SwitchOff,
+    /// Its processes are ended: nobody wants to wait any more.
+    Drop,
+}
+
+impl<'a> Seat<'a> {
+    pub fn new(session: &'a Session<'a>, share: Share) -> Self {
+        Self { session, share, current: None }
+    }
+
+    /// Whether a guest is there that has run a case.
+    pub fn is_used(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| !current.ran.is_empty())
+    }
+
+    /// Whether the guest that is there is for no other case.
+    pub fn is_spoilt(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| current.spoilt)
+    }
+
+    /// Has a guest of that kernel there.
+    fn board(&mut self, target: &Arc<Target>) -> Result<&mut Current<'a>> {
+        let other = |current: &Current<'_>| current.spoilt || !Arc::ptr_eq(&current.target, target);
+        if self.current.as_ref().is_some_and(other) {
+            self.retire(Retire::SwitchOff)?;
+        }
+        let current = match self.current.take() {
+            Some(current) => current,
+            None => Current::start(self.session, target, self.share)?,
+        };
+        Ok(self.current.insert(current))
+    }
+
+    /// Runs a case in a guest that lives.
+    pub fn run(&mut self, target: &Arc<Target>, case: &Case, attempt: u32) -> Result<Verdict> {
+        // A guest that dies before a case begins is no fault of this case. A second one that does
+        // the same is.
+        let mut end = End::Lost("twice".into());
+        for _ in 0..2 {
+            let session = self.session;
+            let current = self.board(target)?;
+            let (began, clock) = (session.elapsed(), Instant::now());
+            let record = match current.run(session, case, attempt)? {
+                CaseEnd::Ran(record) => *record,
+                CaseEnd::NotBegun => {
+                    end = current.guest.end().cloned().unwrap_or(end);
+                    self.retire(Retire::SwitchOff)?;
+                    continue;
+                }
+            };
+            current.ran.push(case.full_name());
+            let mut verdict =
+                Verdict::of(record, case.asked(), clock.elapsed(), current.guest.end());
+            verdict.place =
+                Some(Place { guest: current.guest.name().into(), order: current.cases(), began });
+            if verdict.outcome.complaint().is_some() {
+                verdict.hold_against(current.guest.withheld_from_case());
+            }
+            verdict.goes_after(&mut current.loads, &case.full_name());
+            current.charged = current.guest.end().is_some();
+            current.failed |= verdict.outcome.is_failure();
+            // What a failed case left on a disk that is kept is not to be overwritten.
+            let kept = current.failed && current.cow.is_some();
+            current.spoilt = current.charged || kept || verdict.spoils_guest();
+            return Ok(verdict);
+        }
+        Ok(Verdict::of(CaseRecord::default(), case.asked(), Duration::ZERO, Some(&end)))
+    }
+
+    /// Parts with the guest that there is, if any.
+    pub fn retire(&mut self, how: Retire) -> Result<()> {
+        let Some(current) = self.current.take() else { return Ok(()) };
+        let cases = current.cases();
+        let Current { guest, target, cow, charged, failed, mut ran, booted, ready, .. } = current;
+        let (name, by_hand) = (guest.name().to_owned(), guest.by_hand().to_owned());
+        let (end, strays) = match how {
+            Retire::SwitchOff => {
+                let Gone { end, mut strays, leaks } = guest.shutdown()?;
+                strays.extend(leaks.iter().map(|leak| lost_memory(leak, &ran)));
+                (end, strays)
+            }
+            Retire::Drop => {
+                drop(guest);
+                (End::Lost("interrupted".into()), Vec::new())
+            }
+        };
+        let kernel = target.kernel.name.clone();
+        let life = Life {
+            name,
+            cpu: self.share.cpu,
+            booted,
+            ready,
+            ended: self.session.elapsed(),
+            end,
+            charged: charged || how == Retire::Drop,
+            cases,
+            last: ran.pop(),
+            strays,
+            kernel,
+        };
+        let failed = failed || life.is_failure();
+        let kernel = life.kernel.clone();
+        self.session.tell(Note::Parted(life));
+        match cow {
+            Some(cow) if failed => {
+                cow.take_back()?;
+                self.session.tell(Note::Kept(cow.how_to_boot(&kernel, &by_hand)));
+            }
+            Some(cow) => cow.remove()?,
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Current<'a> {
+    /// Boots a guest.
+    fn start(session: &'a Session<'a>, target: &Arc<Target>, share: Share) -> Result<Self> {
+        let (ctx, stage, kernel) = (session.ctx, session.stage, &target.kernel);
+        let name = target.next_name();
+        let image = session.plan.image;
+        let image_path = image.path();
+        let shown_kernel = stage.expose(&kernel.path, &format!("kernel-{}", kernel.key))?;
+        let shown_image = stage.expose(&image_path, &format!("image-{}", image.key().as_str()))?;
+        let run = ctx.run()?;
+        let cow = match session.plan.keep_failed {
+            true => Some(Cow::at(&run.cow(&name), image)?),
+            false => None,
+        };
+        let nonce = crate::store::Key::of(&(run.id(), &name))?;
+        let spec = Spec {
+            name: &name,
+            kernel: (&kernel.path, &shown_kernel),
+            image: (&image_path, &shown_image),
+            cow: cow.as_ref(),
+            memory: ctx.config.memory,
+            transport: kernel.transport,
+            init: session.plan.init,
+            era: kernel.era.boot,
+            known_boot_complaints: ctx
+                .config
+                .kernels
+                .get(&kernel.name)
+                .map_or(&[], |kernel| &kernel.known_boot_complaints),
+            nonce: &nonce.as_str()[..12],
+            share,
+            boot_timeout: ctx.config.boot_timeout,
+            console_log: run.console_log(&name),
+        };
+        let booted = session.elapsed();
+        let mut guest = boot_calibrated(session, target, &spec)?;
+        for (_, program) in &target.modules {
+            guest.offer(program)?;
+        }
+        guest.serve_peer(PEER_PORT)?;
+        session.tell(Note::Booted { guest: name.clone(), after: guest.ready_after() });
+        Ok(Self {
+            environment: environment(guest.link().host(), target),
+            guest,
+            target: Arc::clone(target),
+            cow,
+            booted,
+            ready: session.elapsed(),
+            charged: false,
+            failed: false,
+            spoilt: false,
+            ran: Vec::new(),
+            loads: Vec::new(),
+        })
+    }
+
+    /// How many cases it has run.
+    fn cases(&self) -> u32 {
+        u32::try_from(self.ran.len()).unwrap_or(u32::MAX)
+    }
+
+    fn run(&mut self, session: &Session<'_>, case: &Case, attempt: u32) -> Result<CaseEnd> {
+        // Without the last libtest counts CPUs for its one test: twenty system calls.
+        let fixed = ["--exact", "--nocapture", "--test-threads=1"];
+        let mut args = vec![case.name.clone()];
+        args.extend(fixed.map(String::from));
+        if case.ignored {
+            args.push("--ignored".into());
+        }
+        let mut environment = self.environment.clone();
+        environment.push((env::ATTEMPT.into(), attempt.to_string()));
+        let timeout = session.ctx.config.case_timeout.max(Duration::from_secs(1));
+        self.guest
+            .run_case(
+                &case.binary.program,
+                args,
+                environment,
+                (timeout, wire_word(case.binary.word)),
+            )
+            .with_context(|| format!("cannot run {}", case.full_name()))
+    }
+}
+
+/// What is to be said of memory that a case lost which said nothing of it. A guest has run these.
+fn lost_memory((owner, what): &(Owner, String), ran: &[String]) -> Complaint {
+    let name = |number: &u32| {
+        let place = usize::try_from(*number).ok().and_then(|number| number.checked_sub(1));
+        place.and_then(|place| ran.get(place)).map_or("a case", String::as_str)
+    };
+    let whose = match owner {
+        Owner::Case(number) => format!("by {}", name(number)),
+        Owner::After(number) => format!("after {}", name(number)),
+        Owner::Nobody => "before any case".into(),
+    };
+    Complaint { name: "kmemleak", line: format!("memory was lost {whose}: {what}") }
+}
+
+/// Where the agent looks for libtest's word.
+fn wire_word(word: Word) -> wire::Word {
+    match word {
+        Word::LogFile => wire::Word::LogFile,
+        Word::Stdout => wire::Word::Stdout,
+    }
+}
+
+/// Boots a guest; the first of its kernel on this machine alone, because it measures the CPU.
+fn boot_calibrated<'a>(
+    session: &'a Session<'a>,
+    target: &Target,
+    spec: &Spec<'_>,
+) -> Result<Guest<'a>> {
+    let key = &target.kernel.key;
+    let mut calibration = Calibration::of(&session.ctx.layout, key);
+    let mut _alone = None;
+    if calibration.lpj().is_none() {
+        _alone = Some(target.calibrating.lock().unwrap_or_else(PoisonError::into_inner));
+        calibration = Calibration::of(&session.ctx.layout, key);
+    }
+    boot(session.stage, spec, &mut calibration)
+}
+
+fn environment(host: Ipv4Addr, target: &Target) -> Vec<(String, String)> {
+    let modules = target.modules.iter().map(|(module, program)| {
+        format!("{} {}", module.name, uml_protocol::path_of(&program.hash()).display())
+    });
+    let modules: Vec<String> = modules.collect();
+    vec![
+        (env::HOST_ADDR.into(), host.to_string()),
+        (env::HOST_PORT.into(), PEER_PORT.to_string()),
+        (env::KERNEL_FRAGMENTS.into(), target.kernel.requested.join("\n")),
+        (env::MODULES.into(), modules.join("\n")),
+    ]
+}

@@ -1,0 +1,343 @@
+//! The verdict on a case: what its process, its markers and its guest say together.
+
+use std::fmt;
+use std::time::Duration;
+
+use uml_protocol::marker::Expectation;
+use uml_protocol::wire::{End as ProcessEnd, Exit, Leftover};
+
+use super::word::{self, Word};
+use crate::guest::kernel_line::KernelLine;
+use crate::guest::machine::{CaseRecord, End, lost_lines, out_of_memory};
+use crate::guest::{Complaint, is_starved};
+
+#[cfg(test)]
+mod tests;
+
+/// How a case ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The test says that it passed, and nothing speaks against it.
+    Passed,
+    /// The test failed.
+    Failed(String),
+    /// The kernel complained while the test ran, whatever the test says.
+    Kernel(Complaint),
+    /// The test took too long, and was ended.
+    TimedOut,
+    /// The test could not do its work in this guest, and says why.
+    Skipped(String),
+    /// The guest ended while the test ran.
+    Died {
+        /// How.
+        end: End,
+        /// What its kernel complained of first.
+        complaint: Option<Complaint>,
+    },
+    /// The case's own record cannot be trusted.
+    Untrusted(String),
+    /// The case was not begun.
+    NotRun(String),
+}
+
+impl Outcome {
+    /// Whether the run is red because of it.
+    pub fn is_failure(&self) -> bool {
+        !matches!(self, Outcome::Passed | Outcome::Skipped(_) | Outcome::NotRun(_))
+    }
+
+    /// What the kernel complained of, by the name of its pattern.
+    pub fn complaint(&self) -> Option<&'static str> {
+        match self {
+            Outcome::Kernel(complaint) | Outcome::Died { complaint: Some(complaint), .. } => {
+                Some(complaint.name)
+            }
+            _ => None,
+        }
+    }
+
+    /// One word, as nextest has it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Outcome::Passed => "PASS",
+            Outcome::Failed(_) => "FAIL",
+            Outcome::Kernel(_) => "KERNEL",
+            Outcome::TimedOut => "TIMEOUT",
+            Outcome::Skipped(_) => "SKIP",
+            Outcome::Died { end: End::Panicked(_), .. } => "PANIC",
+            Outcome::Died { end: End::Hung(_), .. } => "HUNG",
+            Outcome::Died { .. } => "LOST",
+            Outcome::Untrusted(_) => "ERROR",
+            Outcome::NotRun(_) => "NOT RUN",
+        }
+    }
+}
+
+/// What is known beside the word.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Passed | Outcome::TimedOut => Ok(()),
+            Outcome::Kernel(complaint) => write!(f, "{complaint}"),
+            Outcome::Failed(why)
+            | Outcome::Skipped(why)
+            | Outcome::Untrusted(why)
+            | Outcome::NotRun(why) => write!(f, "{why}"),
+            Outcome::Died { end: End::Panicked(line), complaint: Some(complaint) } => {
+                write!(f, "{complaint}")?;
+                // The line of the panic says little when another came before it.
+                if *line == complaint.line { Ok(()) } else { write!(f, "; {line}") }
+            }
+            Outcome::Died { end, complaint: Some(complaint) } => {
+                write!(f, "{complaint}; {}", end.detail())
+            }
+            Outcome::Died { end, complaint: None } => f.write_str(end.detail()),
+        }
+    }
+}
+
+/// What a guest was asked to run.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The test's name in its binary.
+    pub name: &'a str,
+    /// Where the binary's harness says how it ended.
+    pub word: Word,
+    /// How many cases the binary lists.
+    pub listed: usize,
+}
+
+impl Asked<'_> {
+    /// libtest's own word. Exit code 0 alone would call a test green that called `exit(0)`, or whose name the
+    /// binary does not know.
+    fn judge(self, record: &CaseRecord, exit: &Exit) -> Result<(), String> {
+        match self.word {
+            Word::LogFile => word::judge_log(exit.word.as_deref().unwrap_or(""), self.name),
+            Word::Stdout => {
+                let stdout = record.output.end_of_stdout();
+                word::judge_stdout(&String::from_utf8_lossy(&stdout), self.listed)
+            }
+        }
+    }
+}
+
+/// A case's outcome with its evidence.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// How long its process took, by the guest's clock; by ours if the guest did not live to tell.
+    pub duration: Duration,
+    /// What it wrote.
+    pub output: Vec<u8>,
+    /// What the kernel said meanwhile.
+    pub log: Vec<String>,
+    /// What it left behind.
+    pub leftovers: Vec<Leftover>,
+    /// The modules that it loaded, also those that it unloaded again.
+    pub loaded: Vec<String>,
+    /// Which cases had loaded which modules in the same guest before, if its kernel is to blame: what a
+    /// module leaves behind may harm long after.
+    pub earlier: Vec<String>,
+    /// Whether its kernel complained of time that the host did not give it: that says nothing of the case.
+    pub starved: bool,
+    /// Whether a detector of its kernel has spoken or was switched off, and may be blind for what comes.
+    pub spent_detector: bool,
+    /// Where it ran; nothing if no guest began it.
+    pub place: Option<Place>,
+}
+
+/// More loads of modules than this are not remembered of a guest.
+const MOST_EARLIER: usize = 10;
+
+/// Where a case ran: a kernel's faults depend on what ran before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The guest's name.
+    pub guest: String,
+    /// How many cases that guest had run with this one.
+    pub order: u32,
+    /// When it began, since the run did.
+    pub began: Duration,
+}
+
+impl Verdict {
+    /// A case that was not begun.
+    pub fn not_run(why: &str) -> Self {
+        Self {
+            outcome: Outcome::NotRun(why.into()),
+            duration: Duration::ZERO,
+            output: Vec::new(),
+            log: Vec::new(),
+            leftovers: Vec::new(),
+            loaded: Vec::new(),
+            earlier: Vec::new(),
+            starved: false,
+            spent_detector: false,
+            place: None,
+        }
+    }
+
+    /// Whether cases after it deserve another guest: this one is not what it was.
+    pub fn spoils_guest(&self) -> bool {
+        let stays = |leftover: &Leftover| match leftover {
+            Leftover::Stuck(_) | Leftover::Module(_) => true,
+            Leftover::Unmounted(_) | Leftover::Space(..) | Leftover::Program(_) => true,
+            Leftover::Setting(_) | Leftover::Network(_) => true,
+            Leftover::Process(_) | Leftover::Mount(_) | Leftover::Clock(_) => false,
+        };
+        self.spent_detector
+            || matches!(self.outcome, Outcome::Kernel(_) | Outcome::Untrusted(_))
+            || self.leftovers.iter().any(stays)
+    }
+
+    /// Judges a case, which took this long by our clock, by its record and by the end of its guest,
+    /// if it ended.
+    pub fn of(record: CaseRecord, asked: Asked<'_>, took: Duration, guest: Option<&End>) -> Self {
+        let outcome = outcome(&record, asked, guest);
+        let tainted = record.exit.as_ref().map_or(0, |exit| exit.tainted);
+        let spent_detector =
+            record.reports.spent_detector().is_some() || tainted & !HARMLESS_TAINT != 0;
+        let mut output = record.output.bytes();
+        if asked.word == Word::LogFile {
+            word::drop_deprecation(&mut output);
+        }
+        let log = record.log.all();
+        let mut verdict = Self { outcome, output, log, spent_detector, ..Self::not_run("") };
+        verdict.duration = took;
+        if let Some(exit) = record.exit {
+            (verdict.duration, verdict.leftovers) = (exit.duration, exit.leftovers);
+            verdict.loaded = exit.loaded;
+        }
+        verdict
+    }
+
+    /// What is known beside the outcome's word.
+    pub fn detail(&self) -> String {
+        let mut outcome = self.outcome.to_string();
+        if self.starved {
+            outcome += "; the host gave this guest no CPU for much of that time";
+        }
+        match self.earlier.as_slice() {
+            [] => outcome,
+            earlier => format!("{outcome}; earlier in this guest {}", earlier.join(", ")),
+        }
+    }
+
+    /// Says whether the kernel went by a clock that the host withheld so much of.
+    pub fn hold_against(&mut self, withheld: Duration) {
+        let complaint = match &self.outcome {
+            Outcome::Kernel(complaint) => Some(complaint),
+            Outcome::Died { complaint, .. } => complaint.as_ref(),
+            _ => None,
+        };
+        self.starved = complaint.is_some_and(|complaint| is_starved(complaint, withheld));
+    }
+
+    /// Remembers what came before in the same guest, and adds what this case did.
+    pub fn goes_after(&mut self, earlier: &mut Vec<String>, name: &str) {
+        if matches!(self.outcome, Outcome::Kernel(_) | Outcome::Died { .. }) {
+            self.earlier.clone_from(earlier);
+        }
+        for module in &self.loaded {
+            let what = format!("{name} loaded {module}");
+            if earlier.len() < MOST_EARLIER && !earlier.contains(&what) {
+                earlier.push(what);
+            }
+        }
+    }
+}
+
+fn outcome(record: &CaseRecord, asked: Asked<'_>, guest: Option<&End>) -> Outcome {
+    let Some(exit) = &record.exit else {
+        let how = || End::Lost("it ended without a word".into());
+        return of_death(record, guest.cloned().unwrap_or_else(how));
+    };
+    if let Some(disorder) = &record.disorder {
+        return Outcome::Untrusted(disorder.clone());
+    }
+    let complaint = record.reports.undeclared().first().cloned();
+    if let Some(complaint) = complaint.or_else(|| added_taint(record, exit)) {
+        return Outcome::Kernel(complaint);
+    }
+    if record.lost > 0 {
+        return Outcome::Untrusted(lost_lines(record.lost));
+    }
+    match (exit.end, &exit.skip) {
+        (ProcessEnd::TimedOut, _) => Outcome::TimedOut,
+        (ProcessEnd::Signal(signal), _) => Outcome::Failed(match killer(record, signal) {
+            Some(killer) => format!("signal {signal}: {killer}"),
+            None => format!("signal {signal}"),
+        }),
+        (ProcessEnd::Code(0), skip) => match (asked.judge(record, exit), absent(record), skip) {
+            (Err(why), _, _) => Outcome::Failed(why),
+            (Ok(()), Some(absent), _) => Outcome::Failed(absent),
+            (Ok(()), None, Some(why)) => Outcome::Skipped(why.clone()),
+            (Ok(()), None, None) => Outcome::Passed,
+        },
+        (ProcessEnd::Code(code), _) => Outcome::Failed(format!("exit code {code}")),
+    }
+}
+
+/// Who sent a case's process its last signal, if the kernel says so.
+fn killer(record: &CaseRecord, signal: i32) -> Option<String> {
+    const SIGKILL: i32 = 9;
+    let log = record.log.all();
+    let lines: Vec<String> = log.iter().map(|line| KernelLine::of_boot(line).text).collect();
+    let lines = lines.iter().map(String::as_str);
+    (signal == SIGKILL).then(|| out_of_memory(lines))?
+}
+
+/// The guest ended while the case ran, as the case may have declared.
+fn of_death(record: &CaseRecord, end: End) -> Outcome {
+    let complaint = record.reports.undeclared().first().cloned();
+    let declared = complaint.is_none() && is_declared_death(record, &end);
+    match (declared, &record.disorder) {
+        (true, None) if record.lost > 0 => Outcome::Untrusted(lost_lines(record.lost)),
+        (true, None) => absent(record).map_or(Outcome::Passed, Outcome::Failed),
+        _ => Outcome::Died { end, complaint },
+    }
+}
+
+/// Whether this is the end that the case declared: a panic whose report has the text, or the last that the
+/// kernel said before it went.
+fn is_declared_death(record: &CaseRecord, end: &End) -> bool {
+    let is_last = |expected: &Expectation| {
+        matches!(expected, Expectation::Death(_)) && expected.is_met_by(&record.last_line)
+    };
+    match end {
+        End::Panicked(_) => record.reports.has_declared_death(),
+        End::Lost(_) | End::Clean { .. } => record.expectations.all().iter().any(is_last),
+        End::Hung(_) | End::BootFailed(_) => false,
+    }
+}
+
+/// What the case declared and the kernel did not do.
+fn absent(record: &CaseRecord) -> Option<String> {
+    let lives = record.exit.is_some();
+    record.expectations.unmet().find_map(|expected| match expected {
+        Expectation::Message(text) => Some(format!("the kernel did not say `{text}`, as declared")),
+        Expectation::Death(_) if !lives => None,
+        Expectation::Death(text) => {
+            Some(format!("the guest lives, and was declared to die with `{text}`"))
+        }
+    })
+}
+
+/// Taint flags that mean that the kernel found a fault (tainted-kernels.rst): a machine check, a
+/// bad page, an oops, a warning, a soft lockup.
+const FAULTS: [(u64, char); 5] = [(4, 'M'), (5, 'B'), (7, 'D'), (9, 'W'), (14, 'L')];
+
+/// Taint flags that change nothing of a kernel: a module of ours (`O`), without a signature (`E`).
+const HARMLESS_TAINT: u64 = 1 << 12 | 1 << 13;
+
+/// A fault of which the log does not tell, unless the kernel complained of one that the case declared.
+fn added_taint(record: &CaseRecord, exit: &Exit) -> Option<Complaint> {
+    let flags: String = FAULTS
+        .iter()
+        .filter(|(bit, _)| exit.tainted & 1 << bit != 0)
+        .map(|(_, letter)| letter)
+        .collect();
+    let silent = !flags.is_empty() && !record.reports.has_declared();
+    silent.then(|| Complaint { name: "taint", line: format!("the kernel is tainted now: {flags}") })
+}

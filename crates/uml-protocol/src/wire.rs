@@ -1,0 +1,346 @@
+//! The wire protocol: a greeting each way, then length-prefixed messages over TCP.
+//!
+//! What arrives is never trusted: a length is checked before anything is allocated for it, and a
+//! message must be whole and nothing but the message.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::marker::Key;
+
+/// Version of the protocol; both sides must speak the same.
+pub const VERSION: u16 = 6;
+
+/// The first bytes that each side sends.
+const MAGIC: [u8; 8] = *b"uml-wire";
+
+/// The longest message, in bytes. Programs are sent in chunks.
+pub const LONGEST: usize = 1 << 20;
+
+/// How much of a program fits one chunk, with room for its frame. An allocator maps anew, page by page,
+/// what is much larger, and a fault of a page is dear in a guest: a mebibyte took twice as long.
+pub const CHUNK: usize = (64 << 10) - 64;
+
+/// The SHA-256 of a program.
+pub type Hash = [u8; 32];
+
+/// Why the other side cannot be understood.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The other side is something else.
+    #[error("the other side does not speak our protocol")]
+    Magic,
+    /// The other side is of another version.
+    #[error("the other side speaks version {theirs} of the protocol, and we version {VERSION}")]
+    Version {
+        /// The version that it named.
+        theirs: u16,
+    },
+    /// A message is longer than any may be.
+    #[error("a message of {0} bytes is too long: the limit is {LONGEST}")]
+    TooLong(usize),
+    /// A message is not one of ours.
+    #[error("a message cannot be understood: {0}")]
+    Malformed(String),
+    /// The connection ended within a message.
+    #[error("the connection ended within a message")]
+    Truncated,
+    /// The connection failed.
+    #[error("the connection failed: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// What the host says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToGuest {
+    /// The first message: seal every marker from now on.
+    Seal(Key),
+    /// There is a program; the agent answers [`ToHost::Have`] or [`ToHost::Need`].
+    Offer {
+        /// Its hash.
+        hash: Hash,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// A piece of the program that was offered last.
+    Chunk(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// Run a case.
+    Run(Run),
+    /// The answer to [`ToHost::TimeIsOver`]: how long the case may still take, if at all.
+    MoreTime(Duration),
+    /// Switch the guest off.
+    PowerOff {
+        /// Whether to look for lost memory before that, where the kernel can.
+        search: bool,
+    },
+}
+
+/// A case to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its sequence number in this guest, which its markers carry.
+    pub sequence: u32,
+    /// Which program.
+    pub program: Hash,
+    /// The program's arguments.
+    pub args: Vec<String>,
+    /// Variables beside those that the agent sets.
+    pub env: Vec<(String, String)>,
+    /// After this long the host is asked whether the case is to be ended.
+    pub timeout: Duration,
+    /// Whether the program is one of libtest's that writes its own word into a file.
+    pub word: Word,
+}
+
+/// Where a program says how its case ended, beside its exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Word {
+    /// On its standard output, with all else that it writes.
+    Stdout,
+    /// In a file that it is given by `--logfile`, and nobody else writes to.
+    LogFile,
+}
+
+/// Whose memory was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Owner {
+    /// This case was running.
+    Case(u32),
+    /// No case was: this one had just ended. A timer, or work, that it left behind.
+    After(u32),
+    /// No case had run yet, or none that is remembered.
+    Nobody,
+}
+
+/// Memory of the kernel that was lost, in a few words, and whose it is.
+pub type Leaks = Vec<(Owner, String)>;
+
+/// A piece of the kernel's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Log {
+    /// All that was there when the agent began to read, as syslog(2) gives it.
+    Boot {
+        /// What.
+        #[serde(with = "serde_bytes")]
+        text: Vec<u8>,
+        /// Whether the kernel keeps records, and so knows its own lines from those of programs.
+        records: bool,
+    },
+    /// Whole records of /dev/kmsg.
+    Records(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// Of a kernel before 3.5: what /proc/kmsg gave, cut anywhere.
+    Text {
+        /// What.
+        #[serde(with = "serde_bytes")]
+        text: Vec<u8>,
+        /// Whether the kernel may have had no room for lines before these.
+        lost: bool,
+    },
+}
+
+/// What the agent says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToHost {
+    /// The first message.
+    Hello {
+        /// The kernel's release, as uname(2) gives it.
+        release: String,
+    },
+    /// The program that was offered is here already.
+    Have,
+    /// The program that was offered is wanted.
+    Need,
+    /// The program arrived and has the right hash.
+    Stored,
+    /// A case wrote something.
+    Output {
+        /// Where to.
+        stream: Stream,
+        /// What.
+        #[serde(with = "serde_bytes")]
+        bytes: Vec<u8>,
+    },
+    /// What the kernel said.
+    Log(Log),
+    /// A case has had its time, by the guest's clock; the agent waits for [`ToGuest::MoreTime`].
+    TimeIsOver,
+    /// A case is over, and all of its log was sent.
+    Exited(Exit),
+    /// Before the guest is switched off, its kernel looks for memory that was lost: that takes some
+    /// seconds.
+    SearchesForLeaks,
+    /// What that found, and whose it is, if it found anything.
+    Leaks(Leaks),
+    /// The guest is about to be switched off; the last message.
+    Farewell,
+    /// What was asked cannot be done.
+    Failed(String),
+}
+
+/// An output stream of a case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// How a case ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// The case's sequence number.
+    pub sequence: u32,
+    /// How its process ended.
+    pub end: End,
+    /// From start to end of its process, by the guest's clock.
+    pub duration: Duration,
+    /// Why the case could not do its work here, if it says so.
+    pub skip: Option<String>,
+    /// What the case left behind; the agent has ended it.
+    pub leftovers: Vec<Leftover>,
+    /// The modules that the case loaded, also those that it unloaded again.
+    pub loaded: Vec<String>,
+    /// The kernel's taint flags that were added meanwhile, as bits of /proc/sys/kernel/tainted.
+    pub tainted: u64,
+    /// The contents of its file, with [`Word::LogFile`].
+    pub word: Option<String>,
+    /// If the kernel said meanwhile that memory was lost: all that was, and whose it is.
+    pub leaks: Option<Leaks>,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End {
+    /// It exited with this code.
+    Code(i32),
+    /// A signal killed it.
+    Signal(i32),
+    /// It took too long, and the agent killed it.
+    TimedOut,
+}
+
+/// Something that a case left behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Leftover {
+    /// A process, by its command.
+    Process(String),
+    /// A process that SIGKILL does not end, by its command: it is stuck in the kernel.
+    Stuck(String),
+    /// A mount, by its place.
+    Mount(String),
+    /// A kernel module, which is named but not unloaded.
+    Module(String),
+    /// A clock that was set, by so many seconds.
+    Clock(i64),
+    /// A mount that was there before and is gone, by its place.
+    Unmounted(String),
+    /// So many bytes more than before are taken on the file system at this place.
+    Space(String, u64),
+    /// A program or another file that the host sent, which is not what it was, by its place.
+    Program(String),
+    /// A setting of the kernel that was written to, by its file.
+    Setting(String),
+    /// Something of the network that is not what it was: an interface, an address, a route, a queueing
+    /// discipline.
+    Network(String),
+}
+
+/// Sends our greeting and reads the other side's.
+///
+/// # Errors
+/// When the other side is not one of us, or of another version.
+pub fn greet(stream: &mut (impl Read + Write)) -> Result<(), Error> {
+    let mut greeting = [0; MAGIC.len() + 2];
+    greeting[..MAGIC.len()].copy_from_slice(&MAGIC);
+    greeting[MAGIC.len()..].copy_from_slice(&VERSION.to_le_bytes());
+    stream.write_all(&greeting)?;
+    stream.flush()?;
+    read_whole(stream, &mut greeting)?;
+    let (magic, version) = greeting.split_at(MAGIC.len());
+    if magic != MAGIC {
+        return Err(Error::Magic);
+    }
+    match u16::from_le_bytes([version[0], version[1]]) {
+        VERSION => Ok(()),
+        theirs => Err(Error::Version { theirs }),
+    }
+}
+
+/// Sends one message.
+///
+/// # Errors
+/// When it is too long, or the connection failed.
+pub fn send(stream: &mut impl Write, message: &impl Serialize) -> Result<(), Error> {
+    let mut frames = Vec::new();
+    add_frame(&mut frames, message)?;
+    send_frames(stream, &frames)
+}
+
+/// Adds a message to others that are sent at once.
+///
+/// # Errors
+/// When it is too long.
+pub fn add_frame(frames: &mut Vec<u8>, message: &impl Serialize) -> Result<(), Error> {
+    let start = frames.len();
+    let mut all = std::mem::take(frames);
+    all.extend([0; 4]);
+    *frames =
+        postcard::to_extend(message, all).map_err(|error| Error::Malformed(error.to_string()))?;
+    let length = frames.len() - start - 4;
+    if length > LONGEST {
+        return Err(Error::TooLong(length));
+    }
+    let prefix = u32::try_from(length).map_err(|_| Error::TooLong(length))?;
+    frames[start..start + 4].copy_from_slice(&prefix.to_le_bytes());
+    Ok(())
+}
+
+/// Sends messages in one write: a length and its message in two small packets would wait for each other's
+/// acknowledgement.
+///
+/// # Errors
+/// When the connection failed.
+pub fn send_frames(stream: &mut impl Write, frames: &[u8]) -> Result<(), Error> {
+    stream.write_all(frames)?;
+    Ok(stream.flush()?)
+}
+
+/// Receives one message; nothing when the other side closed the connection between two.
+///
+/// # Errors
+/// When what came is not a message, or the connection failed.
+pub fn receive<T: DeserializeOwned>(stream: &mut impl Read) -> Result<Option<T>, Error> {
+    let mut prefix = [0; 4];
+    let first = loop {
+        match stream.read(&mut prefix) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            other => break other?,
+        }
+    };
+    if first == 0 {
+        return Ok(None);
+    }
+    read_whole(stream, &mut prefix[first..])?;
+    let length = u32::from_le_bytes(prefix) as usize;
+    if length > LONGEST {
+        return Err(Error::TooLong(length));
+    }
+    let mut bytes = vec![0; length];
+    read_whole(stream, &mut bytes)?;
+    match postcard::take_from_bytes(&bytes) {
+        Ok((message, [])) => Ok(Some(message)),
+        Ok((_, rest)) => Err(Error::Malformed(format!("{} bytes too many", rest.len()))),
+        Err(error) => Err(Error::Malformed(error.to_string())),
+    }
+}
+
+fn read_whole(stream: &mut impl Read, bytes: &mut [u8]) -> Result<(), Error> {
+    stream.read_exact(bytes).map_err(|error| match error.kind() {
+        ErrorKind::UnexpectedEof => Error::Truncated,
+        _ => Error::Io(error),
+    })
+}
