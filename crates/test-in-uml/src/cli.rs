@@ -5,16 +5,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::config as configuration;
 use crate::ctx::{Ctx, Locking, Network, Options};
 use crate::doctor::Consent;
 use crate::kernel::KernelBinary;
 use crate::ui::{self, Verbosity};
-use crate::{cancel, clean, config, fetch, kernel, rootfs, space, suite};
+use crate::{cancel, clean, fetch, kernel, rootfs, space, suite};
 use anyhow::{Context as _, Result, anyhow};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 mod choice;
 mod ci;
+mod config;
 mod doctor;
 mod environment;
 mod report;
@@ -86,6 +88,8 @@ enum Command {
         #[arg(long, value_name = "DAYS", conflicts_with = "store")]
         older_than: Option<u32>,
     },
+    /// Show the configuration that holds, and which files are the engine's and which the workspace's
+    Config,
     /// Check everything that this project promises of itself
     Ci,
 }
@@ -112,7 +116,7 @@ struct Kernels {
 
 impl Kernels {
     /// The kernels that were named.
-    fn named<'a>(&'a self, ctx: &'a Ctx) -> Result<Vec<(&'a str, &'a config::Kernel)>> {
+    fn named<'a>(&'a self, ctx: &'a Ctx) -> Result<Vec<(&'a str, &'a configuration::Kernel)>> {
         self.names.iter().map(|name| Ok((name.as_str(), kernel_named(ctx, name)?))).collect()
     }
 
@@ -187,7 +191,7 @@ impl Sources {
 }
 
 /// The kernel that the command line names.
-fn kernel_named<'a>(ctx: &'a Ctx, name: &str) -> Result<&'a config::Kernel> {
+fn kernel_named<'a>(ctx: &'a Ctx, name: &str) -> Result<&'a configuration::Kernel> {
     ctx.config.kernel_named(name).map_err(wrong_usage)
 }
 
@@ -197,7 +201,7 @@ enum Wanted<'a> {
     /// The first configured one that can be had; this is the one that is tried first.
     Default(&'a str),
     /// The one with this name, and nothing in its place.
-    Named { name: &'a str, kernel: &'a config::Kernel, source: Source<'a> },
+    Named { name: &'a str, kernel: &'a configuration::Kernel, source: Source<'a> },
 }
 
 /// Where a kernel's source is.
@@ -333,6 +337,7 @@ fn act(ctx: &Ctx, command: &Command) -> Result<ExitCode> {
             };
             clean::clean(ctx, what)?;
         }
+        Command::Config => config::run(ctx)?,
         Command::Ci => return ci::run(ctx),
     }
     Ok(ExitCode::SUCCESS)

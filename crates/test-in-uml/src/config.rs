@@ -9,6 +9,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::defaults;
+
 mod check;
 mod memory;
 mod time;
@@ -180,17 +182,15 @@ fn default_image_size() -> Memory {
 const TABLE: &str = "workspace.metadata.uml";
 
 impl Config {
-    /// Reads the table out of the workspace's metadata.
+    /// Reads the table out of the workspace's metadata; what it does not say is as the engine has it.
     ///
     /// # Errors
-    /// When the table is missing, a key is unknown or a value is wrong; each names the key's path.
+    /// When a key is unknown or a value is wrong; each names the key's path.
     pub fn from_metadata(metadata: &serde_json::Value) -> Result<Self> {
-        let table = metadata
-            .get("uml")
-            .with_context(|| format!("the workspace's Cargo.toml has no [{TABLE}] table"))?;
+        let table = defaults::complete(metadata.get("uml"))?;
         let mut unknown = Vec::new();
         let mut note = |path: serde_ignored::Path<'_>| unknown.push(segments(&path));
-        let reader = serde_ignored::Deserializer::new(table.clone(), &mut note);
+        let reader = serde_ignored::Deserializer::new(table, &mut note);
         let mut config: Self = serde_path_to_error::deserialize(reader).map_err(|error| {
             let path = error.path().to_string();
             let path = if path == "." { TABLE.into() } else { format!("{TABLE}.{path}") };

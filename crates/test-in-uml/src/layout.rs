@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::defaults;
+
 /// Where things lie: the checkout, what belongs to it alone, and what checkouts share.
 #[derive(Debug, Clone)]
 pub struct Layout {
@@ -33,24 +35,31 @@ impl Layout {
         &self.root
     }
 
-    /// The Kconfig fragment called `name`.
+    /// The Kconfig fragment called `name`, the workspace's own or the engine's.
     pub fn fragment(&self, name: &str) -> PathBuf {
-        self.root.join("kconfig").join(format!("{name}.config"))
+        self.own_or_default(&format!("kconfig/{name}.config"))
     }
 
-    /// The folder of the patch series called `name`.
+    /// The folder of the patch series called `name`, the workspace's own or the engine's.
     pub fn patches(&self, name: &str) -> PathBuf {
-        self.root.join("kernel-patches").join(name)
+        self.own_or_default(&format!("kernel-patches/{name}"))
     }
 
-    /// The files laid over the bootstrapped root file system; mirrors the guest's `/`.
-    pub fn overlay(&self) -> PathBuf {
-        self.root.join("rootfs-overlay/files")
+    /// The folders of files laid over the bootstrapped root file system, each over those before it; they mirror
+    /// the guest's `/`.
+    pub fn overlays(&self) -> Vec<PathBuf> {
+        defaults::layers(&self.root, "rootfs-overlay/files")
     }
 
-    /// The nodes, owners, modes and users that a checkout cannot hold as files.
-    pub fn manifest(&self) -> PathBuf {
-        self.root.join("rootfs-overlay/manifest.toml")
+    /// The files with the nodes, owners, modes and users that a checkout cannot hold as files, each over those
+    /// before it.
+    pub fn manifests(&self) -> Vec<PathBuf> {
+        defaults::layers(&self.root, "rootfs-overlay/manifest.toml")
+    }
+
+    /// What is called so in the workspace, or else in the engine; in the workspace if it is nowhere.
+    fn own_or_default(&self, name: &str) -> PathBuf {
+        defaults::layers(&self.root, name).pop().unwrap_or_else(|| self.root.join(name))
     }
 
     /// The table of how faults have to end.

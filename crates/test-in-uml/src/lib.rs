@@ -8,6 +8,7 @@ pub mod clean;
 mod cli;
 pub mod config;
 pub mod ctx;
+mod defaults;
 pub mod doctor;
 pub mod fetch;
 pub mod guest;

@@ -93,13 +93,16 @@ impl Layout {
 /// # Errors
 /// When an input cannot be read or does not fit, or mke2fs fails.
 pub fn build(ctx: &Ctx, rootfs: &Rootfs, agent: &Path) -> Result<Image> {
-    let overlay = ctx.layout.overlay();
-    let manifest = ctx.layout.manifest();
+    let overlays = ctx.layout.overlays();
+    let manifests = ctx.layout.manifests();
+    let each = |hash: &dyn Fn(&PathBuf) -> Result<String>, layers: &[PathBuf]| -> Result<String> {
+        Ok(layers.iter().map(hash).collect::<Result<Vec<_>>>()?.join(" "))
+    };
     let recipe = Recipe {
         format: FORMAT,
         rootfs: rootfs.key().as_str(),
-        overlay: tree::overlay_hash(&overlay)?,
-        manifest: sha256_of(&manifest)?,
+        overlay: each(&|layer| tree::overlay_hash(layer), &overlays)?,
+        manifest: each(&|layer| sha256_of(layer), &manifests)?,
         agent: sha256_of(agent)?,
         size: ctx.config.rootfs.size.bytes(),
         laid_out: match ctx.isolation()?.has_tmpfs() {
@@ -108,7 +111,7 @@ pub fn build(ctx: &Ctx, rootfs: &Rootfs, agent: &Path) -> Result<Image> {
         },
     };
     let entry = ctx.store.get_or_build(Kind::Image, &recipe, |dir| {
-        let manifest = Manifest::read(&manifest)?;
+        let manifest = Manifest::read_all(&manifests)?;
         // The tree is in it once as an archive, and once in the image, which is sparse.
         let size = fs::metadata(rootfs.archive()).map_or(0, |meta| meta.len());
         ensure_room(dir, 2 * size + JOURNAL, "the image and what it is made from")?;
@@ -116,8 +119,8 @@ pub fn build(ctx: &Ctx, rootfs: &Rootfs, agent: &Path) -> Result<Image> {
         let mut archive =
             File::open(rootfs.archive()).context("cannot open the root file system")?;
         let mut tree = Tree::of_archive(&rootfs.archive())?;
-        tree.lay_over(&overlay)?;
-        tree.check_links(&overlay)?;
+        overlays.iter().try_for_each(|overlay| tree.lay_over(overlay))?;
+        overlays.iter().try_for_each(|overlay| tree.check_links(overlay))?;
         let accounts = tree.apply(&manifest, &mut archive)?;
         let program =
             fs::read(agent).with_context(|| format!("cannot read {}", agent.display()))?;

@@ -1,7 +1,7 @@
 //! The manifest: what a checkout cannot hold as files — nodes, owners, modes, users, passwords.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Deserializer};
@@ -93,8 +93,21 @@ fn some_octal<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<u32>, D::Er
 }
 
 impl Manifest {
-    /// Reads the manifest at `path`.
-    pub fn read(path: &Path) -> Result<Self> {
+    /// Reads the manifests at these paths: an entry takes the place of the one before it for the same path or
+    /// user.
+    pub fn read_all(paths: &[PathBuf]) -> Result<Self> {
+        let mut all = Self { nodes: Vec::new(), files: BTreeMap::new(), users: BTreeMap::new() };
+        for path in paths {
+            let Self { nodes, files, users } = Self::read(path)?;
+            all.nodes.retain(|known| nodes.iter().all(|node| node.path != known.path));
+            all.nodes.extend(nodes);
+            all.files.extend(files);
+            all.users.extend(users);
+        }
+        Ok(all)
+    }
+
+    fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the manifest {}", path.display()))?;
         Self::parse(&text).with_context(|| format!("in {}", path.display()))

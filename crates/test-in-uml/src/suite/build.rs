@@ -11,13 +11,26 @@ use cargo_metadata::Message;
 use crate::cancel::{self, Interruptible};
 use crate::config::hint;
 use crate::ctx::{Ctx, Network};
+use crate::defaults;
 use crate::isolation::{Contained, Ids};
 
 /// The target of everything that runs inside a guest.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// The cargo profile of everything that runs inside a guest.
-const PROFILE: &str = "guest";
+/// The cargo profile of everything that runs inside a guest: small, because each guest gets a copy, with a
+/// test's checks on. It is said on the command line, so that a workspace need not have it.
+const PROFILE: &str = "uml-guest";
+
+const PROFILE_CONFIG: [&str; 7] = [
+    "profile.uml-guest.inherits = \"dev\"",
+    "profile.uml-guest.opt-level = 1",
+    "profile.uml-guest.debug = false",
+    "profile.uml-guest.strip = true",
+    "profile.uml-guest.package.\"*\".opt-level = 3",
+    // With them the standard library asks the kernel about each descriptor that it closes.
+    "profile.uml-guest.package.uml-agent.debug-assertions = false",
+    "profile.uml-guest.package.uml-agent.overflow-checks = true",
+];
 
 /// The tests do not compile; the exit code is 101, as nextest has it.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +99,9 @@ fn cargo(ctx: &Ctx, args: Vec<OsString>) -> Result<Vec<TestBinary>> {
         .map(OsString::from),
     );
     all.push(ctx.layout.root().join("Cargo.toml").into());
+    for line in PROFILE_CONFIG {
+        all.extend(["--config".into(), line.into()]);
+    }
     all.push("--target-dir".into());
     all.push(ctx.layout.guest_target().into());
     if !ctx.ui.is_verbose() {
@@ -135,6 +151,10 @@ fn rustflags(ctx: &Ctx) -> String {
         .or_else(|| Some(format!("{}/.cargo", std::env::var("HOME").ok()?)));
     let mut flags: Vec<String> =
         ["-Ctarget-feature=+crt-static", "-Crelocation-model=static"].map(Into::into).into();
+    // The agent lies beside the engine; of several prefixes the last one counts.
+    if let Some(engine) = defaults::dir().ancestors().nth(2) {
+        flags.push(format!("--remap-path-prefix={}=/engine", engine.display()));
+    }
     flags.push(format!("--remap-path-prefix={}=/work", ctx.layout.root().display()));
     flags.extend(home.map(|home| format!("--remap-path-prefix={home}=/cargo")));
     // A path may have spaces (cargo(1), CARGO_ENCODED_RUSTFLAGS).

@@ -31,9 +31,7 @@ impl Workspace {
     /// One whose test targets are these, each with its text.
     pub fn new(tests: &[(&str, &str)]) -> Self {
         let workspace = Self { dir: tempfile::tempdir().unwrap() };
-        let root = format!(
-            "[workspace]\nmembers = [\"guest-tests\"]\n[profile.guest]\ninherits = \"dev\"\n{TABLE}"
-        );
+        let root = format!("[workspace]\nmembers = [\"guest-tests\"]\n{TABLE}");
         workspace.write("Cargo.toml", &root);
         workspace.write(
             "guest-tests/Cargo.toml",
