@@ -19,6 +19,7 @@ mod ci;
 mod config;
 mod doctor;
 mod environment;
+mod init;
 mod report;
 mod shell;
 mod test_in_uml;
@@ -88,6 +89,8 @@ enum Command {
         #[arg(long, value_name = "DAYS", conflicts_with = "store")]
         older_than: Option<u32>,
     },
+    /// Have tests of another repository run in guests: writes what it needs, and overwrites nothing
+    Init(init::Init),
     /// Show the configuration that holds, and which files are the engine's and which the workspace's
     Config,
     /// Check everything that this project promises of itself
@@ -308,6 +311,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 fn run(cli: &Cli) -> Result<ExitCode> {
     crate::isolation::refuse_sudo()?;
     cancel::install()?;
+    if let Command::Init(args) = &cli.command {
+        args.run()?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let ctx = Ctx::new(cli.global.options())?;
     act(&ctx, &cli.command).map_err(|error| space::explain(error, &ctx.layout))
 }
@@ -337,6 +344,8 @@ fn act(ctx: &Ctx, command: &Command) -> Result<ExitCode> {
             };
             clean::clean(ctx, what)?;
         }
+        // It needs no workspace, and is done by now.
+        Command::Init(_) => {}
         Command::Config => config::run(ctx)?,
         Command::Ci => return ci::run(ctx),
     }

@@ -68,15 +68,15 @@ pub struct Rootfs {
 pub struct Tests {
     /// The package's name.
     pub package: String,
-    /// Features that its test targets need.
-    pub features: Vec<String>,
+    /// Features that its test targets need; the default is `guest`, if it has that.
+    pub features: Option<Vec<String>>,
     /// Cases whose `BINARY NAME` contains one of these words share a guest with no other.
     pub fresh: Vec<String>,
 }
 
 impl Default for Tests {
     fn default() -> Self {
-        Self { package: "guest-tests".into(), features: vec!["guest".into()], fresh: Vec::new() }
+        Self { package: "guest-tests".into(), features: None, fresh: Vec::new() }
     }
 }
 

@@ -12,6 +12,7 @@ mod defaults;
 pub mod doctor;
 pub mod fetch;
 pub mod guest;
+mod init;
 pub mod isolation;
 pub mod kernel;
 pub mod layout;

@@ -48,10 +48,10 @@ pub(super) fn run(ctx: &Ctx) -> Result<ExitCode> {
     }
     step(
         "the console of the full guest, an ordinary user's guest, images that no guest comes up from, a \
-         full disk",
+         full disk, another repository",
         cmd!(
             shell,
-            "{cargo} test --package test-in-uml --test it -- --ignored full_guest ordinary broken_image folder_fills"
+            "{cargo} test --package test-in-uml --test it -- --ignored full_guest ordinary broken_image folder_fills own_repository"
         ),
     )?;
     ctx.ui.line(&format!("{:>12} tests after a full boot", "ci"));

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io::BufReader;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use cargo_metadata::Message;
 
 use crate::cancel::{self, Interruptible};
@@ -31,6 +31,9 @@ const PROFILE_CONFIG: [&str; 7] = [
     "profile.uml-guest.package.uml-agent.debug-assertions = false",
     "profile.uml-guest.package.uml-agent.overflow-checks = true",
 ];
+
+/// The feature that a package may have for what is built for guests alone.
+const FEATURE: &str = "guest";
 
 /// The tests do not compile; the exit code is 101, as nextest has it.
 #[derive(Debug, thiserror::Error)]
@@ -63,18 +66,21 @@ pub fn agent(ctx: &Ctx) -> Result<PathBuf> {
 /// [`TestBuildFailed`] when they do not compile; another when there is no such package.
 pub fn test_binaries(ctx: &Ctx) -> Result<Vec<TestBinary>> {
     let tests = &ctx.config.tests;
-    let packages: Vec<&str> =
-        ctx.metadata.packages.iter().map(|package| package.name.as_str()).collect();
-    ensure!(
-        packages.contains(&tests.package.as_str()),
-        "workspace.metadata.uml.tests.package: the workspace has no package `{}`{}",
-        tests.package,
-        hint(&tests.package, packages)
-    );
+    let packages = &ctx.metadata.packages;
+    let package = packages.iter().find(|package| package.name.as_str() == tests.package);
+    let package = package.with_context(|| {
+        format!(
+            "workspace.metadata.uml.tests.package: the workspace has no package `{}`{}",
+            tests.package,
+            hint(&tests.package, packages.iter().map(|package| package.name.as_str()))
+        )
+    })?;
     let mut args: Vec<OsString> = ["test", "--no-run", "--test", "*"].map(OsString::from).to_vec();
     args.extend(["--package".into(), OsString::from(&tests.package)]);
-    if !tests.features.is_empty() {
-        args.extend(["--features".into(), OsString::from(tests.features.join(","))]);
+    let by_default = || package.features.keys().filter(|name| *name == FEATURE).cloned().collect();
+    let features: Vec<String> = tests.features.clone().unwrap_or_else(by_default);
+    if !features.is_empty() {
+        args.extend(["--features".into(), OsString::from(features.join(","))]);
     }
     let mut binaries = cargo(ctx, args)?;
     binaries.sort();

@@ -1,6 +1,7 @@
 //! The engine as a process meets it: real namespaces, real processes, a real command line.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
+mod adopt;
 mod archive;
 mod broken_image;
 mod cli;
