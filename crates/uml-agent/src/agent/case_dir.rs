@@ -1,23 +1,25 @@
-//! The folder of a case.
+//! The folder of a case, and the files by which it says how it went.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// The fresh folders of a case.
+/// What a case has for itself. The files are in memory, so that a case that fills the disk can still say how it
+/// went.
 pub struct CaseDir {
-    /// On the root file system.
+    /// A fresh folder on the root file system.
     work: PathBuf,
-    /// In memory, so that a case that fills the disk can still say how it went.
-    files: PathBuf,
-    /// What libtest writes its word to; a case may take the name away.
-    word: File,
+    /// Where the case says why it cannot do its work.
+    skip: PathBuf,
+    /// Where libtest writes its word; a case may take the name away, and not the file.
+    word: (PathBuf, File),
 }
 
 /// A word is a line.
-const WORD_LIMIT: u64 = 1 << 16;
+const WORD_LIMIT: usize = 1 << 12;
 
 impl CaseDir {
     pub fn make(sequence: u32) -> Result<Self> {
@@ -26,15 +28,12 @@ impl CaseDir {
 
     fn make_in(disk: &Path, memory: &Path, sequence: u32) -> Result<Self> {
         let work = disk.join(format!("uml-case-{sequence}"));
-        let files = memory.join(format!("case-{sequence}"));
-        for place in [&work, &files] {
-            make(place).with_context(|| format!("cannot make {}", place.display()))?;
-        }
-        let path = word_in(&files);
-        let word = File::create_new(&path)
-            .and_then(|_| File::open(&path))
-            .with_context(|| format!("cannot make {}", path.display()))?;
-        Ok(Self { work, files, word })
+        let word = memory.join(format!("word-{sequence}"));
+        let failed = |place: &Path| format!("cannot make {}", place.display());
+        make_fresh(&work, || fs::create_dir(&work)).with_context(|| failed(&work))?;
+        let open = || File::options().read(true).write(true).create_new(true).open(&word);
+        let file = make_fresh(&word, open).with_context(|| failed(&word))?;
+        Ok(Self { work, skip: memory.join(format!("skip-{sequence}")), word: (word, file) })
     }
 
     /// Where the case works.
@@ -43,13 +42,13 @@ impl CaseDir {
     }
 
     /// Where a case writes why it cannot do its work here.
-    pub fn skip_file(&self) -> PathBuf {
-        self.files.join("skip")
+    pub fn skip_file(&self) -> &Path {
+        &self.skip
     }
 
     /// Where libtest writes its own word.
-    pub fn word_file(&self) -> PathBuf {
-        word_in(&self.files)
+    pub fn word_file(&self) -> &Path {
+        &self.word.0
     }
 
     /// Removes it all; says what was written beside the case's work.
@@ -57,25 +56,31 @@ impl CaseDir {
         if fs::remove_dir(&self.work).is_err() {
             let _ = fs::remove_dir_all(&self.work);
         }
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        let skip = fs::read(self.skip_file()).ok().map(|bytes| text(bytes).trim().to_owned());
-        let mut word = Vec::new();
-        let read = self.word.take(WORD_LIMIT).read_to_end(&mut word);
-        let word = (read.is_ok() && !word.is_empty()).then(|| text(word));
-        let _ = fs::remove_dir_all(&self.files);
-        Said { skip, word }
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let skip = fs::read(&self.skip).ok().map(|bytes| text(&bytes).trim().to_owned());
+        if skip.is_some() {
+            let _ = fs::remove_file(&self.skip);
+        }
+        let (path, file) = self.word;
+        let mut word = [0; WORD_LIMIT];
+        let count = file.read_at(&mut word, 0).unwrap_or(0);
+        let _ = fs::remove_file(path);
+        Said { skip, word: (count > 0).then(|| text(&word[..count])) }
     }
 }
 
-fn word_in(files: &Path) -> PathBuf {
-    files.join("word")
-}
-
-/// Makes a folder, in the place of what is there.
-fn make(place: &Path) -> io::Result<()> {
-    fs::create_dir(place).or_else(|error| match error.kind() {
-        ErrorKind::AlreadyExists => fs::remove_dir_all(place).and_then(|()| fs::create_dir(place)),
-        ErrorKind::NotFound => fs::create_dir_all(place),
+/// Makes a file or a folder, in the place of what is there.
+fn make_fresh<T>(place: &Path, make: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    make().or_else(|error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            // It may be a file, or a folder that is not empty.
+            fs::remove_file(place).or_else(|_| fs::remove_dir_all(place))?;
+            make()
+        }
+        ErrorKind::NotFound => {
+            place.parent().map_or(Ok(()), fs::create_dir_all)?;
+            make()
+        }
         _ => Err(error),
     })
 }
