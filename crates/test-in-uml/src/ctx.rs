@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::unistd::Uid;
 
 use crate::config::{Config, Memory};
-use crate::doctor::memory_of_host;
+use crate::host::memory_of_host;
 use crate::isolation::{Isolation, OWN_EXE};
 use crate::layout::Layout;
 use crate::lock;

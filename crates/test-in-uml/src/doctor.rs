@@ -14,7 +14,7 @@ mod limits;
 mod needs;
 mod setup;
 
-pub(crate) use limits::{memory_left, memory_of_host};
+use crate::host::{memory_left, processes_left};
 use needs::{FACILITIES, FILES, Facility, TOOLS};
 pub use setup::{Consent, ensure, setup};
 
@@ -95,7 +95,7 @@ pub fn ensure_guests(ctx: &Ctx) -> Result<()> {
         needed >> 20,
         limits::largest_file() >> 20
     );
-    let processes = limits::processes_left().unwrap_or(u64::MAX);
+    let processes = processes_left().unwrap_or(u64::MAX);
     ensure!(
         processes >= PROCESSES_OF_A_GUEST,
         "a guest is some {PROCESSES_OF_A_GUEST} processes, and the control group has room for \

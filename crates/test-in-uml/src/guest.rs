@@ -20,11 +20,12 @@ pub mod peer;
 mod program;
 mod session;
 
+pub use crate::kernel::Transport;
 pub(crate) use boot::address_space;
 pub use boot::{BootFailed, Spec, boot};
 pub use calibration::Calibration;
 pub(crate) use command_line::ByHand;
-pub use command_line::{CommandLine, Init, Transport};
+pub use command_line::{CommandLine, Init};
 pub use complaint::Complaint;
 pub use cow::Cow;
 pub use driver::{CaseEnd, Gone, Guest};

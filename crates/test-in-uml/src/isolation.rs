@@ -3,13 +3,12 @@
 //! The children here are this very executable, started with a hidden subcommand: they unshare
 //! before any thread exists, which a library in a threaded program cannot do.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use nix::sys::stat::Mode;
 
 mod contain;
 mod namespace;
@@ -70,7 +69,7 @@ impl Ids {
 
 impl Isolation {
     /// Tries what this host grants. `exe` is an executable whose `main` begins with
-    /// [`hidden_entry`].
+    /// [`crate::main`].
     ///
     /// # Errors
     /// When the executable cannot be started.
@@ -130,34 +129,21 @@ const CONTAIN: &str = "__contain";
 const SHUT: &str = "__shut";
 const PROBE: &str = "__probe";
 
-/// Serves a hidden subcommand and does not return, or returns if there is none.
-///
-/// `main` calls this before anything else: what follows unshares, and must have no threads.
-pub fn hidden_entry() {
-    let mut args = std::env::args_os().skip(1);
-    let Some(first) = args.next() else { return };
-    let rest: Vec<OsString> = args.collect();
-    let serve = match first.as_bytes() {
-        name if name == STAGE.as_bytes() => crate::stage::serve,
-        name if name == CONTAIN.as_bytes() => contain::serve,
-        name if name == SHUT.as_bytes() => contain::serve_shut,
-        name if name == PROBE.as_bytes() => probe::serve,
-        _ => return,
-    };
-    // What is made here is for guests, and the same whatever the user's own umask is.
-    nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
-    let result = serve(&rest);
-    match result {
-        Ok(code) => std::process::exit(code),
-        Err(error) => {
-            eprintln!("{error:#}");
-            std::process::exit(FAILED);
-        }
+/// What serves a hidden subcommand: it gets the arguments, and says the exit code.
+pub(crate) type Server = fn(&[OsString]) -> Result<i32>;
+
+/// What serves a hidden subcommand of this module, if this is one.
+pub(crate) fn server_of(subcommand: &OsStr) -> Option<Server> {
+    match subcommand.as_bytes() {
+        name if name == CONTAIN.as_bytes() => Some(contain::serve),
+        name if name == SHUT.as_bytes() => Some(contain::serve_shut),
+        name if name == PROBE.as_bytes() => Some(probe::serve),
+        _ => None,
     }
 }
 
 /// Exit code of a hidden subcommand that could not do its work.
-const FAILED: i32 = 125;
+pub(crate) const FAILED: i32 = 125;
 
 /// Refuses to run under sudo: what root then owned would lock the user out of store and target.
 ///

@@ -7,11 +7,14 @@ pub mod cancel;
 pub mod clean;
 mod cli;
 pub mod config;
+mod confine;
 pub mod ctx;
 mod defaults;
 pub mod doctor;
 pub mod fetch;
 pub mod guest;
+mod hidden;
+mod host;
 mod init;
 pub mod isolation;
 pub mod kernel;
@@ -27,6 +30,7 @@ pub mod stage;
 pub mod step;
 pub mod store;
 pub mod suite;
+mod text;
 mod threads;
 pub mod ui;
 
@@ -35,6 +39,6 @@ pub mod ui;
 /// The first thing of a program: where it is asked for the hidden parts of a guest's stage, it unshares, and
 /// must have no threads.
 pub fn main() -> std::process::ExitCode {
-    isolation::hidden_entry();
+    hidden::entry();
     cli::main()
 }

@@ -10,9 +10,10 @@ use self::record::{CaseLine, Line, Record, describe};
 use crate::guest::machine::End;
 use crate::kernel::KernelBinary;
 use crate::runs::RunFolder;
-use crate::suite::{Execution, Life, Outcome, Partition, Tally, Verdict};
+use crate::suite::{Execution, Life, Note, Observer, Outcome, Partition, Tally, Verdict};
 use crate::ui::{Tone, Ui, human_duration};
 
+mod again;
 mod compare;
 mod escape;
 mod excerpt;
@@ -35,8 +36,9 @@ pub(crate) mod samples;
 mod tests;
 mod write;
 
+pub use crate::text::plain;
+pub use again::{Again, failed_in, sequence_of};
 pub use compare::{Comparison, compare};
-pub use escape::plain;
 pub use github::Runner;
 pub use matrix::{FAULTS, HARM, Matrix, TWINS};
 pub use merge::merge;
@@ -73,6 +75,36 @@ pub struct About {
     pub again: String,
 }
 
+impl Observer for Reporter<'_> {
+    fn note(&mut self, note: &Note) -> Result<()> {
+        match note {
+            Note::Ready(target) => self.kernel(&target.kernel, &target.passed_over)?,
+            Note::Booted { guest, after } => self.came_up(guest, *after),
+            Note::Began { seat, kernel, case } => {
+                self.progress.begins(*seat, format!("{kernel} {case}"));
+            }
+            Note::Idle(seat) => self.progress.ends(*seat),
+            Note::Again(execution) => self.again(execution)?,
+            Note::Ended(execution) => self.ended(execution)?,
+            Note::Parted(life) => self.parted(life)?,
+            Note::Kept(how_to_boot) => self.ui.line(how_to_boot),
+            Note::Broken(error) => self.broken(error)?,
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self) {
+        for (what, after) in self.progress.newly_slow() {
+            self.ui.say(&format!("{:>12} [>{:>7.3}s] {what}", "SLOW", after.as_secs_f64()));
+        }
+        if self.ui.is_live()
+            && let Some(lines) = self.progress.due()
+        {
+            self.ui.progress(lines);
+        }
+    }
+}
+
 impl<'a> Reporter<'a> {
     /// A reporter that tells `ui`, and keeps what it is told in the folder of the run.
     ///
@@ -94,24 +126,18 @@ impl<'a> Reporter<'a> {
     }
 
     /// A kernel is there.
-    ///
-    /// # Errors
-    /// When the report cannot be written.
-    pub fn kernel(&mut self, kernel: &KernelBinary, passed_over: &[String]) -> Result<()> {
+    fn kernel(&mut self, kernel: &KernelBinary, passed_over: &[String]) -> Result<()> {
         self.passed_over.extend_from_slice(passed_over);
         self.record.write(&Line::kernel(kernel, passed_over)?)
     }
 
     /// A guest is ready.
-    pub fn came_up(&self, guest: &str, after: Duration) {
+    fn came_up(&self, guest: &str, after: Duration) {
         self.ui.say(&format!("{:>12} [{:>8.3}s] {guest} is ready", "BOOT", after.as_secs_f64()));
     }
 
     /// A guest is over.
-    ///
-    /// # Errors
-    /// When the report cannot be written.
-    pub fn parted(&mut self, life: &Life) -> Result<()> {
+    fn parted(&mut self, life: &Life) -> Result<()> {
         if let End::Clean { aborted: true } = &life.end {
             self.ui.detail(&format!("{:>12} {}: {}", "guest", life.name, life.end));
         }
@@ -120,46 +146,13 @@ impl<'a> Reporter<'a> {
 
     /// Something of the run failed that is no case: a kernel that does not build, a guest that does not come
     /// up.
-    ///
-    /// # Errors
-    /// When the report cannot be written.
-    pub fn broken(&mut self, error: &anyhow::Error) -> Result<()> {
+    fn broken(&mut self, error: &anyhow::Error) -> Result<()> {
         let subject = self.run.id();
         self.record.write(&Line::Trouble { subject, what: format!("{error:#}") })
     }
 
-    /// A guest's disk is kept, and how to boot it.
-    pub fn kept(&self, how_to_boot: &str) {
-        self.ui.line(how_to_boot);
-    }
-
-    /// A seat begins a case.
-    pub fn begins(&mut self, seat: usize, kernel: &str, case: &str) {
-        self.progress.begins(seat, format!("{kernel} {case}"));
-    }
-
-    /// A seat has nothing to do.
-    pub fn idles(&mut self, seat: usize) {
-        self.progress.ends(seat);
-    }
-
-    /// Some time has gone by.
-    pub fn tick(&mut self) {
-        for (what, after) in self.progress.newly_slow() {
-            self.ui.say(&format!("{:>12} [>{:>7.3}s] {what}", "SLOW", after.as_secs_f64()));
-        }
-        if self.ui.is_live()
-            && let Some(lines) = self.progress.due()
-        {
-            self.ui.progress(lines);
-        }
-    }
-
     /// A case failed, and is tried again.
-    ///
-    /// # Errors
-    /// When the report cannot be written.
-    pub fn again(&mut self, execution: &Execution) -> Result<()> {
+    fn again(&mut self, execution: &Execution) -> Result<()> {
         self.show(
             execution,
             &format!("TRY {} {}", execution.attempt, execution.verdict.outcome.word()),
@@ -168,10 +161,7 @@ impl<'a> Reporter<'a> {
     }
 
     /// A case is over; a failure is shown with its output and with what the kernel said.
-    ///
-    /// # Errors
-    /// When the report cannot be written.
-    pub fn ended(&mut self, execution: &Execution) -> Result<()> {
+    fn ended(&mut self, execution: &Execution) -> Result<()> {
         self.progress.count(execution);
         self.grid.take(execution);
         match execution.is_flaky() {

@@ -22,7 +22,6 @@ mod terminal;
 
 pub use session::End;
 use session::Session;
-pub(crate) use terminal::size_of;
 use terminal::{Pty, RawMode};
 
 /// What is booted.

@@ -31,6 +31,8 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
+use crate::confine::DIR;
+pub use crate::confine::Sight;
 use crate::isolation::{Isolation, STAGE};
 
 mod asking;
@@ -38,36 +40,20 @@ mod channel;
 mod keeper;
 mod link;
 mod mconsole;
-mod privileges;
 mod process;
-mod seccomp;
 mod serve;
 mod share;
-mod sight;
 mod tap;
 mod withheld;
 
 use asking::{Asking, PATIENCE, left_until};
 use channel::Request;
 pub use link::Link;
-pub(crate) use privileges::{drop_privileges, try_landlock, try_own_user_namespace};
 pub use process::{GuestProcess, GuestStatus};
-pub(crate) use seccomp::try_filter;
 pub(crate) use serve::serve;
 pub use share::Share;
 pub(crate) use share::cpus;
-pub use sight::Sight;
-pub(crate) use sight::swap_roots;
 pub use withheld::Withheld;
-
-/// Where S1 mounts the run's private tmpfs: guest memory, COWs, `uml_dir`.
-///
-/// It exists on every host, holds nobody's files, which a mount would hide from the guests, and is
-/// short: the path of mconsole's socket must fit a `sockaddr_un`.
-pub const DIR: &str = "/sys";
-
-/// The device that taps are made with.
-pub const TUN: &str = "/dev/net/tun";
 
 /// What a run needs of its stage.
 #[derive(Debug, Clone)]

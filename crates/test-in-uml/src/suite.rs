@@ -1,6 +1,5 @@
 //! The user's tests: built for guests, listed, run, judged.
 
-mod again;
 mod build;
 mod cases;
 mod choice;
@@ -14,14 +13,13 @@ mod seat;
 mod verdict;
 mod word;
 
-pub use again::{Again, failed_in, sequence_of};
 pub use build::{TestBinary, TestBuildFailed, agent, test_binaries};
 pub use cases::{Case, Filter, Ignored, OpenBinary, list};
 pub use choice::{Partition, Seats, random_seed, repeated, shuffle};
 pub use execution::{Execution, Tally};
 pub use plan::{AfterFailure, Lane, Plan, Reuse, Target};
 pub use queue::Job;
-pub use run::{FAIL_FAST, Finished, Note, run};
+pub use run::{FAIL_FAST, Finished, Note, Observer, run};
 pub use seat::Life;
 pub use verdict::{Outcome, Place, Verdict};
 pub use word::Word;

@@ -2,12 +2,13 @@
 
 use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anstyle::AnsiColor;
 use anyhow::Result;
+use nix::pty::Winsize;
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -177,8 +178,23 @@ impl State {
 }
 
 fn width() -> usize {
-    let size = crate::shell::size_of(std::io::stderr().as_fd());
+    let size = size_of(std::io::stderr().as_fd());
     size.map_or(WIDTH, |size| size.ws_col.into())
+}
+
+nix::ioctl_read_bad!(
+    /// The size of a terminal (ioctl_tty(2)).
+    get_size,
+    nix::libc::TIOCGWINSZ,
+    Winsize
+);
+
+/// The size of a terminal, if this is one and says it.
+pub(crate) fn size_of(terminal: BorrowedFd<'_>) -> Option<Winsize> {
+    let mut size = Winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCGWINSZ writes a whole `winsize`, and this is one.
+    let got = unsafe { get_size(terminal.as_raw_fd(), &mut size) };
+    got.ok().filter(|_| size.ws_row > 0).map(|_| size)
 }
 
 impl Drop for Ui {

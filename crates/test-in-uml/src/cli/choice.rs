@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use crate::ctx::Ctx;
-use crate::suite::{self, Again, Case, Filter, Ignored, Lane, Partition};
+use crate::report::Again;
+use crate::suite::{self, Case, Filter, Ignored, Lane, Partition};
 use crate::ui;
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -64,14 +65,15 @@ impl Choice {
     /// What an earlier run says is to be run, if that is meant.
     pub fn earlier(&self, ctx: &Ctx) -> Result<Option<Vec<Again>>> {
         if self.last_failed {
-            return Ok(Some(suite::failed_in(&report::read(ctx, "latest")?)));
+            return Ok(Some(crate::report::failed_in(&report::read(ctx, "latest")?)));
         }
         let Some(replay) = &self.replay else { return Ok(None) };
         let split = replay.rsplit_once('/').with_context(|| {
             format!("--replay {replay}: write the run, a slash, and the case as BINARY NAME")
         });
         let (run, case) = split.map_err(wrong_usage)?;
-        let again = suite::sequence_of(&report::read(ctx, run)?, case).map_err(wrong_usage)?;
+        let again =
+            crate::report::sequence_of(&report::read(ctx, run)?, case).map_err(wrong_usage)?;
         Ok(Some(vec![again]))
     }
 

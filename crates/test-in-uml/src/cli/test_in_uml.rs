@@ -7,9 +7,9 @@ use crate::ctx::Ctx;
 use crate::doctor::{self, Consent};
 use crate::guest::Init;
 use crate::kernel;
-use crate::report::{About, Reporter};
+use crate::report::{About, Again, Reporter};
 use crate::stage::{Stage, StageOptions};
-use crate::suite::{self, AfterFailure, Again, Finished, Lane, Plan, Reuse, Seats, Target};
+use crate::suite::{self, AfterFailure, Finished, Lane, Plan, Reuse, Seats, Target};
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 

@@ -184,7 +184,7 @@ fn failed(spec: &Spec<'_>, commands: Commands, mut end: String) -> BootFailed {
         by_hand: commands.by_hand,
         argv: commands.argv,
         console_log: spec.console_log.clone(),
-        tail: tail.iter().map(|line| crate::report::plain(line)).collect(),
+        tail: tail.iter().map(|line| crate::text::plain(line)).collect(),
     }
 }
 

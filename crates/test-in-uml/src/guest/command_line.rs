@@ -5,36 +5,19 @@ use std::fmt;
 use std::path::Path;
 
 use crate::config::Memory;
+use crate::kernel::Transport;
 use crate::rootfs::AGENT;
 use crate::stage::Link;
 
-/// How a guest's control link reaches the tap; which one, the kernel's configuration decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// The vector driver, `vec0` in the guest.
-    Vector,
-    /// The driver of old kernels, `eth0` in the guest.
-    Tuntap,
-}
-
-impl Transport {
-    /// The interface's name in the guest.
-    pub fn interface(self) -> &'static str {
-        match self {
-            Transport::Vector => "vec0",
-            Transport::Tuntap => "eth0",
+/// The argument for a guest's link.
+fn argument_of(transport: Transport, link: &Link) -> String {
+    let (tap, mac) = (link.tap(), link.mac());
+    match transport {
+        // Without `gro=1` the first bulk transfer stalls for ever.
+        Transport::Vector => {
+            format!("vec0:transport=tap,ifname={tap},depth=128,gro=1,mac={mac}")
         }
-    }
-
-    fn argument(self, link: &Link) -> String {
-        let (tap, mac) = (link.tap(), link.mac());
-        match self {
-            // Without `gro=1` the first bulk transfer stalls for ever.
-            Transport::Vector => {
-                format!("vec0:transport=tap,ifname={tap},depth=128,gro=1,mac={mac}")
-            }
-            Transport::Tuntap => format!("eth0=tuntap,{tap},{mac}"),
-        }
+        Transport::Tuntap => format!("eth0=tuntap,{tap},{mac}"),
     }
 }
 
@@ -110,7 +93,7 @@ impl CommandLine<'_> {
         add("umid=guest".into());
         // The slash at the end belongs to it.
         add(format!("uml_dir={dir}/"));
-        add(transport.argument(link));
+        add(argument_of(*transport, link));
         add(format!(
             "ip={}::{}:{}:uml:{}:off",
             link.guest(),

@@ -16,7 +16,9 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::ForkResult;
 
 use super::{Ids, Isolation, Means, Namespaces, PROBE, enter, fork, is_real_root};
-use crate::stage::{drop_privileges, swap_roots, try_filter, try_landlock, try_own_user_namespace};
+use crate::confine::{
+    DIR, TUN, drop_privileges, swap_roots, try_filter, try_landlock, try_own_user_namespace,
+};
 
 pub(super) const NAMESPACES: &str = "namespaces";
 /// Whether the kernel refuses us nothing; this is for choosing the means, and no facility.
@@ -102,16 +104,16 @@ pub(super) fn serve(_: &[OsString]) -> Result<i32> {
 }
 
 fn try_tmpfs() -> Result<()> {
-    mount(Some("probe"), crate::stage::DIR, Some("tmpfs"), MsFlags::empty(), None::<&str>)
-        .with_context(|| format!("cannot mount a tmpfs on {}", crate::stage::DIR))
+    mount(Some("probe"), DIR, Some("tmpfs"), MsFlags::empty(), None::<&str>)
+        .with_context(|| format!("cannot mount a tmpfs on {}", DIR))
 }
 
 fn try_tap() -> Result<()> {
     let tun = File::options()
         .read(true)
         .write(true)
-        .open(crate::stage::TUN)
-        .with_context(|| format!("cannot open {}", crate::stage::TUN))?;
+        .open(TUN)
+        .with_context(|| format!("cannot open {}", TUN))?;
     let mut request = uml_protocol::interface::request("probe");
     request.ifr_ifru.ifru_flags = (nix::libc::IFF_TAP | nix::libc::IFF_NO_PI) as i16;
     // SAFETY: the request is a whole `ifreq`, and outlives the call.
@@ -148,7 +150,7 @@ fn errno_of(result: Result<()>) -> nix::Result<()> {
 
 /// The tmpfs that was tried becomes the root.
 fn try_root() -> nix::Result<()> {
-    nix::unistd::chdir(crate::stage::DIR)?;
+    nix::unistd::chdir(DIR)?;
     errno_of(swap_roots())
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::era::{Era, Version};
 use super::fragment::{Request, Values};
-use crate::guest::Transport;
+use super::transport::Transport;
 use crate::store::{Entry, sha256_of};
 
 /// The transport that guests of this configuration have; the faster one where there are both.

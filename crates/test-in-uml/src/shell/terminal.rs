@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{IsTerminal as _, stdin};
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
@@ -12,7 +12,8 @@ use nix::libc;
 use nix::pty::{Winsize, openpty};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
-nix::ioctl_read_bad!(get_size, libc::TIOCGWINSZ, Winsize);
+use crate::ui::size_of;
+
 nix::ioctl_write_ptr_bad!(set_size, libc::TIOCSWINSZ, Winsize);
 
 /// How our terminal was found. It is not a field of [`RawMode`]: a second request to stop ends us
@@ -68,14 +69,6 @@ fn restore() -> Result<(), Errno> {
 /// The size of the terminal that standard input is, if it is one.
 pub(super) fn our_size() -> Option<Winsize> {
     size_of(stdin().as_fd())
-}
-
-/// The size of a terminal, if this is one and says it.
-pub(crate) fn size_of(terminal: BorrowedFd<'_>) -> Option<Winsize> {
-    let mut size = Winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: TIOCGWINSZ writes a whole `winsize`, and this is one.
-    let got = unsafe { get_size(terminal.as_raw_fd(), &mut size) };
-    got.ok().filter(|_| size.ws_row > 0).map(|_| size)
 }
 
 /// A pseudo-terminal whose other end is the guest's console.

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::share::Share;
-use super::sight::Sight;
+use crate::confine::Sight;
 
 /// The longest message; a guest's arguments are far shorter.
 const LONGEST: usize = 64 << 10;

@@ -15,10 +15,8 @@ use nix::sys::personality::{self, Persona};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::{ForkResult, Pid, setsid};
 
-use super::privileges::{Limits, Proc, close_others, landlock, shut_in};
-use super::seccomp::Filter;
 use super::share::Share;
-use super::sight::Sight;
+use crate::confine::{Filter, Limits, Proc, Sight, close_others, landlock, shut_in};
 use crate::isolation::{fork, mount_proc, unblock_signals};
 
 /// What a keeper starts.

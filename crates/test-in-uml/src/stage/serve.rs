@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
-use std::ops::BitOr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::chown;
 use std::path::Path;
@@ -17,14 +16,12 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{ForkResult, Pid, getpid, setsid};
 
 use super::channel::{Numbered, Reply, Request, receive, send};
 use super::link::Link;
-use super::privileges::{Limits, NOBODY};
-use super::seccomp::Filter;
-use super::{DIR, TUN, keeper, mconsole, sight, tap};
+use super::{keeper, mconsole, tap};
+use crate::confine::{DIR, Filter, Limits, NOBODY, TUN, bind, prepare_roots, show};
 use crate::isolation::{
     Ids, Namespaces, die_with_parent, enter, fork, is_real_root, mount_proc, reap,
 };
@@ -127,7 +124,7 @@ fn prepare(was_root: bool) -> Result<()> {
     // What guests write to lies in folders that are mounts of their own.
     mount(Some("stage"), DIR, Some("tmpfs"), MsFlags::MS_NOSUID, Some("size=4m,mode=0755"))
         .with_context(|| format!("cannot mount a tmpfs on {DIR}"))?;
-    sight::prepare()?;
+    prepare_roots()?;
     uml_protocol::interface::bring_up("lo").context("cannot bring the loopback up")?;
     if was_root {
         // Guests run as an unprivileged user then, whom the host's node may be closed to.
@@ -147,35 +144,6 @@ fn prepare(was_root: bool) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Mounts a file or a folder elsewhere too.
-pub(super) fn bind(from: &Path, to: &Path) -> Result<()> {
-    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
-    mount(Some(from), to, None::<&str>, flags, None::<&str>)
-        .with_context(|| format!("cannot mount {} on {}", from.display(), to.display()))
-}
-
-/// Shows a file that nobody on the stage may change.
-pub(super) fn show(file: &Path, place: &Path) -> Result<()> {
-    bind(file, place)?;
-    let has =
-        statvfs(place).with_context(|| format!("cannot look at {}", place.display()))?.flags();
-    // A user namespace may add to the flags of a mount and take nothing away
-    // (mount_namespaces(7)).
-    let kept = [
-        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
-        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
-        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
-        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
-        (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
-        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
-    ];
-    let kept = kept.iter().filter(|(flag, _)| has.contains(*flag)).map(|(_, flag)| *flag);
-    let flags =
-        kept.fold(MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY, BitOr::bitor);
-    mount(None::<&str>, place, None::<&str>, flags, None::<&str>)
-        .with_context(|| format!("cannot make {} read-only", place.display()))
 }
 
 impl State {

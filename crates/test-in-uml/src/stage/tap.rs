@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::TUN;
 use super::link::Link;
+use crate::confine::TUN;
 
 /// Makes it in the network namespace that we are in; `owner` may open it.
 pub(super) fn add(link: &Link, owner: u32) -> Result<()> {

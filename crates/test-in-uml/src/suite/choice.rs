@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::cases::Case;
 use super::queue::Job;
 use crate::config::Memory;
-use crate::doctor::memory_left;
+use crate::host::memory_left;
 use crate::stage::cpus;
 
 /// One of several parts of the cases; all parts together are all cases, each once.

@@ -16,7 +16,6 @@ use super::seat::{Life, Retire, Seat};
 use super::verdict::Verdict;
 use crate::cancel::{self, CallOff, Interrupted};
 use crate::ctx::Ctx;
-use crate::report::Reporter;
 use crate::stage::{Share, Stage};
 use crate::threads;
 
@@ -53,6 +52,18 @@ pub enum Note {
     Kept(String),
     /// Nothing more can be run on a kernel.
     Broken(anyhow::Error),
+}
+
+/// Who is told of a run as it goes.
+pub trait Observer {
+    /// Something happened.
+    ///
+    /// # Errors
+    /// When that cannot be kept, and the run is of no use.
+    fn note(&mut self, note: &Note) -> Result<()>;
+
+    /// Some time has gone by.
+    fn tick(&mut self);
 }
 
 /// What all threads of a run share.
@@ -110,7 +121,7 @@ pub fn run(
     stage: &Stage,
     plan: &Plan<'_>,
     make: impl Fn(usize) -> Result<Target> + Sync,
-    reporter: &mut Reporter<'_>,
+    observer: &mut impl Observer,
 ) -> Result<Finished> {
     // The folder is there before any two threads ask for it.
     ctx.run()?;
@@ -135,7 +146,7 @@ pub fn run(
                 threads.push(threads::spawn_in(scope, sits)?);
             }
             let is_over = || threads.iter().all(|thread| thread.is_finished());
-            listen(&session, &inbox, reporter, is_over)
+            listen(&session, &inbox, observer, is_over)
         };
         // Who failed must not leave the others waiting: the scope ends with the last of them.
         work().inspect_err(|_| {
@@ -147,7 +158,7 @@ pub fn run(
         let (verdict, started) = (Verdict::not_run(&why), session.elapsed());
         let execution = Execution { kernel, job, started, attempt: 1, verdict };
         finished.tally.count(&execution);
-        reporter.ended(&execution)?;
+        observer.note(&Note::Ended(execution.into()))?;
     }
     let listed: usize = plan.lanes.iter().map(|lane| lane.jobs.len()).sum();
     ensure!(finished.tally.listed() == listed, "a case was lost: this is a bug of ours");
@@ -161,7 +172,7 @@ const TICK: Duration = Duration::from_millis(100);
 fn listen(
     session: &Session<'_>,
     inbox: &Receiver<Note>,
-    reporter: &mut Reporter<'_>,
+    observer: &mut impl Observer,
     is_over: impl Fn() -> bool,
 ) -> Result<Finished> {
     let mut finished = Finished::default();
@@ -171,12 +182,15 @@ fn listen(
         match inbox.recv_timeout(if over { Duration::ZERO } else { TICK }) {
             Ok(note) => {
                 finished.take(&note);
-                report(reporter, note, &mut finished.broken)?;
+                observer.note(&note)?;
+                if let Note::Broken(error) = note {
+                    finished.broken.push(error);
+                }
             }
             Err(RecvTimeoutError::Timeout) if !over => {}
             Err(_) => return Ok(finished),
         }
-        reporter.tick();
+        observer.tick();
         if cancel::requested() && !finished.interrupted {
             finished.interrupted = true;
             session.stop("interrupted");
@@ -185,36 +199,6 @@ fn listen(
         if late && session.queue.stopped().is_none() {
             session.stop("the time of the run is over (--deadline)");
             session.cases.now();
-        }
-    }
-}
-
-fn report(reporter: &mut Reporter<'_>, note: Note, broken: &mut Vec<anyhow::Error>) -> Result<()> {
-    match note {
-        Note::Ready(target) => reporter.kernel(&target.kernel, &target.passed_over),
-        Note::Booted { guest, after } => {
-            reporter.came_up(&guest, after);
-            Ok(())
-        }
-        Note::Began { seat, kernel, case } => {
-            reporter.begins(seat, &kernel, &case);
-            Ok(())
-        }
-        Note::Idle(seat) => {
-            reporter.idles(seat);
-            Ok(())
-        }
-        Note::Again(execution) => reporter.again(&execution),
-        Note::Ended(execution) => reporter.ended(&execution),
-        Note::Parted(life) => reporter.parted(&life),
-        Note::Kept(how_to_boot) => {
-            reporter.kept(&how_to_boot);
-            Ok(())
-        }
-        Note::Broken(error) => {
-            let told = reporter.broken(&error);
-            broken.push(error);
-            told
         }
     }
 }

@@ -20,6 +20,7 @@ mod listing;
 mod network;
 mod privileges;
 mod report;
+mod rooms;
 mod security;
 mod server;
 mod shut_in;

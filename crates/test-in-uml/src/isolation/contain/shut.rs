@@ -33,11 +33,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Contained, Running, filter};
 use crate::cancel::{self, Interruptible};
+use crate::confine::{DIR, drop_privileges};
 use crate::isolation::{
     FAILED, Ids, Isolation, Namespaces, SHUT, die_with_parent, enter, fork, is_real_root,
     unblock_signals,
 };
-use crate::stage::{self, drop_privileges};
 
 /// What a program that is shut in may take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -311,9 +311,9 @@ fn own_root(mut program: &File) -> Result<File> {
     let size = program.metadata().context("cannot examine the program")?.len() + (1 << 20);
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     let options = format!("size={size},mode=755");
-    mount(Some("tests"), stage::DIR, Some("tmpfs"), flags, Some(options.as_str()))
+    mount(Some("tests"), DIR, Some("tmpfs"), flags, Some(options.as_str()))
         .context("cannot mount a tmpfs")?;
-    chdir(stage::DIR).context("cannot enter a tmpfs")?;
+    chdir(DIR).context("cannot enter a tmpfs")?;
     let mut copy = File::create("tests").context("cannot copy the program")?;
     std::io::copy(&mut program, &mut copy).context("cannot copy the program")?;
     // A file that is open for writing cannot be executed.

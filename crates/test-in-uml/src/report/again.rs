@@ -2,8 +2,8 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::cases::Case;
-use crate::report::RunReport;
+use super::RunReport;
+use crate::suite::Case;
 
 /// Cases on a kernel, by the names that the report has for them.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -174,7 +174,7 @@ const NAMESPACES: i32 = libc::CLONE_NEWNS
 
 /// The filter, compiled.
 #[derive(Debug)]
-pub(super) struct Filter(BpfProgram);
+pub(crate) struct Filter(BpfProgram);
 
 impl Filter {
     /// Compiles it.

@@ -23,7 +23,7 @@ use nix::unistd::{Gid, Uid, getegid, geteuid, setgroups, setresgid, setresuid};
 use super::sight::Sight;
 
 /// The user that guests of a root run are run as.
-pub(super) const NOBODY: u32 = 65534;
+pub(crate) const NOBODY: u32 = 65534;
 
 /// How many processes and threads a guest may have on the host. Each process in the guest is one, and the
 /// guest's kernel refuses more than one for each 256 KiB of its memory.
@@ -34,7 +34,7 @@ const FILES: u64 = 16384;
 
 /// Bounds for one guest, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// How large a file may be.
     pub file_size: u64,
     /// How much each of its processes may map; a kernel with a sanitizer maps terabytes.
@@ -43,7 +43,7 @@ pub(super) struct Limits {
 
 /// The view of /proc that is left to a process whose root has none.
 #[derive(Debug)]
-pub(super) struct Proc(OwnedFd);
+pub(crate) struct Proc(OwnedFd);
 
 impl Proc {
     /// Must be called before the root is changed. It can fail where a container masks /proc.
@@ -101,7 +101,7 @@ fn give_up_capabilities() -> nix::Result<()> {
 }
 
 /// Gives up all that a guest does not need. Its root must be the one of `sight` by now.
-pub(super) fn shut_in(was_root: bool, limits: Limits, proc: Option<&Proc>) -> Result<()> {
+pub(crate) fn shut_in(was_root: bool, limits: Limits, proc: Option<&Proc>) -> Result<()> {
     become_nobody(was_root)?;
     // Whoever runs out of memory on this host, a guest goes first (proc(5)).
     if let Some(proc) = proc {
@@ -143,7 +143,7 @@ fn enter_own_user_namespace(proc: &Proc) -> Result<()> {
 
 /// Forbids all files but those of `sight` and the guest's own folder, TCP, signals and abstract sockets
 /// (landlock(7)). A host whose kernel has less of Landlock forbids less.
-pub(super) fn landlock(sight: &Sight, dir: &Path) -> Result<RulesetStatus> {
+pub(crate) fn landlock(sight: &Sight, dir: &Path) -> Result<RulesetStatus> {
     let abi = ABI::V6;
     let read = AccessFs::from_read(abi);
     // What is meant for folders does not fit a file.
@@ -180,7 +180,7 @@ pub(crate) fn try_own_user_namespace() -> Result<()> {
 }
 
 /// A guest has no way to the host but its link: nothing of ours is left open in it.
-pub(super) fn close_others() {
+pub(crate) fn close_others() {
     // SAFETY: close_range(2) with CLOEXEC only marks descriptors; what exec still needs stays open.
     unsafe {
         libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);

@@ -10,7 +10,7 @@ use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::unistd::{chdir, pivot_root};
 use serde::{Deserialize, Serialize};
 
-use super::serve::{bind, show};
+use super::mounts::{bind, show};
 use super::{DIR, TUN};
 
 /// Where the new root is built; it lies on the stage's own tmpfs.
@@ -86,18 +86,18 @@ impl Sight {
     }
 
     /// What it can read, and execute.
-    pub(super) fn readable(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn readable(&self) -> impl Iterator<Item = &Path> {
         self.read.iter().map(PathBuf::as_path).chain([Path::new(CPUINFO)])
     }
 
     /// What it can write to, without its own folder.
-    pub(super) fn writable(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn writable(&self) -> impl Iterator<Item = &Path> {
         self.write.iter().map(PathBuf::as_path).chain(DEVICES.map(Path::new))
     }
 
     /// Makes this the root of everything in this mount namespace. The host's is gone from it then
     /// (pivot_root(2)). `dir` is the guest's own folder.
-    pub(super) fn enter(&self, dir: &Path) -> Result<()> {
+    pub(crate) fn enter(&self, dir: &Path) -> Result<()> {
         let root = Path::new(DIR).join(PLACE);
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         nix::mount::mount(
@@ -132,7 +132,7 @@ pub(crate) fn swap_roots() -> Result<()> {
 }
 
 /// Makes the place on the stage at which roots are built.
-pub(super) fn prepare() -> Result<()> {
+pub(crate) fn prepare() -> Result<()> {
     let place = Path::new(DIR).join(PLACE);
     fs::create_dir(&place).with_context(|| format!("cannot make {}", place.display()))
 }
