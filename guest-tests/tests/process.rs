@@ -135,13 +135,13 @@ fn threads_wait_for_each_other_with_their_memory_map() -> TestResult {
     Ok(())
 }
 
-#[test]
-fn a_pseudo_terminal_has_a_name_and_passes_a_line() -> TestResult {
+/// A terminal's master, and the name of the other side.
+fn pseudo_terminal() -> (File, String) {
     // SAFETY: posix_openpt(3) takes a number.
     let master = unsafe { libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY) };
     assert!(master >= 0);
     // SAFETY: the descriptor was made just now, and nobody else owns it.
-    let mut master = File::from(unsafe { OwnedFd::from_raw_fd(master) });
+    let master = File::from(unsafe { OwnedFd::from_raw_fd(master) });
     let mut name = [0_u8; 64];
     // SAFETY: the descriptor is a terminal's, and the buffer has the length that is given.
     let named = unsafe {
@@ -151,13 +151,29 @@ fn a_pseudo_terminal_has_a_name_and_passes_a_line() -> TestResult {
     };
     assert!(named, "no terminal behind /dev/ptmx");
     let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
-    let name = String::from_utf8_lossy(&name[..end]).into_owned();
+    (master, String::from_utf8_lossy(&name[..end]).into_owned())
+}
+
+#[test]
+fn a_pseudo_terminal_has_a_name_and_passes_a_line() -> TestResult {
+    let (mut master, name) = pseudo_terminal();
     assert!(name.starts_with("/dev/pts/"), "{name}");
     // Kept open, so that the line is not lost when its writer has gone.
     let _slave = File::options().read(true).write(true).custom_flags(libc::O_NOCTTY).open(&name)?;
     run(&format!("cp /etc/hostname {name}"))?;
     let mut line = [0; 16];
     assert!(master.read(&mut line)? > 0);
+    Ok(())
+}
+
+#[test]
+fn a_terminal_that_is_opened_does_not_take_the_case_with_it() -> TestResult {
+    let (master, name) = pseudo_terminal();
+    let slave = File::options().read(true).write(true).open(&name)?;
+    assert!(File::open("/dev/tty").is_err(), "the case has a terminal now");
+    // Whoever has it as a terminal gets SIGHUP.
+    drop(master);
+    drop(slave);
     Ok(())
 }
 

@@ -72,7 +72,7 @@ enum Command {
     /// Build the image that guests boot from
     Image,
     /// Build everything, boot guests, and run the tests in them
-    TestInUml(test_in_uml::TestInUml),
+    TestInUml(Box<test_in_uml::TestInUml>),
     /// Show runs that are over in other formats, compare and merge them
     Report {
         #[command(subcommand)]

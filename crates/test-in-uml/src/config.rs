@@ -34,7 +34,7 @@ pub struct Config {
     pub case_timeout: Duration,
     /// The image's contents.
     pub rootfs: Rootfs,
-    /// Which cargo package holds the guest tests.
+    /// Which cargo packages have tests for guests.
     #[serde(default)]
     pub tests: Tests,
     /// Folders of out-of-tree kernel modules, relative to the workspace's root: they are built for
@@ -62,13 +62,14 @@ pub struct Rootfs {
     pub size: Memory,
 }
 
-/// `[workspace.metadata.uml.tests]`: the cargo package whose test targets run in guests.
+/// `[workspace.metadata.uml.tests]`: the cargo packages whose tests run in guests.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct Tests {
-    /// The package's name.
-    pub package: String,
-    /// Features that its test targets need; the default is `guest`, if it has that.
+    /// Their names; `package` has one.
+    #[serde(alias = "package", deserialize_with = "one_or_more")]
+    pub packages: Vec<String>,
+    /// Features that their tests need; the default is `guest`, where a package has that.
     pub features: Option<Vec<String>>,
     /// Cases whose `BINARY NAME` contains one of these words share a guest with no other.
     pub fresh: Vec<String>,
@@ -76,7 +77,7 @@ pub struct Tests {
 
 impl Default for Tests {
     fn default() -> Self {
-        Self { package: "guest-tests".into(), features: None, fresh: Vec::new() }
+        Self { packages: vec!["guest-tests".into()], features: None, fresh: Vec::new() }
     }
 }
 
@@ -164,6 +165,20 @@ impl Start {
             Start::Defconfig => "defconfig",
         }
     }
+}
+
+/// A name, or a list of them.
+fn one_or_more<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a name, or a list of names")]
+    enum OneOrMore {
+        One(String),
+        More(Vec<String>),
+    }
+    Ok(match OneOrMore::deserialize(deserializer)? {
+        OneOrMore::One(name) => vec![name],
+        OneOrMore::More(names) => names,
+    })
 }
 
 fn seconds<const N: u64>() -> Duration {

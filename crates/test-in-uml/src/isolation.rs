@@ -14,7 +14,7 @@ mod contain;
 mod namespace;
 mod probe;
 
-pub use contain::{Contained, Limits, Running, Shown};
+pub use contain::{Contained, Exceeded, Limits, Running, Shown};
 pub(crate) use namespace::{
     Namespaces, die_with_parent, enter, fork, is_real_root, mount_proc, reap, unblock_signals,
 };

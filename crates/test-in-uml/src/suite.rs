@@ -1,6 +1,7 @@
 //! The user's tests: built for guests, listed, run, judged.
 
 mod build;
+mod cargo;
 mod cases;
 mod choice;
 mod execution;
@@ -9,11 +10,14 @@ mod lists;
 mod plan;
 mod queue;
 mod run;
+mod rustflags;
 mod seat;
+mod selection;
 mod verdict;
 mod word;
 
-pub use build::{TestBinary, TestBuildFailed, agent, test_binaries};
+pub use build::{Harness, TestBinary, agent, test_binaries};
+pub use cargo::TestBuildFailed;
 pub use cases::{Case, Filter, Ignored, OpenBinary, list};
 pub use choice::{Partition, Seats, random_seed, repeated, shuffle};
 pub use execution::{Execution, Tally};
@@ -21,5 +25,6 @@ pub use plan::{AfterFailure, Lane, Plan, Reuse, Target};
 pub use queue::Job;
 pub use run::{FAIL_FAST, Finished, Note, Observer, run};
 pub use seat::Life;
+pub use selection::Selection;
 pub use verdict::{Outcome, Place, Verdict};
 pub use word::Word;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::ctx::Ctx;
 use crate::report::Again;
-use crate::suite::{self, Case, Filter, Ignored, Lane, Partition};
+use crate::suite::{self, Case, Filter, Ignored, Lane, Partition, Selection};
 use crate::ui;
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -16,6 +16,8 @@ const MOST_REPETITIONS: i64 = 10_000;
 
 #[derive(Debug, Args)]
 pub(super) struct Choice {
+    #[command(flatten)]
+    pub selection: Selection,
     /// Run only cases whose `BINARY NAME` contains one of these
     filters: Vec<String>,
     /// List the cases instead of running them
@@ -84,7 +86,7 @@ impl Choice {
         kernels: &[Wanted<'a>],
         earlier: Option<&[Again]>,
     ) -> Result<Chosen<'a>> {
-        let binaries = suite::test_binaries(ctx)?;
+        let binaries = suite::test_binaries(ctx, &self.selection)?;
         let ignored = if earlier.is_some() { Ignored::All } else { self.run_ignored };
         let mut cases =
             suite::list(ctx, &binaries, &Filter { words: self.filters.clone(), ignored })?;

@@ -170,7 +170,7 @@ fn kept_disks(ctx: &Ctx) -> Result<Vec<PathBuf>> {
 fn tests(args: &[&str]) -> Result<TestInUml> {
     let Cli { command, .. } = Cli::try_parse_from([&["xtask", "test-in-uml"], args].concat())?;
     match command {
-        super::Command::TestInUml(tests) => Ok(tests),
+        super::Command::TestInUml(tests) => Ok(*tests),
         other => bail!("{other:?} is not test-in-uml"),
     }
 }

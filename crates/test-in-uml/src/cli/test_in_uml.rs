@@ -154,6 +154,7 @@ impl TestInUml {
                 words.extend(names.flat_map(|name| ["--kernel".into(), name.clone()]));
             }
         }
+        words.extend(self.choice.selection.flags());
         if let InitName::Sysv = self.manner.init {
             words.extend(["--init".into(), "sysv".into()]);
         }

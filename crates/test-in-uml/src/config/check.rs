@@ -22,7 +22,11 @@ impl Config {
             self.memory
         );
         self.rootfs.check().with_context(|| format!("{TABLE}.rootfs"))?;
-        plain("package", &self.tests.package).with_context(|| format!("{TABLE}.tests.package"))?;
+        let packages = &self.tests.packages;
+        ensure!(!packages.is_empty(), "{TABLE}.tests.packages: name at least one package");
+        for name in packages {
+            plain("package", name).with_context(|| format!("{TABLE}.tests.packages"))?;
+        }
         for (name, kernel) in &self.kernels {
             plain("kernel", name).with_context(|| format!("{TABLE}.kernels"))?;
             kernel.check().with_context(|| format!("{TABLE}.kernels.{name}"))?;

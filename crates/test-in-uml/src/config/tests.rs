@@ -68,8 +68,10 @@ fn a_wrong_value_names_its_path_and_says_what_to_write() {
         (
             "/tests",
             json!({ "package": "-p" }),
-            "uml.tests.package: `-p` is not a name for a package",
+            "uml.tests.packages: `-p` is not a name for a package",
         ),
+        ("/tests", json!({ "packages": [] }), "uml.tests.packages: name at least one package"),
+        ("/tests", json!({ "packages": 3 }), "expected a name, or a list of names"),
         (
             "/rootfs/suite",
             json!("a/b"),

@@ -26,7 +26,7 @@ use super::{
 };
 
 pub(super) use shut::serve as serve_shut;
-pub use shut::{Limits, Shown};
+pub use shut::{Exceeded, Limits, Shown};
 
 /// A command that runs contained.
 #[derive(Debug)]

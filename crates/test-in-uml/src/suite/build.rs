@@ -1,52 +1,40 @@
-//! Building what runs inside guests, with cargo, statically: it then runs on every kernel from 3.0
-//! up and on any userland.
+//! The programs that guests run: the agent, and the test binaries with their names.
 
-use std::ffi::OsString;
-use std::io::BufReader;
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use cargo_metadata::Message;
+use cargo_metadata::{Artifact, Package, Target, TargetKind};
+use walkdir::WalkDir;
 
-use crate::cancel::{self, Interruptible};
-use crate::config::hint;
-use crate::ctx::{Ctx, Network};
-use crate::defaults;
-use crate::isolation::{Contained, Ids};
-
-/// The target of everything that runs inside a guest.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
-
-/// The cargo profile of everything that runs inside a guest: small, because each guest gets a copy, with a
-/// test's checks on. It is said on the command line, so that a workspace need not have it.
-const PROFILE: &str = "uml-guest";
-
-const PROFILE_CONFIG: [&str; 7] = [
-    "profile.uml-guest.inherits = \"dev\"",
-    "profile.uml-guest.opt-level = 1",
-    "profile.uml-guest.debug = false",
-    "profile.uml-guest.strip = true",
-    "profile.uml-guest.package.\"*\".opt-level = 3",
-    // With them the standard library asks the kernel about each descriptor that it closes.
-    "profile.uml-guest.package.uml-agent.debug-assertions = false",
-    "profile.uml-guest.package.uml-agent.overflow-checks = true",
-];
-
-/// The feature that a package may have for what is built for guests alone.
-const FEATURE: &str = "guest";
-
-/// The tests do not compile; the exit code is 101, as nextest has it.
-#[derive(Debug, thiserror::Error)]
-#[error("what runs in guests does not compile")]
-pub struct TestBuildFailed;
+use super::cargo::{self, Build};
+use super::selection::{Selected, Selection};
+use crate::ctx::Ctx;
 
 /// A test binary.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TestBinary {
-    /// The name of the test target, for example `ext4`.
+    /// The name of its target, for example `ext4`; as nextest has it, with the name of its package, where another
+    /// target has the same.
     pub name: String,
+    /// The package that it is of.
+    pub package: String,
     /// The executable.
     pub path: PathBuf,
+    /// What is known of its harness.
+    pub harness: Harness,
+    /// Whether it is wrong that it has no case: a library need not have any.
+    pub is_for_tests: bool,
+}
+
+/// Whether a target has libtest's `main`, as its manifest says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Harness {
+    /// It has.
+    Libtest,
+    /// It has its own (`harness = false`).
+    Own,
 }
 
 /// Builds the agent.
@@ -54,115 +42,220 @@ pub struct TestBinary {
 /// # Errors
 /// When it does not compile.
 pub fn agent(ctx: &Ctx) -> Result<PathBuf> {
-    let args = ["build", "--package", "uml-agent", "--bin", "uml-agent"];
-    let built = cargo(ctx, args.map(OsString::from).to_vec())?;
-    let agent = built.into_iter().find(|binary| binary.name == "uml-agent");
-    Ok(agent.context("cargo built no agent")?.path)
+    let built = cargo::build(ctx, &Build::Agent)?;
+    let agent = built
+        .into_iter()
+        .find(|artifact| artifact.target.name == "uml-agent" && artifact.executable.is_some());
+    let path = agent.and_then(|artifact| artifact.executable);
+    Ok(path.context("cargo built no agent")?.into())
 }
 
-/// Builds the test binaries of the configured package, sorted by name.
+/// Builds the selected test binaries, sorted by name, and says what of the packages is not run here.
 ///
 /// # Errors
-/// [`TestBuildFailed`] when they do not compile; another when there is no such package.
-pub fn test_binaries(ctx: &Ctx) -> Result<Vec<TestBinary>> {
-    let tests = &ctx.config.tests;
-    let packages = &ctx.metadata.packages;
-    let package = packages.iter().find(|package| package.name.as_str() == tests.package);
-    let package = package.with_context(|| {
-        format!(
-            "workspace.metadata.uml.tests.package: the workspace has no package `{}`{}",
-            tests.package,
-            hint(&tests.package, packages.iter().map(|package| package.name.as_str()))
-        )
-    })?;
-    let mut args: Vec<OsString> = ["test", "--no-run", "--test", "*"].map(OsString::from).to_vec();
-    args.extend(["--package".into(), OsString::from(&tests.package)]);
-    let by_default = || package.features.keys().filter(|name| *name == FEATURE).cloned().collect();
-    let features: Vec<String> = tests.features.clone().unwrap_or_else(by_default);
-    if !features.is_empty() {
-        args.extend(["--features".into(), OsString::from(features.join(","))]);
+/// [`super::TestBuildFailed`] when they do not compile; another when there is no such package.
+pub fn test_binaries(ctx: &Ctx, selection: &Selection) -> Result<Vec<TestBinary>> {
+    let selected = selection.of(ctx)?;
+    let root = selected.metadata.workspace_root.as_std_path();
+    let is_foreign = selected.is_foreign;
+    let built = cargo::build(ctx, &Build::Tests { root, is_foreign, args: selected.args() })?;
+    let names = Names::of(&selected);
+    let mut binaries = Vec::new();
+    for artifact in
+        built.iter().filter(|artifact| artifact.profile.test && !is_for_host(&artifact.target))
+    {
+        let Some(path) = &artifact.executable else { continue };
+        let package = package_of(&selected, artifact)?;
+        binaries.push(TestBinary {
+            name: names.of_target(package, &artifact.target),
+            package: package.name.to_string(),
+            path: path.into(),
+            harness: harness(package, &artifact.target)?,
+            is_for_tests: artifact.target.is_test(),
+        });
     }
-    let mut binaries = cargo(ctx, args)?;
     binaries.sort();
+    let left_out = left_out(&selected);
+    if !left_out.is_empty() {
+        ctx.ui.say(&format!("{:>12} {}", "not run", left_out.join("; ")));
+    }
     Ok(binaries)
 }
 
-/// Runs cargo with the flags of guest programs, and collects the executables that it built.
-fn cargo(ctx: &Ctx, args: Vec<OsString>) -> Result<Vec<TestBinary>> {
-    ctx.hold_checkout()?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut all = args;
-    all.extend(
-        [
-            "--profile",
-            PROFILE,
-            "--target",
-            TARGET,
-            "--message-format",
-            "json-render-diagnostics",
-            "--manifest-path",
-        ]
-        .map(OsString::from),
-    );
-    all.push(ctx.layout.root().join("Cargo.toml").into());
-    for line in PROFILE_CONFIG {
-        all.extend(["--config".into(), line.into()]);
-    }
-    all.push("--target-dir".into());
-    all.push(ctx.layout.guest_target().into());
-    if !ctx.ui.is_verbose() {
-        all.push("--quiet".into());
-    }
-    if ctx.options.network == Network::Offline {
-        all.push("--offline".into());
-    }
-    ctx.ui.status("building the guest's programs");
-    let (output, theirs) = std::io::pipe().context("cannot make a pipe")?;
-    // Contained, it and all its compilers end with us.
-    let mut contained =
-        Contained::new(ctx.isolation()?, Ids::Own, cargo).args(&all).stdout_to(theirs.into());
-    for (name, _) in std::env::vars_os() {
-        // What cargo told us about xtask would make the inner cargo build everything anew.
-        let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-            contained = contained.env_remove(&name);
+fn package_of<'a>(selected: &'a Selected<'_>, artifact: &Artifact) -> Result<&'a Package> {
+    let mut packages = selected.metadata.packages.iter();
+    let package = packages.find(|package| package.id == artifact.package_id);
+    package.with_context(|| {
+        format!("cargo built tests of `{}`, which is no member", artifact.package_id.repr)
+    })
+}
+
+/// Whether its tests are linked with the compiler's own libraries: there are none for guests.
+fn is_for_host(target: &Target) -> bool {
+    target.is_proc_macro()
+}
+
+/// The names of test binaries: each of one.
+struct Names(HashMap<(String, TargetKind, String), String>);
+
+impl Names {
+    /// Two targets have one name where it is the same whichever of the packages are built today.
+    fn of(selected: &Selected<'_>) -> Self {
+        let mut targets = Vec::new();
+        for package in selected.named_packages() {
+            let tests = package.targets.iter().filter(|target| target.test || target.is_test());
+            targets.extend(
+                tests.map(|target| (package.name.as_str(), kind(target), target.name.as_str())),
+            );
         }
+        let names = named(&targets);
+        let owned = targets
+            .iter()
+            .map(|(package, kind, name)| ((*package).into(), kind.clone(), (*name).into()));
+        Self(owned.zip(names).collect())
     }
-    // In the environment of this cargo alone: exported, the flags would reach xtask itself.
-    let contained =
-        contained.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", rustflags(ctx));
-    let mut running = contained.spawn().context("cannot start cargo")?;
-    let mut binaries = Vec::new();
-    for message in Message::parse_stream(BufReader::new(Interruptible(output))) {
-        cancel::check()?;
-        let Message::CompilerArtifact(artifact) =
-            message.context("cannot read cargo's messages")?
-        else {
-            continue;
-        };
-        if let Some(path) = artifact.executable {
-            binaries.push(TestBinary { name: artifact.target.name, path: path.into() });
-        }
-    }
-    match running.wait()?.success() {
-        true => Ok(binaries),
-        false => Err(TestBuildFailed.into()),
+
+    fn of_target(&self, package: &Package, target: &Target) -> String {
+        let (package, kind) = (package.name.as_str(), kind(target));
+        let key = (package.to_owned(), kind.clone(), target.name.clone());
+        self.0.get(&key).cloned().unwrap_or_else(|| full_name(package, &kind, &target.name))
     }
 }
 
-/// Paths of this machine have no place in a program whose hash is part of an image's.
-fn rustflags(ctx: &Ctx) -> String {
-    let home = std::env::var("CARGO_HOME")
-        .ok()
-        .or_else(|| Some(format!("{}/.cargo", std::env::var("HOME").ok()?)));
-    let mut flags: Vec<String> =
-        ["-Ctarget-feature=+crt-static", "-Crelocation-model=static"].map(Into::into).into();
-    // The agent lies beside the engine; of several prefixes the last one counts.
-    if let Some(engine) = defaults::dir().ancestors().nth(2) {
-        flags.push(format!("--remap-path-prefix={}=/engine", engine.display()));
+/// A target's first kind; those of libraries are one.
+fn kind(target: &Target) -> TargetKind {
+    match target.kind.first() {
+        Some(
+            kind @ (TargetKind::Bin | TargetKind::Test | TargetKind::Example | TargetKind::Bench),
+        ) => kind.clone(),
+        _ => TargetKind::Lib,
     }
-    flags.push(format!("--remap-path-prefix={}=/work", ctx.layout.root().display()));
-    flags.extend(home.map(|home| format!("--remap-path-prefix={home}=/cargo")));
-    // A path may have spaces (cargo(1), CARGO_ENCODED_RUSTFLAGS).
-    flags.join("\x1f")
+}
+
+/// A name for each of these targets: its own, or the full one where that is another's too.
+fn named(targets: &[(&str, TargetKind, &str)]) -> Vec<String> {
+    let mut names: Vec<String> = targets.iter().map(|(.., name)| (*name).to_owned()).collect();
+    loop {
+        let mut count: HashMap<&str, usize> = HashMap::new();
+        for name in &names {
+            *count.entry(name).or_default() += 1;
+        }
+        let full = targets.iter().map(|(package, kind, name)| full_name(package, kind, name));
+        let new: Vec<String> = names
+            .iter()
+            .zip(full)
+            .map(|(name, full)| if count[name.as_str()] > 1 { full } else { name.clone() })
+            .collect();
+        if new == names {
+            return names;
+        }
+        names = new;
+    }
+}
+
+/// As nextest calls it.
+fn full_name(package: &str, kind: &TargetKind, name: &str) -> String {
+    match kind {
+        TargetKind::Test => format!("{package}::{name}"),
+        TargetKind::Bin => format!("{package}::bin/{name}"),
+        TargetKind::Example => format!("{package}::example/{name}"),
+        TargetKind::Bench => format!("{package}::bench/{name}"),
+        _ => package.to_owned(),
+    }
+}
+
+/// Whether the manifest takes libtest's harness from the target; cargo does not tell.
+fn harness(package: &Package, target: &Target) -> Result<Harness> {
+    let path = package.manifest_path.as_std_path();
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let manifest: toml::Table =
+        toml::from_str(&text).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(harness_in(&manifest, &kind(target), &target.name))
+}
+
+fn harness_in(manifest: &toml::Table, kind: &TargetKind, name: &str) -> Harness {
+    let is_own =
+        |target: &toml::Value| target.get("harness").and_then(toml::Value::as_bool) == Some(false);
+    let is_named =
+        |target: &&toml::Value| target.get("name").and_then(toml::Value::as_str) == Some(name);
+    let table = match kind {
+        TargetKind::Lib => manifest.get("lib"),
+        kind => {
+            let list = manifest.get(&kind.to_string()).and_then(toml::Value::as_array);
+            list.and_then(|targets| targets.iter().find(is_named))
+        }
+    };
+    if table.is_some_and(is_own) { Harness::Own } else { Harness::Libtest }
+}
+
+/// What `cargo test` or `cargo bench` would run of the packages, and no guest does.
+fn left_out(selected: &Selected<'_>) -> Vec<String> {
+    let mut left_out = Vec::new();
+    for package in selected.packages() {
+        let name = &package.name;
+        for target in &package.targets {
+            if is_for_host(target) && target.test {
+                left_out.push(format!("tests of the procedural macros of `{name}`"));
+            } else if target.doctest && has_doc_tests(target.src_path.as_std_path()) {
+                left_out.push(format!("doc tests of `{name}`"));
+            } else if target.is_bench() && !target.test {
+                left_out.push(format!("bench `{}` of `{name}`", target.name));
+            }
+        }
+    }
+    left_out
+}
+
+/// Whether a file beside the root of a library has a block of code in its documentation.
+fn has_doc_tests(root: &Path) -> bool {
+    let Some(folder) = root.parent() else { return false };
+    let files = WalkDir::new(folder).into_iter().filter_map(Result::ok);
+    let mut sources = files.filter(|file| file.path().extension().is_some_and(|end| end == "rs"));
+    let is_block = |line: &str| {
+        let line = line.trim_start();
+        let doc = line.strip_prefix("///").or_else(|| line.strip_prefix("//!"));
+        doc.is_some_and(|doc| doc.trim_start().starts_with("```"))
+    };
+    sources.any(|file| fs::read_to_string(file.path()).is_ok_and(|text| text.lines().any(is_block)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_called_by_its_name_unless_another_is() {
+        use TargetKind::{Bin, Example, Lib, Test};
+        let names = named(&[
+            ("a-lib", Lib, "a_lib"),
+            ("a-lib", Test, "api"),
+            ("b", Test, "api"),
+            ("b", Lib, "b"),
+            ("b", Bin, "b"),
+            ("b", Example, "shows"),
+            // What is `b` now is the library of that package.
+            ("c", Test, "b"),
+        ]);
+        assert_eq!(names, ["a_lib", "a-lib::api", "b::api", "b", "b::bin/b", "shows", "c::b"]);
+        // The full name of one library is the short one of another's test.
+        let names = named(&[("x", Lib, "y"), ("x", Test, "y"), ("z", Test, "x")]);
+        assert_eq!(names, ["x", "x::y", "z::x"]);
+    }
+
+    #[test]
+    fn a_harness_is_looked_up_in_the_manifest() {
+        let manifest: toml::Table = toml::from_str(
+            "[lib]\nharness = false\n[[test]]\nname = \"own\"\nharness = false\n[[test]]\nname = \"plain\"\n\
+             [[bin]]\nname = \"own\"\n",
+        )
+        .unwrap();
+        let of = |kind, name| harness_in(&manifest, &kind, name);
+        assert_eq!(of(TargetKind::Lib, "x"), Harness::Own);
+        assert_eq!(of(TargetKind::Test, "own"), Harness::Own);
+        assert_eq!(of(TargetKind::Test, "plain"), Harness::Libtest);
+        assert_eq!(of(TargetKind::Test, "found_by_cargo"), Harness::Libtest);
+        assert_eq!(of(TargetKind::Bin, "own"), Harness::Libtest);
+        assert_eq!(harness_in(&toml::Table::new(), &TargetKind::Lib, "x"), Harness::Libtest);
+    }
 }

@@ -77,6 +77,21 @@ impl Case {
         Asked { name: &self.name, word: self.binary.word, listed: self.binary.listed }
     }
 
+    /// What its binary is called with.
+    pub(super) fn args(&self) -> Vec<String> {
+        if self.binary.word == Word::ExitCode {
+            return Vec::new();
+        }
+        // Without the last libtest counts CPUs for its one test: twenty system calls.
+        let fixed = ["--exact", "--nocapture", "--test-threads=1"];
+        let mut args = vec![self.name.clone()];
+        args.extend(fixed.map(String::from));
+        if self.ignored {
+            args.push("--ignored".into());
+        }
+        args
+    }
+
     /// `BINARY NAME`, as it is shown and filtered.
     pub fn full_name(&self) -> String {
         format!("{} {}", self.binary.name, self.name)
@@ -93,8 +108,8 @@ pub fn list(ctx: &Ctx, binaries: &[TestBinary], filter: &Filter) -> Result<Vec<C
     for binary in binaries {
         let name = binary.name.clone();
         let program = Program::open(&binary.path)?;
-        let listing = lists.get_or(&hex(&program.hash()), || ask(ctx, &binary.name, &program))?;
-        if listing.cases.is_empty() {
+        let listing = lists.get_or(&hex(&program.hash()), || ask(ctx, binary, &program))?;
+        if listing.cases.is_empty() && binary.is_for_tests {
             ctx.ui.warn(&format!("test target `{name}` has no case: nothing of it is tested"));
         }
         let Listing { cases: listed, word, listed: count } = listing;
@@ -110,15 +125,16 @@ pub fn list(ctx: &Ctx, binaries: &[TestBinary], filter: &Filter) -> Result<Vec<C
     Ok(cases)
 }
 
-fn ask(ctx: &Ctx, name: &str, program: &Program) -> Result<Listing> {
+fn ask(ctx: &Ctx, binary: &TestBinary, program: &Program) -> Result<Listing> {
     let isolation = ctx.isolation()?;
     if !isolation.has_tmpfs() {
         ctx.ui.warn(&format!(
-            "this host grants no namespaces: what lists the cases of `{name}` is held by a filter of \
-             system calls and by limits alone"
+            "this host grants no namespaces: what lists the cases of `{}` is held by a filter of \
+             system calls and by limits alone",
+            binary.name
         ));
     }
-    Listing::of(isolation, &ctx.config.tests.package, name, program)
+    Listing::of(isolation, binary, program)
 }
 
 #[cfg(test)]

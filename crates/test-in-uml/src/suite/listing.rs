@@ -9,9 +9,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::build::{Harness, TestBinary};
 use super::word::Word;
 use crate::guest::Program;
-use crate::isolation::{Contained, Isolation, Limits, Shown};
+use crate::isolation::{Contained, Exceeded, Isolation, Limits, Shown};
 
 /// What a test binary says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,40 +41,44 @@ const LIST: &[&str] = &["--list", "--format", "terse"];
 const LIST_IGNORED: &[&str] = &["--list", "--format", "terse", "--ignored"];
 const HELP: &[&str] = &["--help"];
 
+/// The one case of a target whose own `main` knows no cases.
+const WHOLE: &str = "main";
+
 impl Listing {
-    /// Asks the binary of this test target of `package`.
+    /// Asks a test binary. One with a `main` of its own that does not answer is one case: its exit code says how
+    /// it ended.
     ///
     /// # Errors
-    /// When it cannot be shut in, does not list its cases, or has no harness that would.
-    pub fn of(
-        isolation: &Isolation,
-        package: &str,
-        target: &str,
-        program: &Program,
-    ) -> Result<Self> {
+    /// When it cannot be shut in, or has libtest's harness and does not list its cases.
+    pub fn of(isolation: &Isolation, binary: &TestBinary, program: &Program) -> Result<Self> {
+        let TestBinary { name: target, package, harness, .. } = binary;
         let env = [format!("{}=1", uml_protocol::env::LISTING)];
-        let shown = Contained::shut_in(
-            isolation,
-            program,
-            &env,
-            &[LIST, LIST_IGNORED, HELP],
-            &LIMITS,
-        )
-        .with_context(|| {
-            format!(
-                "cannot list the cases of test target `{target}` of `{package}`; before it lists them \
-                 only its constructors run, or its own `main` with `harness = false`"
-            )
-        })?;
+        let asked = [LIST, LIST_IGNORED, HELP];
+        let shown = Contained::shut_in(isolation, program, &env, &asked, &LIMITS);
+        let shown = match shown {
+            // It does its work whatever it is asked, and that takes its time.
+            Err(error) if *harness == Harness::Own && error.is::<Exceeded>() => return Ok(Self::whole()),
+            shown => shown.with_context(|| {
+                format!(
+                    "cannot list the cases of test target `{target}` of `{package}`; before it lists them \
+                     only its constructors run, or its own `main` with `harness = false`"
+                )
+            })?,
+        };
         let [all, ignored, help] =
             <[Shown; 3]>::try_from(shown).ok().context("a run is missing")?;
-        Self::read(&all, &ignored, &help).map_err(|error| {
-            let advice = if is_harness(&help) { String::new() } else { advice(package, target) };
-            let said = end_of(&all.stderr);
-            error.context(format!(
-                "test target `{target}` of `{package}` does not list its cases{said}{advice}"
-            ))
-        })
+        match (Self::read(&all, &ignored, &help), harness) {
+            (Err(_), Harness::Own) => Ok(Self::whole()),
+            (listing, _) => listing.with_context(|| {
+                let said = end_of(&all.stderr);
+                format!("test target `{target}` of `{package}` does not list its cases{said}")
+            }),
+        }
+    }
+
+    fn whole() -> Self {
+        let case = Listed { name: WHOLE.into(), ignored: false };
+        Self { cases: vec![case], listed: 1, word: Word::ExitCode }
     }
 
     fn read(all: &Shown, ignored: &Shown, help: &Shown) -> Result<Self> {
@@ -91,19 +96,6 @@ impl Listing {
 fn is_harness(help: &Shown) -> bool {
     let text = String::from_utf8_lossy(&help.stdout);
     ["--list", "--exact", "--ignored"].iter().all(|option| text.contains(option))
-}
-
-/// How a target without a harness gets cases.
-fn advice(package: &str, target: &str) -> String {
-    let name = target.replace('-', "_");
-    format!(
-        "\n  it is not built with libtest's harness, and its `main` does not stand in for it. To make \
-         what it does one case, take `harness = false` out of its [[test]] in the Cargo.toml of \
-         `{package}`, and in its file write\n\n    #[test]\n    fn {name}() {{\n        // what \
-         stood in `main`\n    }}\n\n  A harness of your own answers `--list --format terse` with a line \
-         `NAME: test` for each case, and runs one when its arguments are `NAME --exact`, as those \
-         of the crate libtest-mimic do"
-    )
 }
 
 fn end_of(stderr: &[u8]) -> String {

@@ -266,20 +266,13 @@ impl<'a> Current<'a> {
     }
 
     fn run(&mut self, session: &Session<'_>, case: &Case, attempt: u32) -> Result<CaseEnd> {
-        // Without the last libtest counts CPUs for its one test: twenty system calls.
-        let fixed = ["--exact", "--nocapture", "--test-threads=1"];
-        let mut args = vec![case.name.clone()];
-        args.extend(fixed.map(String::from));
-        if case.ignored {
-            args.push("--ignored".into());
-        }
         let mut environment = self.environment.clone();
         environment.push((env::ATTEMPT.into(), attempt.to_string()));
         let timeout = session.ctx.config.case_timeout.max(Duration::from_secs(1));
         self.guest
             .run_case(
                 &case.binary.program,
-                args,
+                case.args(),
                 environment,
                 (timeout, wire_word(case.binary.word)),
             )
@@ -305,7 +298,7 @@ fn lost_memory((owner, what): &(Owner, String), ran: &[String]) -> Complaint {
 fn wire_word(word: Word) -> wire::Word {
     match word {
         Word::LogFile => wire::Word::LogFile,
-        Word::Stdout => wire::Word::Stdout,
+        Word::Stdout | Word::ExitCode => wire::Word::Stdout,
     }
 }
 

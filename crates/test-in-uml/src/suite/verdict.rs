@@ -117,6 +117,8 @@ impl Asked<'_> {
                 let stdout = record.output.end_of_stdout();
                 word::judge_stdout(&String::from_utf8_lossy(&stdout), self.listed)
             }
+            // It is judged by then.
+            Word::ExitCode => Ok(()),
         }
     }
 }

@@ -10,6 +10,8 @@ pub enum Word {
     LogFile,
     /// Among what the case prints, where the harness has no such file.
     Stdout,
+    /// Nowhere: a program of its own, whose exit code says it.
+    ExitCode,
 }
 
 /// What libtest writes to standard error where it gets a file for its word.

@@ -44,6 +44,20 @@ impl Repository {
     }
 }
 
+impl Repository {
+    fn write(&self, name: &str, text: &str) {
+        let path = self.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// Has the versions of what the engine was built with; a user's cargo resolves them.
+    fn take_versions(&self) {
+        let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.lock");
+        fs::copy(lock, self.path().join("Cargo.lock")).unwrap();
+    }
+}
+
 fn said(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
 }
@@ -68,9 +82,7 @@ fn what_is_in_the_way_is_named_and_left() {
 fn a_driver_is_tested_from_its_own_repository() {
     let repository = Repository::new();
     assert_success(&repository.init(&["--module", "driver", "--ci", "github"]));
-    // What the engine was built with is there; a user's cargo resolves it.
-    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.lock");
-    fs::copy(lock, repository.path().join("Cargo.lock")).unwrap();
+    repository.take_versions();
     let ran = assert_success(&repository.xtask(&["test-in-uml", "--kernel", "6.12"]));
     assert!(ran.contains("the_module_is_loaded_and_unloaded"), "{ran}");
     assert!(ran.contains("1 passed, 0 failed"), "{ran}");
@@ -93,4 +105,77 @@ fn a_driver_is_tested_from_its_own_repository() {
     fs::remove_dir_all(repository.path().join("kconfig")).unwrap();
     let failed = repository.xtask(&["test-in-uml", "--kernel", "6.12"]);
     assert_eq!(failed.status.code(), Some(100), "{}", said(&failed));
+}
+
+#[test]
+#[ignore = "builds the engine for others, and needs an image and a kernel"]
+fn a_library_is_tested_from_its_own_repository() {
+    let repository = Repository::new();
+    let manifest = "[package]\nname = \"published\"\nversion = \"1.0.0\"\nedition = \"2024\"\n\
+                    [[test]]\nname = \"whole\"\nharness = false\n";
+    repository.write("Cargo.toml", manifest);
+    let library = "#[test]\nfn unit() {\n    // PID 1 of a guest is the agent.\n    \
+                   let init = std::fs::read_to_string(\"/proc/1/comm\").unwrap();\n    \
+                   assert_eq!(init, \"uml-agent\\n\");\n}\n";
+    repository.write("src/lib.rs", library);
+    repository.write("tests/integration.rs", "#[test]\nfn integrates() {}\n");
+    // It ends well without a word of libtest's, and does its work in a guest only.
+    let whole = "fn main() {\n    let info = std::fs::read_to_string(\"/proc/cpuinfo\").unwrap();\n    \
+                 assert!(info.contains(\"User Mode Linux\"));\n}\n";
+    repository.write("tests/whole.rs", whole);
+    assert_success(&repository.init(&[]));
+    repository.take_versions();
+    let run = ["test-in-uml", "--kernel", "6.12", "--no-fail-fast", "-p", "published"];
+    let ran = assert_success(&repository.xtask(&run));
+    for case in ["published unit", "integration integrates", "whole main"] {
+        assert!(ran.contains(&format!("6.12 {case}\n")), "{case}: {ran}");
+    }
+    assert!(ran.contains("3 passed, 0 failed"), "{ran}");
+
+    // What fails is seen, of every kind.
+    repository.write("src/lib.rs", "#[test]\nfn unit() { panic!() }\n");
+    repository.write("tests/whole.rs", "fn main() { std::process::exit(3) }\n");
+    let failed = repository.xtask(&run);
+    let said = said(&failed);
+    assert_eq!(failed.status.code(), Some(100), "{said}");
+    assert!(said.contains("6.12 whole main: exit code 3"), "{said}");
+    assert!(said.contains("1 passed, 2 failed"), "{said}");
+    assert!(
+        said.contains("again cargo xtask test-in-uml --last-failed --package published"),
+        "{said}"
+    );
+}
+
+#[test]
+#[ignore = "builds the engine for others, and needs an image and a kernel"]
+fn two_packages_are_tested_from_their_own_repository() {
+    let repository = Repository::new();
+    let root = "[workspace]\nresolver = \"3\"\nmembers = [\"one\", \"two\"]\n\
+                [workspace.metadata.uml.tests]\npackages = [\"one\", \"two\"]\n";
+    repository.write("Cargo.toml", root);
+    for (name, test) in
+        [("one", "fn passes() {}"), ("two", "fn passes() {}\n#[test]\nfn fails() { panic!() }")]
+    {
+        let manifest = format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n");
+        repository.write(&format!("{name}/Cargo.toml"), &manifest);
+        repository.write(&format!("{name}/src/lib.rs"), "");
+        repository.write(&format!("{name}/tests/same.rs"), &format!("#[test]\n{test}\n"));
+    }
+    assert_success(&repository.init(&[]));
+    repository.take_versions();
+    let ran = repository.xtask(&["test-in-uml", "--kernel", "6.12", "--no-fail-fast"]);
+    let said = said(&ran);
+    assert_eq!(ran.status.code(), Some(100), "{said}");
+    for line in [
+        "6.12 one::same passes\n",
+        "6.12 two::same passes\n",
+        "6.12 two::same fails: exit code 101\n",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    // What has failed is run again, and by the name that it has everywhere.
+    let again = repository.xtask(&["test-in-uml", "--last-failed", "-p", "two"]);
+    let said = [&again.stdout, &again.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat();
+    assert_eq!(again.status.code(), Some(100), "{said}");
+    assert!(said.contains("two::same fails") && said.contains("0 passed, 1 failed"), "{said}");
 }

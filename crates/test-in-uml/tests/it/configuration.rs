@@ -27,7 +27,7 @@ fn what_the_workspace_does_not_have_is_named() {
     let workspace = Workspace::new(&[]);
     workspace.replace("package = \"guest-tests\"", "package = \"guest-test\"");
     let said = workspace.refusal(&["test-in-uml", "--list"]);
-    assert!(said.contains("tests.package: the workspace has no package `guest-test`"), "{said}");
+    assert!(said.contains("tests.packages: the workspace has no package `guest-test`"), "{said}");
     assert!(said.contains("did you mean `guest-tests`?"), "{said}");
 
     let workspace = Workspace::new(&[]);

@@ -79,22 +79,28 @@ fn a_binary_is_asked_once_and_half_an_answer_is_none() {
 }
 
 #[test]
-fn a_target_without_a_harness_is_told_how_to_become_a_case() {
+fn a_main_that_lists_nothing_is_one_case_and_does_nothing_to_the_host() {
     let dir = tempfile::tempdir().unwrap();
     let body =
         format!("fn main() {{ let _ = std::fs::write({:?}, \"ran\"); }}", dir.path().join("ran"));
-    for (text, why) in [
-        (&*body, "it has none, and no harness of libtest's"),
-        ("fn main() { println!(\"all is well\") }", "`all is well` is not a case"),
-        ("fn main() { eprintln!(\"no /dev/ubda\"); std::process::exit(3) }", "no /dev/ubda"),
-        ("fn main() { print!(\"\\u{1b}[2Jx\") }", "`\\u{1b}[2Jx` is not a case"),
+    for text in [
+        &*body,
+        "fn main() { println!(\"all is well\") }",
+        "fn main() { eprintln!(\"no /dev/ubda\"); std::process::exit(3) }",
+        "fn main() { print!(\"\\u{1b}[2Jx\") }",
+        "fn main() { loop { println!(\"{}\", \"words \".repeat(1 << 20)) } }",
     ] {
-        let said = without_harness(text).refusal(LIST);
-        for part in ["`own` of `guest-tests`", why, "harness = false", "#[test]\n    fn own() {"] {
-            assert!(said.contains(part), "{part}: {said}");
-        }
+        let (code, listed, said) = without_harness(text).xtask(LIST);
+        assert_eq!((code, &*listed), (Some(0), "own main\n"), "{text}: {said}");
     }
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "its main ran on the host");
+}
+
+#[test]
+fn a_list_that_is_none_is_an_error_where_the_manifest_has_libtests_harness() {
+    let exits = with_constructor("std::process::exit(3);");
+    let said = Workspace::new(&[("exits", &exits)]).refusal(LIST);
+    assert!(said.contains("`exits` of `guest-tests` does not list its cases"), "{said}");
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod privileges;
 mod report;
 mod rooms;
 mod security;
+mod selection;
 mod server;
 mod shut_in;
 mod space;

@@ -65,6 +65,8 @@ fn set_up(role: Role) -> Result<Log> {
         Role::Init => init::set_up()?,
         Role::Service => init::set_up_service()?,
     }
+    // Cases are of our session, and no terminal is to be theirs. Who leads a group already leads one.
+    let _ = nix::unistd::setsid();
     init::handle_no_faults()?;
     init::protect_us(role);
     detectors::switch_on();

@@ -16,7 +16,7 @@ use nix::libc;
 use nix::sched::{CloneFlags, clone};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
 use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+use nix::unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, setpgid};
 
 use crate::{Role, init};
 
@@ -66,7 +66,7 @@ impl<'a> Start<'a> {
         Ok(())
     }
 
-    /// Starts it, in a session of its own and without what protects the agent.
+    /// Starts it, in a process group of its own and without what protects the agent.
     pub fn spawn(&self, role: Role) -> Result<Pid> {
         let (args, env) = (pointers(&self.args), pointers(&self.env));
         let mut failed = None;
@@ -97,7 +97,8 @@ impl<'a> Start<'a> {
         env: &[*const c_char],
     ) -> Result<Infallible, (&'static str, Errno)> {
         let at = |what| move |errno| (what, errno);
-        setsid().map_err(at("setsid"))?;
+        // Not a session of its own: whoever leads one gets a terminal that it opens, and dies of its end.
+        setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(at("setpgid"))?;
         init::give_up_protection(role).map_err(at("its priority"))?;
         let [stdin, stdout, stderr] = self.standard;
         dup2_stdin(stdin).and_then(|()| dup2_stdout(stdout)).map_err(at("dup2"))?;

@@ -79,6 +79,11 @@ struct Spec {
     limits: Limits,
 }
 
+/// The program took more than its limits allow, and was ended.
+#[derive(Debug, Serialize, Deserialize, thiserror::Error)]
+#[error("{0}")]
+pub struct Exceeded(String);
+
 impl Contained {
     /// Runs a static program, shut in, with each of these lists of arguments in turn, and nothing but
     /// `env` (each `NAME=VALUE`) in its environment.
@@ -118,9 +123,12 @@ impl Contained {
         cancel::check()?;
         read.context("cannot read what a program shows")?;
         running.wait()?;
-        let answer: Result<Vec<Shown>, String> =
+        let answer: Result<Vec<Shown>, Refusal> =
             postcard::from_bytes(&bytes).context("whoever shuts a program in died")?;
-        answer.map_err(anyhow::Error::msg)
+        answer.map_err(|refusal| match refusal {
+            Refusal::Exceeded(exceeded) => exceeded.into(),
+            Refusal::Other(why) => anyhow::Error::msg(why),
+        })
     }
 }
 
@@ -153,7 +161,10 @@ pub(in crate::isolation) fn serve(args: &[OsString]) -> Result<i32> {
 }
 
 fn answer(shown: Result<Vec<Shown>>) -> Result<i32> {
-    let shown = shown.map_err(|error| format!("{error:#}"));
+    let shown = shown.map_err(|error| match error.downcast::<Exceeded>() {
+        Ok(exceeded) => Refusal::Exceeded(exceeded),
+        Err(error) => Refusal::Other(format!("{error:#}")),
+    });
     let bytes = postcard::to_stdvec(&shown).context("cannot answer")?;
     std::io::stdout().write_all(&bytes).context("cannot answer")?;
     Ok(0)
@@ -260,7 +271,8 @@ impl<'a> Keeper<'a> {
             let mut fds = vec![PollFd::new(lifeline.as_fd(), PollFlags::POLLIN)];
             fds.extend(open.map(|stream| PollFd::new(stream.as_fd(), PollFlags::POLLIN)));
             let left = until.saturating_duration_since(Instant::now());
-            ensure!(!left.is_zero(), "it takes longer than {:?}", self.spec.limits.time);
+            let time = self.spec.limits.time;
+            ensure!(!left.is_zero(), Exceeded(format!("it takes longer than {time:?}")));
             // Only a program that closed its output is looked at again and again.
             let pause = if fds.len() == 1 { Duration::from_millis(5).min(left) } else { left };
             let _ = poll(&mut fds, PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX));
@@ -290,9 +302,16 @@ impl<'a> Keeper<'a> {
             count => written.extend(&buffer[..count]),
         }
         let limit = self.spec.limits.output;
-        ensure!(written.len() <= limit, "it writes more than {limit} bytes");
+        ensure!(written.len() <= limit, Exceeded(format!("it writes more than {limit} bytes")));
         Ok(())
     }
+}
+
+/// Why there is nothing to show.
+#[derive(Serialize, Deserialize)]
+enum Refusal {
+    Exceeded(Exceeded),
+    Other(String),
 }
 
 /// What stands before the reason why a program was not even started.
