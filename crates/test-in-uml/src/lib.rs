@@ -21,6 +21,7 @@ pub mod kernel;
 pub mod layout;
 mod lock;
 pub mod lockfile;
+mod record;
 pub mod report;
 pub mod rootfs;
 pub mod runs;

@@ -2,9 +2,9 @@
 
 mod build;
 mod cargo;
+mod case_line;
 mod cases;
 mod choice;
-mod execution;
 mod listing;
 mod lists;
 mod plan;
@@ -20,11 +20,9 @@ pub use build::{Harness, TestBinary, agent, test_binaries};
 pub use cargo::TestBuildFailed;
 pub use cases::{Case, Filter, Ignored, OpenBinary, list};
 pub use choice::{Partition, Seats, random_seed, repeated, shuffle};
-pub use execution::{Execution, Tally};
 pub use plan::{AfterFailure, Lane, Plan, Reuse, Target};
 pub use queue::Job;
 pub use run::{FAIL_FAST, Finished, Note, Observer, run};
-pub use seat::Life;
 pub use selection::Selection;
 pub use verdict::{Outcome, Place, Verdict};
 pub use word::Word;

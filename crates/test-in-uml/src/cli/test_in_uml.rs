@@ -198,9 +198,13 @@ impl TestInUml {
         let stage = Stage::start(ctx.isolation()?, &StageOptions { size })?;
         let mut reporter = Reporter::new(&ctx.ui, ctx.run()?, about)?;
         let finished = suite::run(ctx, &stage, &plan, make, &mut reporter)?;
-        stage.shutdown()?;
-        reporter.summary(&finished.tally, started.elapsed())?;
-        exit_code(ctx, finished)
+        let ended = stage.shutdown();
+        let written = reporter.finish(&finished, started.elapsed());
+        let (errors, code) = outcome(finished, [ended, written]);
+        for error in errors {
+            ctx.ui.line(&format!("error: {error:#}"));
+        }
+        code
     }
 
     /// The folders that the configuration names, and those of the command line.
@@ -222,19 +226,50 @@ impl TestInUml {
     }
 }
 
-fn exit_code(ctx: &Ctx, finished: Finished) -> Result<u8> {
-    let Finished { tally, guests_failed, interrupted, mut broken } = finished;
-    if interrupted {
-        return Ok(cancel::EXIT_CODE);
+/// The exit code of a run, or the error in its place, and all that is to be said before. What went wrong beside the
+/// run, a report that cannot be written for example, hides no case that failed, and is not hidden by cases that
+/// passed.
+fn outcome(finished: Finished, beside: [Result<()>; 2]) -> (Vec<anyhow::Error>, Result<u8>) {
+    let Finished { tally, guests_failed, interrupted, broken } = finished;
+    let is_red = interrupted || tally.failed + tally.not_run > 0 || guests_failed;
+    let is_broken = !broken.is_empty() && !interrupted;
+    let mut errors = broken;
+    errors.extend(beside.into_iter().filter_map(Result::err));
+    let last = if is_broken || !is_red { errors.pop() } else { None };
+    let code = match last {
+        Some(error) => Err(error),
+        None if interrupted => Ok(cancel::EXIT_CODE),
+        None if is_red => Ok(code::TEST_FAILED),
+        None => Ok(0),
+    };
+    (errors, code)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+    use crate::record::{CaseEnd, Tally};
+
+    #[test]
+    fn a_report_that_cannot_be_written_neither_hides_a_failure_nor_is_hidden() {
+        let full = || [Ok(()), Err(anyhow!("the disk is full"))];
+        let run = |end| {
+            let mut tally = Tally::default();
+            tally.count(end, false);
+            Finished { tally, ..Finished::default() }
+        };
+        let (said, code) = outcome(run(CaseEnd::Failed), full());
+        assert_eq!((said.len(), code.unwrap()), (1, code::TEST_FAILED));
+        let (said, code) = outcome(run(CaseEnd::Passed), full());
+        assert_eq!((said.len(), code.unwrap_err().to_string()), (0, "the disk is full".into()));
+        let interrupted = Finished { interrupted: true, ..run(CaseEnd::Passed) };
+        let (said, code) = outcome(interrupted, full());
+        assert_eq!((said.len(), code.unwrap()), (1, cancel::EXIT_CODE));
+        // A kernel that does not build is said last, as ever.
+        let broken = Finished { broken: vec![anyhow!("make failed")], ..run(CaseEnd::Failed) };
+        assert!(outcome(broken, [Ok(()), Ok(())]).1.is_err());
+        assert_eq!(outcome(run(CaseEnd::Passed), [Ok(()), Ok(())]).1.unwrap(), 0);
     }
-    if let Some(last) = broken.pop() {
-        for error in broken {
-            ctx.ui.line(&format!("error: {error:#}"));
-        }
-        return Err(last);
-    }
-    Ok(match tally.failed + tally.not_run {
-        0 if !guests_failed => 0,
-        _ => code::TEST_FAILED,
-    })
 }

@@ -62,7 +62,7 @@ pub fn sequence_of(report: &RunReport, name: &str) -> Result<Again> {
         .context("it was not begun in that run")?;
     let guest = meant.guest.as_deref().context("no guest began it in that run")?;
     let last = meant.order.context("that run did not record the order of its cases")?;
-    let mut before: Vec<(u64, String)> = Vec::new();
+    let mut before: Vec<(u32, String)> = Vec::new();
     for other in &report.cases {
         for attempt in &other.attempts {
             let order = attempt.order.filter(|order| *order <= last);

@@ -6,9 +6,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use super::model::{CaseEnd, CaseId, CaseResult};
+use super::model::{CaseId, CaseResult};
 use super::plain;
 use super::read::RunReport;
+use crate::record::CaseEnd;
 use crate::ui::human_duration;
 
 /// A case that passes in both runs is slower when it takes so many times as long …

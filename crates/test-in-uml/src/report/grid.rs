@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::suite::Execution;
+use super::console::word;
+use crate::record::CaseLine;
 
 /// What is kept of each case: its word on each kernel.
 #[derive(Debug, Default)]
@@ -19,14 +20,8 @@ struct Row {
 
 impl Grid {
     /// Takes a case that is over. A failure of one repetition is the word on all.
-    pub fn take(&mut self, execution: &Execution) {
-        let outcome = &execution.verdict.outcome;
-        self.put(
-            &execution.kernel,
-            execution.job.case.full_name(),
-            outcome.word(),
-            outcome.is_failure(),
-        );
+    pub fn take(&mut self, case: &CaseLine) {
+        self.put(&case.kernel, case.full_name(), word(case.end), case.end.is_failure());
     }
 
     fn put(&mut self, kernel: &str, case: String, word: &'static str, failed: bool) {

@@ -6,9 +6,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
-use super::model::{Attempt, CaseEnd, CaseResult};
+use super::model::{Attempt, CaseResult};
 use super::plain;
 use super::read::RunReport;
+use crate::record::CaseEnd;
 
 /// The report of a run.
 ///

@@ -4,9 +4,10 @@
 
 use std::fmt::Write as _;
 
-use super::model::{Attempt, CaseEnd, CaseResult};
+use super::model::{Attempt, CaseResult};
 use super::plain;
-use super::read::{RunReport, Trouble};
+use super::read::RunReport;
+use crate::record::{CaseEnd, Trouble};
 
 /// Whether a group of tests is `ok`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

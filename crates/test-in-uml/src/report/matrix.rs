@@ -6,8 +6,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::model::{Attempt, CaseEnd, CaseResult};
+use super::model::{Attempt, CaseResult};
 use super::read::RunReport;
+use crate::record::CaseEnd;
 
 /// Which cases a table is about: those of a binary whose names are a row's between these two. All
 /// others of that binary have to pass.

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::model::{CaseId, KernelEvent, Shard};
+use super::model::{CaseId, tally};
 use super::read::{Lines, RunReport};
-use super::record::{Line, VERSION};
+use crate::record::{KernelLine, Line, RunLine, Shard, SummaryLine, VERSION};
 use crate::runs::RunFiles;
 
 /// How many cases an error names.
@@ -117,17 +117,19 @@ fn shards(reports: &[RunReport]) -> Vec<Shard> {
 fn write(reports: &[RunReport], into: &Path, path: &Path) -> Result<()> {
     let mut out = BufWriter::new(File::create(path)?);
     let mut line = |value: &Value| -> Result<()> { Ok(writeln!(out, "{value}")?) };
+    let own = |line: Line| serde_json::to_value(line);
     let first = reports.first().context("there is nothing to merge")?;
     let began = reports.iter().filter_map(|report| report.run.started_at).reduce(f64::min);
-    line(&json!({
-        "event": "run",
-        "version": VERSION,
-        "id": format!("{}+{}", first.run.id, reports.len() - 1),
-        "host_kernel": same(reports.iter().map(|report| &report.run.host_kernel)),
-        "host_cpu": same(reports.iter().map(|report| &report.run.host_cpu)),
-        "started_at": began,
-        "merged": shards(reports),
-    }))?;
+    line(&own(Line::Run(RunLine {
+        version: VERSION,
+        id: format!("{}+{}", first.run.id, reports.len() - 1),
+        host_kernel: same(reports.iter().map(|report| &report.run.host_kernel)),
+        host_cpu: same(reports.iter().map(|report| &report.run.host_cpu)),
+        started_at: began,
+        seed: None,
+        partition: None,
+        merged: shards(reports),
+    }))?)?;
     let mut seconds: f64 = 0.0;
     let mut kernels: Vec<String> = Vec::new();
     for (place, report) in reports.iter().enumerate() {
@@ -154,9 +156,9 @@ fn write(reports: &[RunReport], into: &Path, path: &Path) -> Result<()> {
         }
         keep_consoles(report, &prefix(place), into)?;
     }
-    let took = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    let tally = super::read::tally(reports.iter().flat_map(|report| &report.cases));
-    line(&serde_json::to_value(Line::summary(&tally, took))?)?;
+    let tally = tally(reports.iter().flat_map(|report| &report.cases));
+    let seconds = Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs_f64();
+    line(&own(Line::Summary(SummaryLine { tally, seconds }))?)?;
     Ok(out.flush()?)
 }
 
@@ -192,7 +194,7 @@ fn same<'a>(mut values: impl Iterator<Item = &'a String>) -> String {
 
 /// Kernels of one name that are not the same: their cases stand in one column.
 fn differences(reports: &[RunReport]) -> Vec<String> {
-    let mut known: HashMap<&str, &KernelEvent> = HashMap::new();
+    let mut known: HashMap<&str, &KernelLine> = HashMap::new();
     let mut lines = Vec::new();
     for kernel in reports.iter().flat_map(|report| &report.kernels) {
         let first = *known.entry(&kernel.kernel).or_insert(kernel);
@@ -207,31 +209,6 @@ fn differences(reports: &[RunReport]) -> Vec<String> {
     }
     lines.dedup();
     lines
-}
-
-/// How many missing parts are named: how many there are to be is what a report says.
-const MISSING: usize = 100;
-
-/// The parts that should be there and are not: of `slice:1/3` and `slice:3/3`, `slice:2/3`.
-pub(super) fn missing_parts(shards: &[Shard]) -> Vec<String> {
-    let mut kinds: Vec<(&str, usize)> = Vec::new();
-    for kind in shards.iter().filter_map(|shard| kind_of(shard.partition.as_deref()?)) {
-        if !kinds.contains(&kind) {
-            kinds.push(kind);
-        }
-    }
-    let there = |name: &String| shards.iter().any(|shard| shard.partition.as_ref() == Some(name));
-    let all = kinds
-        .into_iter()
-        .flat_map(|(kind, of)| (1..=of).map(move |number| format!("{kind}:{number}/{of}")));
-    all.filter(|name| !there(name)).take(MISSING).collect()
-}
-
-/// Of `slice:1/3`, `slice` and 3.
-fn kind_of(partition: &str) -> Option<(&str, usize)> {
-    let (kind, numbers) = partition.split_once(':')?;
-    let (_, of) = numbers.split_once('/')?;
-    Some((kind, of.parse().ok()?))
 }
 
 #[cfg(test)]

@@ -1,166 +1,11 @@
-//! The lines of `report.jsonl` as they are read: `docs/report.md` in types.
-//!
-//! What came later than the first version's lines is optional, so that older runs can be read.
+//! A run as whatever shows it sees it: each case with all that was tried of it.
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::excerpt::Excerpt;
-
-/// The first line.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub struct RunEvent {
-    /// The version of the lines.
-    pub version: u32,
-    /// The run's name.
-    pub id: String,
-    /// What `uname -r` says on the host.
-    #[serde(default)]
-    pub host_kernel: String,
-    /// The host's model of CPU.
-    #[serde(default)]
-    pub host_cpu: String,
-    /// When the run began, in seconds of Unix time.
-    pub started_at: Option<f64>,
-    /// The seed of a shuffled order.
-    pub seed: Option<serde_json::Value>,
-    /// Which part of the cases was run, such as `slice:1/4`.
-    pub partition: Option<String>,
-    /// The runs that this report was merged from.
-    #[serde(default)]
-    pub merged: Vec<Shard>,
-}
-
-/// A run that went into a merged report.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Shard {
-    /// The run's name.
-    pub id: String,
-    /// What its guests' names begin with in the merged report.
-    pub prefix: String,
-    /// Which part of the cases it ran.
-    pub partition: Option<String>,
-    /// Whether the run was cut off: it has no summary.
-    pub cut_off: bool,
-}
-
-/// A kernel under test.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub struct KernelEvent {
-    /// Its name in the configuration.
-    pub kernel: String,
-    /// What `uname -r` says in its guests.
-    #[serde(default)]
-    pub release: String,
-    /// The version of gcc that built it.
-    #[serde(default)]
-    pub compiler: String,
-    /// The hash of its configuration.
-    #[serde(default)]
-    pub config_sha256: String,
-    /// The guests' interface.
-    #[serde(default)]
-    pub transport: String,
-    /// Why default kernels before it were not used.
-    #[serde(default)]
-    pub passed_over: Vec<String>,
-}
-
-/// A guest that is over.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub struct GuestEvent {
-    /// Its name, and that of its console's file.
-    pub guest: String,
-    /// How it ended, in a word.
-    pub end: String,
-    /// What is known beside the word.
-    #[serde(default)]
-    pub detail: String,
-    /// Whether a case is charged with the end.
-    #[serde(default)]
-    pub charged: bool,
-    /// The case that it ran last.
-    pub last_case: Option<String>,
-    /// What its kernel complained of while no case ran.
-    #[serde(default)]
-    pub strays: Vec<String>,
-    /// When it was powered on, in seconds since the run began.
-    pub booted: Option<f64>,
-    /// When its agent answered.
-    pub ready: Option<f64>,
-    /// When it was over.
-    pub ended: Option<f64>,
-    /// The CPU that it was pinned to.
-    pub cpu: Option<u32>,
-}
-
-impl GuestEvent {
-    /// Whether the run is red because of what happened in it while no case ran.
-    pub fn is_failure(&self) -> bool {
-        !(self.end == "clean" || self.charged) || !self.strays.is_empty()
-    }
-}
-
-/// The last line.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-pub struct SummaryEvent {
-    /// Seconds from the first guest to the end.
-    pub seconds: f64,
-}
-
-/// How a case ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum CaseEnd {
-    /// It passed.
-    Passed,
-    /// The test failed.
-    Failed,
-    /// The kernel complained.
-    Kernel,
-    /// It took too long.
-    TimedOut,
-    /// It said why it could not do its work.
-    Skipped,
-    /// The guest's kernel panicked.
-    Panicked,
-    /// The guest hung.
-    Hung,
-    /// The guest vanished.
-    Lost,
-    /// The record cannot be trusted.
-    Error,
-    /// It was not begun.
-    NotRun,
-    /// A word of a later xtask. What we do not know is no success.
-    #[serde(other)]
-    Unknown,
-}
-
-impl CaseEnd {
-    /// The word of the report.
-    pub fn word(self) -> &'static str {
-        match self {
-            CaseEnd::Passed => "passed",
-            CaseEnd::Failed => "failed",
-            CaseEnd::Kernel => "kernel",
-            CaseEnd::TimedOut => "timed-out",
-            CaseEnd::Skipped => "skipped",
-            CaseEnd::Panicked => "panicked",
-            CaseEnd::Hung => "hung",
-            CaseEnd::Lost => "lost",
-            CaseEnd::Error => "error",
-            CaseEnd::NotRun => "not-run",
-            CaseEnd::Unknown => "unknown",
-        }
-    }
-
-    /// Whether the run is red because of it.
-    pub fn is_failure(self) -> bool {
-        !matches!(self, CaseEnd::Passed | CaseEnd::Skipped | CaseEnd::NotRun)
-    }
-}
+use crate::record::{CaseEnd, Shard, Tally};
 
 /// A case on a kernel, with every time that it was tried.
 #[derive(Debug, Clone)]
@@ -237,7 +82,7 @@ pub struct Attempt {
     /// When it began, in seconds since the run began.
     pub started: Option<f64>,
     /// Its place among the cases of its guest.
-    pub order: Option<u64>,
+    pub order: Option<u32>,
     /// Whether it passed after it had failed.
     pub flaky: bool,
     /// What it wrote, shortened.
@@ -250,28 +95,36 @@ pub struct Attempt {
     pub offset: u64,
 }
 
-/// A line about a case as it stands in the file.
-#[derive(Debug, Deserialize)]
-pub(super) struct CaseEvent {
-    pub kernel: String,
-    pub guest: Option<String>,
-    pub binary: String,
-    pub name: String,
-    pub end: CaseEnd,
-    #[serde(default)]
-    pub detail: String,
-    pub complaint: Option<String>,
-    pub seconds: f64,
-    #[serde(default)]
-    pub output: String,
-    #[serde(default)]
-    pub kernel_log: Vec<String>,
-    #[serde(default)]
-    pub left_behind: Vec<String>,
-    pub started: Option<f64>,
-    pub attempt: Option<u32>,
-    pub repeat: Option<u32>,
-    #[serde(default)]
-    pub flaky: bool,
-    pub order: Option<u64>,
+/// How many of these ended in which way.
+pub(super) fn tally<'a>(cases: impl IntoIterator<Item = &'a CaseResult>) -> Tally {
+    let mut tally = Tally::default();
+    for case in cases {
+        tally.count(case.end(), case.is_flaky());
+    }
+    tally
+}
+
+/// How many missing parts are named: how many there are to be is what a report says.
+pub(super) const MISSING: usize = 100;
+
+/// The parts that should be there and are not: of `slice:1/3` and `slice:3/3`, `slice:2/3`.
+pub(super) fn missing_parts(shards: &[Shard]) -> Vec<String> {
+    let mut kinds: Vec<(&str, usize)> = Vec::new();
+    for kind in shards.iter().filter_map(|shard| kind_of(shard.partition.as_deref()?)) {
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    let there = |name: &String| shards.iter().any(|shard| shard.partition.as_ref() == Some(name));
+    let all = kinds
+        .into_iter()
+        .flat_map(|(kind, of)| (1..=of).map(move |number| format!("{kind}:{number}/{of}")));
+    all.filter(|name| !there(name)).take(MISSING).collect()
+}
+
+/// Of `slice:1/3`, `slice` and 3.
+fn kind_of(partition: &str) -> Option<(&str, usize)> {
+    let (kind, numbers) = partition.split_once(':')?;
+    let (_, of) = numbers.split_once('/')?;
+    Some((kind, of.parse().ok()?))
 }

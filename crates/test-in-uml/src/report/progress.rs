@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::suite::{Execution, Tally};
+use crate::record::{CaseLine, Tally};
 use crate::ui::human_duration;
 
 /// A case that takes longer than this is named.
@@ -46,8 +46,8 @@ impl Progress {
         self.running.remove(&seat);
     }
 
-    pub fn count(&mut self, execution: &Execution) {
-        self.tally.count(execution);
+    pub fn count(&mut self, case: &CaseLine) {
+        self.tally.count(case.end, case.flaky);
     }
 
     /// Cases that have become slow since this was asked last.

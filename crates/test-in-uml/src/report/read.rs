@@ -1,7 +1,6 @@
 //! Reading what a run wrote: whatever shows a run, while it ends or years later, starts here.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -10,13 +9,13 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
 use super::excerpt::Excerpt;
-use super::model::{
-    Attempt, CaseEnd, CaseEvent, CaseId, CaseResult, GuestEvent, KernelEvent, RunEvent,
-    SummaryEvent,
+use super::model::{Attempt, CaseId, CaseResult, missing_parts, tally};
+use crate::record::{
+    CaseEnd, CaseLine, GuestEnd, GuestLine, KernelLine, RunLine, SummaryLine, Tally, Trouble,
+    VERSION,
 };
-use super::record::VERSION;
 use crate::runs::RunFiles;
-use crate::suite::{FAIL_FAST, Tally};
+use crate::suite::FAIL_FAST;
 
 /// How much of a text is kept in memory: of a failure, and of anything else.
 const FAILURE_LIMIT: usize = 64 << 10;
@@ -28,32 +27,17 @@ pub struct RunReport {
     /// The run's folder.
     pub folder: PathBuf,
     /// The first line.
-    pub run: RunEvent,
+    pub run: RunLine,
     /// The kernels under test, in their order.
-    pub kernels: Vec<KernelEvent>,
+    pub kernels: Vec<KernelLine>,
     /// The cases, in the order in which they were first over.
     pub cases: Vec<CaseResult>,
     /// The guests, in the order in which they were over.
-    pub guests: Vec<GuestEvent>,
+    pub guests: Vec<GuestLine>,
     /// What went wrong and is neither a case's nor a guest's.
     pub recorded: Vec<Trouble>,
     /// The last line; none if the run was cut off.
-    pub summary: Option<SummaryEvent>,
-}
-
-/// Something that makes a run red and is no case's fault.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Trouble {
-    /// What it happened to.
-    pub subject: String,
-    /// What it was.
-    pub what: String,
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.subject, self.what)
-    }
+    pub summary: Option<SummaryLine>,
 }
 
 impl RunReport {
@@ -101,7 +85,7 @@ impl RunReport {
         Ok(())
     }
 
-    fn case(&mut self, offset: u64, event: CaseEvent, places: &mut Places) {
+    fn case(&mut self, offset: u64, event: CaseLine, places: &mut Places) {
         let first = event.attempt.unwrap_or(1) <= 1;
         let repeat = event.repeat;
         let (id, attempt) = split(event, offset);
@@ -124,7 +108,7 @@ impl RunReport {
     /// When the file cannot be read any more.
     pub fn whole_texts(&self, attempt: &Attempt) -> Result<(String, Vec<String>)> {
         let path = RunFiles::of(&self.folder).report_lines();
-        let read = || -> Result<CaseEvent> {
+        let read = || -> Result<CaseLine> {
             let mut file = File::open(&path)?;
             file.seek(SeekFrom::Start(attempt.offset))?;
             let mut line = Vec::new();
@@ -159,9 +143,9 @@ impl RunReport {
             for stray in &guest.strays {
                 say(&guest.guest, format!("while no case ran, its kernel said {stray}"));
             }
-            if guest.end != "clean" && !guest.charged {
+            if guest.end != GuestEnd::Clean && !guest.charged {
                 let last = guest.last_case.as_deref().unwrap_or("none");
-                let (end, detail) = (&guest.end, &guest.detail);
+                let (end, detail) = (guest.end.word(), &guest.detail);
                 say(
                     &guest.guest,
                     format!("{end}: {detail}; no case ran, and the last was: {last}"),
@@ -182,7 +166,7 @@ impl RunReport {
         for shard in self.run.merged.iter().filter(|shard| shard.cut_off) {
             say(&shard.id, "the run was cut off: its report has no summary".into());
         }
-        for missing in super::merge::missing_parts(&self.run.merged) {
+        for missing in missing_parts(&self.run.merged) {
             say(&missing, "this part of the cases is in none of the merged runs".into());
         }
         troubles
@@ -212,25 +196,10 @@ impl RunReport {
     }
 }
 
-/// How many of these ended in which way.
-pub(super) fn tally<'a>(cases: impl IntoIterator<Item = &'a CaseResult>) -> Tally {
-    let mut tally = Tally::default();
-    for case in cases {
-        *match case.end() {
-            CaseEnd::Passed => &mut tally.passed,
-            CaseEnd::Skipped => &mut tally.skipped,
-            CaseEnd::NotRun => &mut tally.not_run,
-            _ => &mut tally.failed,
-        } += 1;
-        tally.flaky += usize::from(case.is_flaky());
-    }
-    tally
-}
-
 /// The repetitions of each case that were seen, and where they are kept.
 type Places = HashMap<CaseId, Vec<(u32, usize)>>;
 
-fn split(event: CaseEvent, offset: u64) -> (CaseId, Attempt) {
+fn split(event: CaseLine, offset: u64) -> (CaseId, Attempt) {
     let limit = if event.end.is_failure() { FAILURE_LIMIT } else { LIMIT };
     let id = CaseId { kernel: event.kernel, binary: event.binary, name: event.name };
     let attempt = Attempt {

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::execution::{Execution, Tally};
+use super::case_line::case_line;
 use super::plan::{AfterFailure, Plan, Reuse, Target};
 use super::queue::{Job, Queue, Taken};
-use super::seat::{Life, Retire, Seat};
+use super::seat::{Retire, Seat};
 use super::verdict::Verdict;
 use crate::cancel::{self, CallOff, Interrupted};
 use crate::ctx::Ctx;
+use crate::record::{CaseLine, GuestLine, Tally};
 use crate::stage::{Share, Stage};
 use crate::threads;
 
@@ -43,11 +44,11 @@ pub enum Note {
     /// A seat runs no case.
     Idle(usize),
     /// A case failed and is tried again.
-    Again(Box<Execution>),
+    Again(Box<CaseLine>),
     /// A case is over.
-    Ended(Box<Execution>),
+    Ended(Box<CaseLine>),
     /// A guest is over.
-    Parted(Life),
+    Parted(GuestLine),
     /// A guest's disk is kept, and how to boot it.
     Kept(String),
     /// Nothing more can be run on a kernel.
@@ -56,11 +57,9 @@ pub enum Note {
 
 /// Who is told of a run as it goes.
 pub trait Observer {
-    /// Something happened.
-    ///
-    /// # Errors
-    /// When that cannot be kept, and the run is of no use.
-    fn note(&mut self, note: &Note) -> Result<()>;
+    /// Something happened. Who cannot keep it says so when the run is over: a report is no reason to lose a
+    /// verdict.
+    fn note(&mut self, note: &Note);
 
     /// Some time has gone by.
     fn tick(&mut self);
@@ -115,7 +114,7 @@ pub struct Finished {
 /// another. Call this on the main thread.
 ///
 /// # Errors
-/// When a report cannot be written.
+/// When no thread can be started.
 pub fn run(
     ctx: &Ctx,
     stage: &Stage,
@@ -155,10 +154,10 @@ pub fn run(
         })
     })?;
     for (kernel, job, why) in session.queue.rest() {
-        let (verdict, started) = (Verdict::not_run(&why), session.elapsed());
-        let execution = Execution { kernel, job, started, attempt: 1, verdict };
-        finished.tally.count(&execution);
-        observer.note(&Note::Ended(execution.into()))?;
+        let verdict = Verdict::not_run(&why);
+        let note = Note::Ended(case_line(&kernel, &job, 1, session.elapsed(), &verdict).into());
+        finished.take(&note);
+        observer.note(&note);
     }
     let listed: usize = plan.lanes.iter().map(|lane| lane.jobs.len()).sum();
     ensure!(finished.tally.listed() == listed, "a case was lost: this is a bug of ours");
@@ -182,7 +181,7 @@ fn listen(
         match inbox.recv_timeout(if over { Duration::ZERO } else { TICK }) {
             Ok(note) => {
                 finished.take(&note);
-                observer.note(&note)?;
+                observer.note(&note);
                 if let Note::Broken(error) = note {
                     finished.broken.push(error);
                 }
@@ -206,8 +205,8 @@ fn listen(
 impl Finished {
     fn take(&mut self, note: &Note) {
         match note {
-            Note::Ended(execution) => self.tally.count(execution),
-            Note::Parted(life) => self.guests_failed |= life.is_failure(),
+            Note::Ended(case) => self.tally.count(case.end, case.flaky),
+            Note::Parted(guest) => self.guests_failed |= guest.is_failure(),
             _ => {}
         }
     }
@@ -281,11 +280,10 @@ fn execute(session: &Session<'_>, number: usize, seat: &mut Seat<'_>, taken: Tak
         let verdict = ran.unwrap_or_else(|error| give_up(session, lane, error));
         let failed = verdict.outcome.is_failure();
         let started = verdict.place.as_ref().map_or(asked, |place| place.began);
-        let starved = verdict.starved;
-        let execution = Box::new(Execution { kernel, job: job.clone(), started, attempt, verdict });
-        let tries = if starved { plan.retries.max(MOST_FOR_STARVED) } else { plan.retries };
+        let line = Box::new(case_line(&kernel, &job, attempt, started, &verdict));
+        let tries = if verdict.starved { plan.retries.max(MOST_FOR_STARVED) } else { plan.retries };
         if failed && attempt <= tries && session.queue.stopped().is_none() {
-            session.tell(Note::Again(execution));
+            session.tell(Note::Again(line));
             attempt += 1;
             continue;
         }
@@ -293,7 +291,7 @@ fn execute(session: &Session<'_>, number: usize, seat: &mut Seat<'_>, taken: Tak
             session.stop(FAIL_FAST);
         }
         // How the case went is told first: the end of a guest may take its time.
-        session.tell(Note::Ended(execution));
+        session.tell(Note::Ended(line));
         if (apart && seat.is_used()) || seat.is_spoilt() {
             session.tell(Note::Idle(number));
             part(session, seat, Retire::SwitchOff);

@@ -16,42 +16,8 @@ use super::verdict::{Place, Verdict};
 use super::word::Word;
 use crate::guest::machine::{CaseRecord, End};
 use crate::guest::{Calibration, CaseEnd, Complaint, Cow, Gone, Guest, Spec, boot};
+use crate::record::{GuestEnd, GuestLine};
 use crate::stage::Share;
-
-/// What became of a guest.
-#[derive(Debug, Clone)]
-pub struct Life {
-    /// Its name in the run's folder.
-    pub name: String,
-    /// The kernel that it ran.
-    pub kernel: String,
-    /// The host CPU that it was pinned to.
-    pub cpu: Option<u16>,
-    /// When it was powered on, since the run began.
-    pub booted: Duration,
-    /// When its agent had greeted us.
-    pub ready: Duration,
-    /// When it was gone.
-    pub ended: Duration,
-    /// How it ended.
-    pub end: End,
-    /// Whether a case is charged with that end.
-    pub charged: bool,
-    /// How many cases it ran.
-    pub cases: u32,
-    /// The case that it ran last.
-    pub last: Option<String>,
-    /// What its kernel complained of while no case ran.
-    pub strays: Vec<Complaint>,
-}
-
-impl Life {
-    /// Whether the run is red because of what happened while no case ran.
-    pub fn is_failure(&self) -> bool {
-        let ended = matches!(self.end, End::Clean { .. }) || self.charged;
-        !ended || !self.strays.is_empty()
-    }
-}
 
 /// The port of the peer on the host end.
 const PEER_PORT: u16 = 7879;
@@ -176,22 +142,22 @@ impl<'a> Seat<'a> {
             }
         };
         let kernel = target.kernel.name.clone();
-        let life = Life {
-            name,
+        let line = GuestLine {
+            guest: name,
+            kernel: kernel.clone(),
             cpu: self.share.cpu,
-            booted,
-            ready,
-            ended: self.session.elapsed(),
-            end,
-            charged: charged || how == Retire::Drop,
+            booted: Some(booted.as_secs_f64()),
+            ready: Some(ready.as_secs_f64()),
+            ended: Some(self.session.elapsed().as_secs_f64()),
             cases,
-            last: ran.pop(),
-            strays,
-            kernel,
+            end: word_of(&end),
+            detail: end.detail().into(),
+            charged: charged || how == Retire::Drop,
+            last_case: ran.pop(),
+            strays: strays.iter().map(ToString::to_string).collect(),
         };
-        let failed = failed || life.is_failure();
-        let kernel = life.kernel.clone();
-        self.session.tell(Note::Parted(life));
+        let failed = failed || line.is_failure();
+        self.session.tell(Note::Parted(line));
         match cow {
             Some(cow) if failed => {
                 cow.take_back()?;
@@ -292,6 +258,16 @@ fn lost_memory((owner, what): &(Owner, String), ran: &[String]) -> Complaint {
         Owner::Nobody => "before any case".into(),
     };
     Complaint { name: "kmemleak", line: format!("memory was lost {whose}: {what}") }
+}
+
+fn word_of(end: &End) -> GuestEnd {
+    match end {
+        End::Clean { .. } => GuestEnd::Clean,
+        End::BootFailed(_) => GuestEnd::BootFailed,
+        End::Panicked(_) => GuestEnd::Panicked,
+        End::Hung(_) => GuestEnd::Hung,
+        End::Lost(_) => GuestEnd::Lost,
+    }
 }
 
 /// Where the agent looks for libtest's word.

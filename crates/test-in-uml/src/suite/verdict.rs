@@ -10,6 +10,7 @@ use super::word::{self, Word};
 use crate::guest::kernel_line::KernelLine;
 use crate::guest::machine::{CaseRecord, End, lost_lines, out_of_memory};
 use crate::guest::{Complaint, is_starved};
+use crate::record::CaseEnd;
 
 #[cfg(test)]
 mod tests;
@@ -41,9 +42,25 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// How the case ended, by the word of the report.
+    pub fn end(&self) -> CaseEnd {
+        match self {
+            Outcome::Passed => CaseEnd::Passed,
+            Outcome::Failed(_) => CaseEnd::Failed,
+            Outcome::Kernel(_) => CaseEnd::Kernel,
+            Outcome::TimedOut => CaseEnd::TimedOut,
+            Outcome::Skipped(_) => CaseEnd::Skipped,
+            Outcome::Died { end: End::Panicked(_), .. } => CaseEnd::Panicked,
+            Outcome::Died { end: End::Hung(_), .. } => CaseEnd::Hung,
+            Outcome::Died { .. } => CaseEnd::Lost,
+            Outcome::Untrusted(_) => CaseEnd::Error,
+            Outcome::NotRun(_) => CaseEnd::NotRun,
+        }
+    }
+
     /// Whether the run is red because of it.
     pub fn is_failure(&self) -> bool {
-        !matches!(self, Outcome::Passed | Outcome::Skipped(_) | Outcome::NotRun(_))
+        self.end().is_failure()
     }
 
     /// What the kernel complained of, by the name of its pattern.
@@ -53,22 +70,6 @@ impl Outcome {
                 Some(complaint.name)
             }
             _ => None,
-        }
-    }
-
-    /// One word, as nextest has it.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Outcome::Passed => "PASS",
-            Outcome::Failed(_) => "FAIL",
-            Outcome::Kernel(_) => "KERNEL",
-            Outcome::TimedOut => "TIMEOUT",
-            Outcome::Skipped(_) => "SKIP",
-            Outcome::Died { end: End::Panicked(_), .. } => "PANIC",
-            Outcome::Died { end: End::Hung(_), .. } => "HUNG",
-            Outcome::Died { .. } => "LOST",
-            Outcome::Untrusted(_) => "ERROR",
-            Outcome::NotRun(_) => "NOT RUN",
         }
     }
 }

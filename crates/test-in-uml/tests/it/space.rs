@@ -88,4 +88,6 @@ fn a_run_whose_folder_fills_says_so() {
     command.args(["test-in-uml", "ext4 ", "guide ", "ubd "]);
     let first = twice(&Host::new(), &runs, &command, "size=40k", "size=1g");
     assert!(first.contains("cannot write") && first.contains("No space left"), "{first}");
+    // What became of the cases is told all the same.
+    assert!(first.contains("Summary") && first.contains("passed, 0 failed"), "{first}");
 }

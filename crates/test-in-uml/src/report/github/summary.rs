@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 
 use super::super::compare::Comparison;
 use super::super::escape::{html, markdown};
+use super::super::model::tally;
 use super::super::model::{Attempt, CaseResult};
 use super::super::plain;
-use super::super::read::{RunReport, tally};
-use crate::suite::Tally;
+use super::super::read::RunReport;
+use crate::record::Tally;
 
 /// How much evidence of a kind is shown of a failure.
 const EVIDENCE: usize = 8 << 10;

@@ -6,10 +6,11 @@ use serde_json::{Map, Value, json};
 
 use super::super::compare::{SLOWER_RATIO, SLOWER_SECONDS};
 use super::super::excerpt::Excerpt;
-use super::super::model::{Attempt, CaseEnd, CaseId, CaseResult};
+use super::super::model::{Attempt, CaseId, CaseResult};
 use super::super::plain;
 use super::super::read::RunReport;
 use super::Beside;
+use crate::record::CaseEnd;
 use crate::runs::RunFiles;
 
 /// How much text is on the page, in bytes.
@@ -96,7 +97,8 @@ impl<'a> Data<'a> {
         let attempts: Vec<Value> =
             case.attempts.iter().map(|attempt| self.attempt(case, attempt)).collect();
         let binary = self.binaries.place(&case.id.binary);
-        json!([binary, plain(&case.id.name), kernel, case.repeat, attempts])
+        let state = state(case.end(), case.is_flaky());
+        json!([binary, plain(&case.id.name), kernel, case.repeat, attempts, state])
     }
 
     fn attempt(&mut self, case: &CaseResult, attempt: &'a Attempt) -> Value {
@@ -108,12 +110,12 @@ impl<'a> Data<'a> {
             }
         };
         put("end", attempt.end.word().into());
+        put("state", state(attempt.end, false).into());
         put("detail", plain(&attempt.detail).into());
         put("complaint", attempt.complaint.clone().into());
         put("guest", attempt.guest.as_deref().map(|guest| self.guests.place(guest)).into());
         put("started", attempt.started.into());
         put("order", attempt.order.into());
-        put("flaky", attempt.flaky.into());
         put("left", attempt.left_behind.iter().map(|what| plain(what)).collect());
         let (output, output_cut) = self.fit(&attempt.output);
         let (log, log_cut) = self.fit(&attempt.kernel_log);
@@ -143,6 +145,17 @@ impl<'a> Data<'a> {
         let text = lines.join("\n");
         self.text += text.len();
         (text, shown.left_out > 0)
+    }
+}
+
+/// What the page calls an end: by it, cases are counted, sorted and painted.
+fn state(end: CaseEnd, is_flaky: bool) -> &'static str {
+    match end {
+        CaseEnd::Passed if is_flaky => "flaky",
+        CaseEnd::Passed => "passed",
+        CaseEnd::Skipped => "skipped",
+        CaseEnd::NotRun => "not-run",
+        _ => "failure",
     }
 }
 
@@ -187,7 +200,7 @@ fn guests(report: &RunReport, names: &[&str]) -> Vec<Value> {
                     value.insert(field.into(), seconds.into());
                 }
             }
-            value.insert("end".into(), plain(&guest.end).into());
+            value.insert("end".into(), guest.end.word().into());
             value.insert("detail".into(), plain(&guest.detail).into());
             value.insert("cpu".into(), guest.cpu.into());
             value.insert("strays".into(), guest.strays.iter().map(|line| plain(line)).collect());

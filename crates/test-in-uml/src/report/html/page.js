@@ -48,19 +48,10 @@ const results = [];
 const rows = [];
 const groups = [];
 
-function stateOf(attempts) {
-  const end = attempts[attempts.length - 1].end;
-  if (end === "passed") {
-    const flaky = attempts.some((attempt) => attempt.flaky || attempt.end !== "passed");
-    return flaky ? "flaky" : "passed";
-  }
-  return end === "skipped" || end === "not-run" ? end : "failure";
-}
-
 function gather() {
   const known = new Map();
   const byBinary = new Map();
-  for (const [binary, name, kernel, repeat, attempts, history] of run.cases) {
+  for (const [binary, name, kernel, repeat, attempts, state, history] of run.cases) {
     const key = binary + " " + name;
     let row = known.get(key);
     if (!row) {
@@ -79,7 +70,7 @@ function gather() {
     const usual = earlier.length ? median(earlier) : undefined;
     const slower = last.end === "passed" && usual !== undefined &&
       last.seconds >= usual * run.slowerRatio && last.seconds - usual >= run.slowerSeconds;
-    const result = { row, kernel, repeat, attempts, last, history: history || [], usual, slower, state: stateOf(attempts) };
+    const result = { row, kernel, repeat, attempts, last, history: history || [], usual, slower, state };
     result.id = [run.kernels[kernel].name, row.binary, name, repeat].map(encodeURIComponent).join("/");
     results.push(result);
     row.cells[kernel].push(result);

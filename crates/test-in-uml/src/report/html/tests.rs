@@ -88,7 +88,7 @@ fn the_script_is_given_times_and_earlier_durations() {
     let earlier = [before.report, other.report];
     let data = data_of(&page_of(&now, &Beside { earlier: &earlier, ..Beside::default() }));
     let case = &data["cases"][0];
-    assert_eq!(case[5], serde_json::json!([0.5, null]));
+    assert_eq!(case[6], serde_json::json!([0.5, null]));
     assert_eq!((&case[4][0]["started"], &case[4][0]["order"]), (&1.5.into(), &0.into()));
     let guest = &data["guests"][0];
     assert_eq!(guest["console"], "guest-6.12-1.console");

@@ -28,7 +28,7 @@ function marks(list, scale) {
   const found = [];
   const lasts = {};
   for (const [start, end, attempt, result] of list.sort((a, b) => a[0] - b[0])) {
-    const state = attempt.end === "passed" && result.state === "flaky" ? "passed" : stateOf([attempt]);
+    const state = attempt.state;
     const from = scale(start), to = Math.max(scale(end), from + (state === "failure" ? 2 : 0.6));
     const last = lasts[state];
     if (last && from < last.to + 0.5 && (last.many || last.to - last.from < 3) && to - from < 3) {

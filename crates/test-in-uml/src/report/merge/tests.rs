@@ -1,5 +1,6 @@
 use super::super::samples::{Line, Sample, case, guest, kernel, run, sample_of, summary};
 use super::*;
+use crate::report::model::MISSING;
 
 fn shard(number: u32, lines: &[Line]) -> Sample {
     let run = run()

@@ -1,0 +1,85 @@
+//! A verdict as it is kept.
+
+use std::time::Duration;
+
+use uml_protocol::wire::Leftover;
+
+use super::queue::Job;
+use super::verdict::Verdict;
+use crate::record::{CaseEnd, CaseLine};
+use crate::text::plain;
+
+/// What is kept of a job whose attempt with this number, from 1, ended like this. The attempts before it failed.
+pub(super) fn case_line(
+    kernel: &str,
+    job: &Job,
+    attempt: u32,
+    started: Duration,
+    verdict: &Verdict,
+) -> CaseLine {
+    let (case, place, end) = (&job.case, verdict.place.as_ref(), verdict.outcome.end());
+    CaseLine {
+        kernel: kernel.into(),
+        guest: place.map(|place| place.guest.clone()),
+        order: place.map(|place| place.order),
+        binary: case.binary.name.clone(),
+        name: case.name.clone(),
+        repeat: Some(job.repetition),
+        attempt: Some(attempt),
+        flaky: attempt > 1 && end == CaseEnd::Passed,
+        started: Some(started.as_secs_f64()),
+        end,
+        detail: verdict.detail(),
+        complaint: verdict.outcome.complaint().map(String::from),
+        seconds: verdict.duration.as_secs_f64(),
+        output: String::from_utf8_lossy(&verdict.output).into_owned(),
+        kernel_log: verdict.log.clone(),
+        left_behind: verdict.leftovers.iter().map(describe).collect(),
+    }
+}
+
+/// What a case left behind, in words.
+fn describe(leftover: &Leftover) -> String {
+    plain(&match leftover {
+        Leftover::Process(command) => format!("process `{command}` (killed)"),
+        Leftover::Stuck(command) => format!("process `{command}` (SIGKILL does not end it)"),
+        Leftover::Mount(place) => format!("mount {place} (unmounted)"),
+        Leftover::Clock(by) => format!("a clock that was set by {by} s (set back)"),
+        Leftover::Module(name) => format!("module {name} (still loaded)"),
+        Leftover::Unmounted(place) => format!("no mount on {place}"),
+        Leftover::Space(place, bytes) => format!("{} MiB taken on {place}", bytes >> 20),
+        Leftover::Setting(file) => format!("the setting {file} (written to)"),
+        Leftover::Network(what) => format!("network: {what}"),
+        Leftover::Program(place) => format!("another file than was sent at {place}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::super::cases::{Case, OpenBinary};
+    use super::super::verdict::Outcome;
+    use super::super::word::Word;
+    use super::*;
+    use crate::guest::Program;
+
+    #[test]
+    fn only_a_case_that_passed_after_it_had_failed_is_flaky() {
+        let program = Program::open(Path::new("/dev/null")).unwrap();
+        let binary =
+            Arc::new(OpenBinary { name: "ext4".into(), program, word: Word::LogFile, listed: 1 });
+        let job = Job { case: Case { binary, name: "acls".into(), ignored: false }, repetition: 1 };
+        for (outcome, attempt, flaky) in [
+            (Outcome::Passed, 1, false),
+            (Outcome::Passed, 2, true),
+            (Outcome::Skipped("no loop".into()), 2, false),
+            (Outcome::Failed("exit code 1".into()), 2, false),
+        ] {
+            let verdict = Verdict { outcome, ..Verdict::not_run("") };
+            let line = case_line("6.12", &job, attempt, Duration::ZERO, &verdict);
+            assert_eq!(line.flaky, flaky, "{line:?}");
+        }
+    }
+}
