@@ -166,10 +166,9 @@ fn repeated(flag: &str, values: &[String]) -> impl Iterator<Item = String> {
 /// What would be tested if nothing were named, as far as the workspace has it.
 fn usual(ctx: &Ctx, metadata: &Metadata, is_foreign: bool) -> Vec<usize> {
     let configured = &ctx.config.tests.packages;
-    let is_usual = |package: &Package| match is_foreign {
-        true => metadata.workspace_default_members.contains(&package.id),
-        false => configured.iter().any(|name| *name == package.name.as_str()),
-    };
+    let is_configured = |name: &str| configured.iter().any(|configured| configured == name);
+    // Cargo tells the default ones of a workspace only where it is asked for the root.
+    let is_usual = |package: &Package| is_foreign || is_configured(package.name.as_str());
     let places = metadata.packages.iter().enumerate();
     places.filter(|(_, package)| is_usual(package)).map(|(place, _)| place).collect()
 }

@@ -12,11 +12,11 @@ use test_in_uml::guest::{Calibration, Init, Spec, Transport, boot};
 use test_in_uml::layout::Layout;
 use test_in_uml::stage::{Share, Stage, StageOptions};
 
-use super::support::{exe, isolation};
+use super::support::{isolation, xtask};
 
 /// The path of what a stage makes.
 pub fn made_by(stage: &str, more: &str) -> PathBuf {
-    let mut command = Command::new(exe());
+    let mut command = xtask();
     command.args(["--quiet", stage]).args(more.split_whitespace());
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

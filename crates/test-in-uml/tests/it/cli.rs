@@ -4,15 +4,15 @@ use std::process::{Command, Output};
 
 use expect_test::expect;
 
-use super::support::exe;
+use super::support::{exe, xtask};
 
-fn xtask(args: &[&str]) -> Output {
-    Command::new(exe()).args(args).output().unwrap()
+fn ran(args: &[&str]) -> Output {
+    xtask().args(args).output().unwrap()
 }
 
 #[test]
 fn the_help_names_every_command() {
-    let output = xtask(&["--help"]);
+    let output = ran(&["--help"]);
     expect![[r#"
         Builds User Mode Linux kernels and images, boots guests and runs Rust tests in them
 
@@ -46,8 +46,8 @@ fn the_help_names_every_command() {
 
 #[test]
 fn wrong_usage_is_exit_code_2() {
-    assert_eq!(xtask(&["test-in-uml", "--no-such-flag"]).status.code(), Some(2));
-    assert_eq!(xtask(&[]).status.code(), Some(2));
+    assert_eq!(ran(&["test-in-uml", "--no-such-flag"]).status.code(), Some(2));
+    assert_eq!(ran(&[]).status.code(), Some(2));
     for wrong in [
         &["test-in-uml", "--replay", "no-slash"][..],
         &["test-in-uml", "--replay", "no-such-run/a b"],
@@ -59,7 +59,7 @@ fn wrong_usage_is_exit_code_2() {
         &["shell", "--kernel", "6.1", "--kernel", "6.12"],
         &["report", "html", "-o", "x", "one", "two"],
     ] {
-        let output = xtask(wrong);
+        let output = ran(wrong);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{wrong:?}: {said}");
     }
@@ -67,7 +67,7 @@ fn wrong_usage_is_exit_code_2() {
 
 #[test]
 fn an_unknown_kernel_is_refused_with_the_names_that_there_are() {
-    let output = xtask(&["kernel", "--kernel", "6.21"]);
+    let output = ran(&["kernel", "--kernel", "6.21"]);
     assert_eq!(output.status.code(), Some(2));
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("no kernel `6.21`") && error.contains("did you mean `6.1`?"), "{error}");
@@ -79,7 +79,7 @@ fn sudo_is_refused() {
         // Only root can look like sudo.
         return;
     }
-    let output = Command::new(exe()).arg("doctor").env("SUDO_UID", "1000").output().unwrap();
+    let output = xtask().arg("doctor").env("SUDO_UID", "1000").output().unwrap();
     assert_eq!(output.status.code(), Some(96));
     assert!(String::from_utf8(output.stderr).unwrap().contains("run as yourself"));
 }
@@ -104,7 +104,7 @@ fn that_ctrl_c_ends_a_program_of_ours_is_no_error_of_that_program() {
     let cargo = dir.path().join("cargo");
     std::fs::write(&cargo, "#!/bin/sh\nkill -INT $PPID\nexit 1\n").unwrap();
     std::fs::set_permissions(&cargo, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let output = Command::new(exe()).arg("doctor").env("CARGO", &cargo).output().unwrap();
+    let output = xtask().arg("doctor").env("CARGO", &cargo).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), error.as_str()), (Some(130), "error: interrupted\n"));
 }

@@ -1,6 +1,6 @@
 use std::path::Path;
-use std::process::Command;
 
+use super::support::xtask;
 use test_in_uml::report::{FAULTS, HARM, Matrix, RunReport, TWINS};
 
 /// The kernels are those of the fault matrix, or those that UML_MATRIX_KERNELS names, by blanks
@@ -28,12 +28,7 @@ fn everything_that_fails_on_purpose_ends_as_the_tables_say() {
 /// Runs these cases; returns their report.
 fn run(tests: &Path, kernel: &str, cases: &[&str]) -> RunReport {
     let args = ["test-in-uml", "--kernel", kernel, "--run-ignored", "only", "--no-fail-fast"];
-    let output = Command::new(env!("CARGO_BIN_EXE_test-in-uml"))
-        .args(args)
-        .args(cases)
-        .current_dir(tests)
-        .output()
-        .unwrap();
+    let output = xtask().args(args).args(cases).current_dir(tests).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(100), "{text}");
     let folder = text.lines().find_map(|line| line.trim().strip_prefix("evidence "));

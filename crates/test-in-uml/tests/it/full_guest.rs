@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{Termios, tcgetattr};
 use nix::unistd::Pid;
 
-use super::support::exe;
+use super::support::xtask;
 
 /// A limit for what hangs, not a measure: a full boot on a busy machine takes its time.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -39,7 +39,7 @@ fn size(rows: u16, columns: u16) -> Winsize {
 }
 
 fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(exe());
+    let mut command = xtask();
     command.arg("shell").args(args);
     let more = std::env::var("UML_SHELL_ARGS").unwrap_or_default();
     command.args(more.split_whitespace());

@@ -16,11 +16,11 @@ use test_in_uml::isolation::{Contained, Ids, Isolation, Means};
 use test_in_uml::stage::{Stage, StageOptions};
 
 use super::store::{Host, KERNEL, says};
-use super::support::{exe, in_a_guests_place};
+use super::support::{exe, in_a_guests_place, xtask};
 use super::workspace::Workspace;
 
 fn doctor() -> Command {
-    let mut command = Command::new(exe());
+    let mut command = xtask();
     command.arg("doctor");
     command
 }
@@ -173,7 +173,7 @@ fn output_that_cannot_be_written_is_an_error() {
 #[test]
 fn nobody_has_to_hear_of_an_error_for_its_exit_code() {
     for lost in [broken(), File::options().write(true).open("/dev/full").unwrap().into()] {
-        let mut command = Command::new(exe());
+        let mut command = xtask();
         command.args(["kernel", "--kernel", "none"]).stderr(lost);
         assert_eq!(command.status().unwrap().code(), Some(2));
     }

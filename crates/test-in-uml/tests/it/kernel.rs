@@ -3,9 +3,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use super::support::exe;
+use super::support::xtask;
 
 /// A folder that is a kernel tree as far as its Makefile says.
 fn tree(dir: &Path) -> PathBuf {
@@ -17,7 +16,7 @@ fn tree(dir: &Path) -> PathBuf {
 
 /// What `cargo xtask kernel --kernel 3.0` says of it.
 fn refusal(cache: &Path, options: &[&str]) -> String {
-    let output = Command::new(exe())
+    let output = xtask()
         .args(["kernel", "--kernel", "3.0"])
         .args(options)
         .env("UML_CACHE_DIR", cache)

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::support::exe;
+use super::support::xtask;
 
 fn case(name: &str, end: &str, output: &str) -> Value {
     json!({
@@ -30,7 +30,7 @@ fn run(partition: &str, cases: &[Value]) -> TempDir {
 }
 
 fn report(args: &[&str], paths: &[&Path]) -> Output {
-    let mut command = Command::new(exe());
+    let mut command = xtask();
     command.arg("report").args(args).args(paths);
     command.env_remove("GITHUB_ACTIONS").env_remove("GITHUB_STEP_SUMMARY").output().unwrap()
 }
@@ -102,7 +102,7 @@ fn github_is_told_only_where_its_runner_is() {
     let summary = run.path().join("summary.md");
     let elsewhere = report(&["github"], &[run.path()]);
     assert_eq!((elsewhere.status.code(), elsewhere.stdout), (Some(2), Vec::new()));
-    let mut command = Command::new(exe());
+    let mut command = xtask();
     command.args(["report", "github"]).arg(run.path());
     command.env("GITHUB_ACTIONS", "true").env("GITHUB_STEP_SUMMARY", &summary);
     let said = text(command.output().unwrap().stdout);

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::store::{Host, says};
-use super::support::exe;
+use super::support::{own_target, xtask};
 
 /// Builds a kernel with `place` on a file system with these options, and again with more room; says
 /// what the first run said.
@@ -83,8 +83,8 @@ fn a_run_without_a_folder_says_where() {
 #[test]
 #[ignore = "needs a kernel and an image"]
 fn a_run_whose_folder_fills_says_so() {
-    let runs = exe().ancestors().nth(2).unwrap().join("uml/runs");
-    let mut command = Command::new(exe());
+    let runs = own_target().join("uml/runs");
+    let mut command = xtask();
     command.args(["test-in-uml", "ext4 ", "guide ", "ubd "]);
     let first = twice(&Host::new(), &runs, &command, "size=40k", "size=1g");
     assert!(first.contains("cannot write") && first.contains("No space left"), "{first}");

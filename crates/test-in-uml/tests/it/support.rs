@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::PipeWriter;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,19 @@ use test_in_uml::stage::{GuestCommand, Share, Sight};
 /// The executable whose hidden subcommands are under test.
 pub fn exe() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_test-in-uml"))
+}
+
+/// xtask in our own workspace, with a target directory for tests: neither what a user ran nor what a user built
+/// there is touched.
+pub fn xtask() -> Command {
+    let mut command = Command::new(exe());
+    command.env("CARGO_TARGET_DIR", own_target());
+    command
+}
+
+/// The target directory of [`xtask`].
+pub fn own_target() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("xtask")
 }
 
 /// The host's isolation. A host without any cannot run these tests, and says so.
