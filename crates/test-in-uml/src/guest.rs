@@ -19,10 +19,11 @@ mod output;
 pub mod peer;
 mod program;
 mod session;
+mod spec;
 
 pub use crate::kernel::Transport;
 pub(crate) use boot::address_space;
-pub use boot::{BootFailed, Spec, boot};
+pub use boot::{BootFailed, boot};
 pub use calibration::Calibration;
 pub(crate) use command_line::ByHand;
 pub use command_line::{CommandLine, Init};
@@ -32,3 +33,4 @@ pub use driver::{CaseEnd, Gone, Guest};
 pub(crate) use limit::is_starved;
 pub use output::Output;
 pub use program::Program;
+pub use spec::Spec;

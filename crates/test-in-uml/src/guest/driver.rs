@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use uml_protocol::wire::{CHUNK, Hash, Leaks, Run, ToGuest, ToHost, Word};
 
-use super::boot::{EVENTS, Spec};
 use super::calibration::Calibration;
 use super::complaint::Complaint;
 use super::limit::Times;
@@ -15,6 +14,7 @@ use super::machine::{Action, CaseRecord, End, Event, Machine, State};
 use super::peer::Peer;
 use super::program::Program;
 use super::session::{Session, connect};
+use super::spec::{EVENTS, Spec};
 use crate::cancel;
 use crate::stage::{GuestProcess, Link, Stage};
 

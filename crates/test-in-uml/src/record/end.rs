@@ -49,6 +49,22 @@ impl CaseEnd {
         }
     }
 
+    /// The word for a person, as nextest has it.
+    pub fn label(self) -> &'static str {
+        match self {
+            CaseEnd::Passed => "PASS",
+            CaseEnd::Failed => "FAIL",
+            CaseEnd::Kernel => "KERNEL",
+            CaseEnd::TimedOut => "TIMEOUT",
+            CaseEnd::Skipped => "SKIP",
+            CaseEnd::Panicked => "PANIC",
+            CaseEnd::Hung => "HUNG",
+            CaseEnd::Lost => "LOST",
+            CaseEnd::Error | CaseEnd::Unknown => "ERROR",
+            CaseEnd::NotRun => "NOT RUN",
+        }
+    }
+
     /// Whether the run is red because of it.
     pub fn is_failure(self) -> bool {
         !matches!(self, CaseEnd::Passed | CaseEnd::Skipped | CaseEnd::NotRun)

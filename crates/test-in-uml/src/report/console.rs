@@ -39,7 +39,7 @@ impl<'a> Console<'a> {
             Note::Idle(seat) => self.progress.ends(*seat),
             Note::Again(case) => {
                 let attempt = case.attempt.unwrap_or(1);
-                self.show(case, &format!("TRY {attempt} {}", word(case.end)));
+                self.show(case, &format!("TRY {attempt} {}", case.end.label()));
             }
             Note::Ended(case) => self.ended(case),
             Note::Parted(guest) => self.parted(guest),
@@ -78,7 +78,7 @@ impl<'a> Console<'a> {
         self.grid.take(case);
         match case.flaky {
             true => self.show(case, &format!("FLAKY {}", case.attempt.unwrap_or(1))),
-            false => self.show(case, word(case.end)),
+            false => self.show(case, case.end.label()),
         }
     }
 
@@ -134,22 +134,6 @@ impl<'a> Console<'a> {
         if tally.failed > 0 {
             ui.line(&format!("{:>12} {again}", "again"));
         }
-    }
-}
-
-/// One word for an end, as nextest has it.
-pub(super) fn word(end: CaseEnd) -> &'static str {
-    match end {
-        CaseEnd::Passed => "PASS",
-        CaseEnd::Failed => "FAIL",
-        CaseEnd::Kernel => "KERNEL",
-        CaseEnd::TimedOut => "TIMEOUT",
-        CaseEnd::Skipped => "SKIP",
-        CaseEnd::Panicked => "PANIC",
-        CaseEnd::Hung => "HUNG",
-        CaseEnd::Lost => "LOST",
-        CaseEnd::Error | CaseEnd::Unknown => "ERROR",
-        CaseEnd::NotRun => "NOT RUN",
     }
 }
 

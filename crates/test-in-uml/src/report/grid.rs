@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::console::word;
 use crate::record::CaseLine;
 
 /// What is kept of each case: its word on each kernel.
@@ -21,7 +20,7 @@ struct Row {
 impl Grid {
     /// Takes a case that is over. A failure of one repetition is the word on all.
     pub fn take(&mut self, case: &CaseLine) {
-        self.put(&case.kernel, case.full_name(), word(case.end), case.end.is_failure());
+        self.put(&case.kernel, case.full_name(), case.end.label(), case.end.is_failure());
     }
 
     fn put(&mut self, kernel: &str, case: String, word: &'static str, failed: bool) {

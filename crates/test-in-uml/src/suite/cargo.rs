@@ -8,14 +8,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use cargo_metadata::{Artifact, Message};
 
-use super::rustflags;
+use super::rustflags::{self, TARGET};
 use crate::cancel::{self, Interruptible};
 use crate::ctx::{Ctx, Network};
 use crate::defaults;
 use crate::isolation::{Contained, Ids};
-
-/// The target of everything that runs inside a guest.
-pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The cargo profile of everything that runs inside a guest: small, because each guest gets a copy, with a
 /// test's checks on. It is said on the command line, so that a workspace need not have it.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uml_protocol::wire::Leftover;
 
-use super::queue::Job;
+use super::plan::Job;
 use super::verdict::Verdict;
 use crate::record::{CaseEnd, CaseLine};
 use crate::text::plain;

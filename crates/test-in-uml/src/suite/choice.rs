@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
 use super::cases::Case;
-use super::queue::Job;
+use super::plan::Job;
 use crate::config::Memory;
 use crate::host::memory_left;
 use crate::stage::cpus;

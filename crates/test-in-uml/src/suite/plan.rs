@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::queue::Job;
+use super::cases::Case;
 use crate::guest::{Init, Program};
 use crate::kernel::{KernelBinary, Module};
 use crate::rootfs::Image;
@@ -41,6 +41,15 @@ pub struct Lane {
     pub name: String,
     /// The cases, in their order.
     pub jobs: Vec<Job>,
+}
+
+/// A case that is to be run on a kernel.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The case.
+    pub case: Case,
+    /// Which of its repetitions this is, from 1.
+    pub repetition: u32,
 }
 
 /// Which guest a case gets.

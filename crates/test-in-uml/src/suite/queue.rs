@@ -4,17 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::cases::Case;
-use super::plan;
-
-/// A case that is to be run on a kernel.
-#[derive(Debug, Clone)]
-pub struct Job {
-    /// The case.
-    pub case: Case,
-    /// Which of its repetitions this is, from 1.
-    pub repetition: u32,
-}
+use super::plan::{self, Job};
 
 /// A job with the target that a seat needs for it.
 #[derive(Debug)]
@@ -161,7 +151,7 @@ mod tests {
 
     use super::*;
     use crate::guest::Program;
-    use crate::suite::cases::OpenBinary;
+    use crate::suite::cases::{Case, OpenBinary};
     use crate::suite::word::Word;
 
     fn queue(lanes: &[(&str, &[&str])]) -> Queue<()> {

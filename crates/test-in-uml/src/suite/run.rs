@@ -4,98 +4,24 @@
 //! that called us what happens, which alone reports it.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
 use super::case_line::case_line;
+use super::note::{Note, Observer};
+use super::plan::Job;
 use super::plan::{AfterFailure, Plan, Reuse, Target};
-use super::queue::{Job, Queue, Taken};
+use super::queue::{Queue, Taken};
 use super::seat::{Retire, Seat};
+use super::session::Session;
 use super::verdict::Verdict;
 use crate::cancel::{self, CallOff, Interrupted};
 use crate::ctx::Ctx;
-use crate::record::{CaseLine, GuestLine, Tally};
+use crate::record::Tally;
 use crate::stage::{Share, Stage};
 use crate::threads;
-
-/// Something that a person or a report is told.
-#[derive(Debug)]
-pub enum Note {
-    /// A kernel is there.
-    Ready(Arc<Target>),
-    /// A guest is ready.
-    Booted {
-        /// Its name.
-        guest: String,
-        /// How long that took.
-        after: Duration,
-    },
-    /// A seat begins a case.
-    Began {
-        /// The number of the seat.
-        seat: usize,
-        /// The kernel's name.
-        kernel: String,
-        /// The case's full name.
-        case: String,
-    },
-    /// A seat runs no case.
-    Idle(usize),
-    /// A case failed and is tried again.
-    Again(Box<CaseLine>),
-    /// A case is over.
-    Ended(Box<CaseLine>),
-    /// A guest is over.
-    Parted(GuestLine),
-    /// A guest's disk is kept, and how to boot it.
-    Kept(String),
-    /// Nothing more can be run on a kernel.
-    Broken(anyhow::Error),
-}
-
-/// Who is told of a run as it goes.
-pub trait Observer {
-    /// Something happened. Who cannot keep it says so when the run is over: a report is no reason to lose a
-    /// verdict.
-    fn note(&mut self, note: &Note);
-
-    /// Some time has gone by.
-    fn tick(&mut self);
-}
-
-/// What all threads of a run share.
-pub(super) struct Session<'a> {
-    pub ctx: &'a Ctx,
-    pub stage: &'a Stage,
-    pub plan: &'a Plan<'a>,
-    started: Instant,
-    queue: Queue<Target>,
-    /// Ends the cases that run.
-    cases: CallOff,
-    /// Ends the kernel that is being built.
-    builds: CallOff,
-    notes: Sender<Note>,
-}
-
-impl Session<'_> {
-    /// Since the run began.
-    pub fn elapsed(&self) -> Duration {
-        self.started.elapsed()
-    }
-
-    pub fn tell(&self, note: Note) {
-        // Who does not listen any more has failed, and says so.
-        let _ = self.notes.send(note);
-    }
-
-    /// Has nothing new begin; what runs goes on.
-    fn stop(&self, why: &str) {
-        self.queue.stop(why);
-        self.builds.now();
-    }
-}
 
 /// A run that is over.
 #[derive(Debug, Default)]

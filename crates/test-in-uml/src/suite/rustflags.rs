@@ -5,7 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::cargo::TARGET;
+/// The target of everything that runs inside a guest.
+pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Linked statically, a program runs on every userland; at a fixed address, on every kernel from 3.0 up.
 const STATIC: [&str; 2] = ["-Ctarget-feature=+crt-static", "-Crelocation-model=static"];

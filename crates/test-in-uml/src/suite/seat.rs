@@ -10,8 +10,9 @@ use uml_protocol::wire::Owner;
 use uml_protocol::{env, wire};
 
 use super::cases::Case;
+use super::note::Note;
 use super::plan::Target;
-use super::run::{Note, Session};
+use super::session::Session;
 use super::verdict::{Place, Verdict};
 use super::word::Word;
 use crate::guest::machine::{CaseRecord, End};

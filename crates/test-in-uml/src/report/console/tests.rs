@@ -32,7 +32,7 @@ fn lines_read_like_nextests() {
         CaseLine { repeat: Some(2), ..case(CaseEnd::Passed, "") },
     ]
     .iter()
-    .map(|case| case_line(&format!("{:>12}", word(case.end)), case))
+    .map(|case| case_line(&format!("{:>12}", case.end.label()), case))
     .collect();
     expect![[r#"
         "        PASS [   1.234s] 6.12 ext4 acls"

@@ -1,0 +1,45 @@
+//! What a guest is made of.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::command_line::Init;
+use super::cow::Cow;
+use crate::config::Memory;
+use crate::kernel::Transport;
+use crate::stage::Share;
+
+/// Room for events that the driver has not looked at yet: a guest that floods us waits. One event
+/// holds at most a message of the agent's.
+pub(super) const EVENTS: usize = 256;
+
+/// What a guest is made of.
+#[derive(Debug)]
+pub struct Spec<'a> {
+    /// Its name in the run folder.
+    pub name: &'a str,
+    /// The kernel binary on the host, and as the stage shows it.
+    pub kernel: (&'a PathBuf, &'a Path),
+    /// The image on the host, and as the stage shows it.
+    pub image: (&'a PathBuf, &'a Path),
+    /// A COW that may stay; without one, the guest's goes with it.
+    pub cow: Option<&'a Cow>,
+    /// Memory of the guest.
+    pub memory: Memory,
+    /// How it reaches its link.
+    pub transport: Transport,
+    /// What it runs.
+    pub init: Init,
+    /// Arguments that this kernel's era has.
+    pub era: &'a [&'a str],
+    /// What its kernel complains of at each boot.
+    pub known_boot_complaints: &'a [String],
+    /// The nonce of the run.
+    pub nonce: &'a str,
+    /// What it gets of the host.
+    pub share: Share,
+    /// How long it may take to become ready.
+    pub boot_timeout: Duration,
+    /// Where its console goes.
+    pub console_log: PathBuf,
+}

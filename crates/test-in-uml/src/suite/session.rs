@@ -1,0 +1,45 @@
+//! What all threads of a run share.
+
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use super::note::Note;
+use super::plan::{Plan, Target};
+use super::queue::Queue;
+use crate::cancel::CallOff;
+use crate::ctx::Ctx;
+use crate::stage::Stage;
+
+/// What all threads of a run share.
+pub(super) struct Session<'a> {
+    pub ctx: &'a Ctx,
+    pub stage: &'a Stage,
+    pub plan: &'a Plan<'a>,
+    pub started: Instant,
+    /// What is left to run.
+    pub queue: Queue<Target>,
+    /// Ends the cases that run.
+    pub cases: CallOff,
+    /// Ends the kernel that is being built.
+    pub builds: CallOff,
+    /// To whoever called the run.
+    pub notes: Sender<Note>,
+}
+
+impl Session<'_> {
+    /// Since the run began.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub fn tell(&self, note: Note) {
+        // Who does not listen any more has failed, and says so.
+        let _ = self.notes.send(note);
+    }
+
+    /// Has nothing new begin; what runs goes on.
+    pub fn stop(&self, why: &str) {
+        self.queue.stop(why);
+        self.builds.now();
+    }
+}
