@@ -26,13 +26,13 @@ pub enum TopDir {
 
 /// What no archive of ours comes near: beyond this it is a bomb.
 #[derive(Debug, Clone, Copy)]
-struct Limits {
+struct EntryLimits {
     entries: u64,
     bytes: u64,
 }
 
 /// Linux 7 has 95,000 entries and 1.8 GB.
-const LIMITS: Limits = Limits { entries: 1_000_000, bytes: 16 << 30 };
+const LIMITS: EntryLimits = EntryLimits { entries: 1_000_000, bytes: 16 << 30 };
 
 /// Unpacks a tar archive, plain or compressed by gzip, xz or bzip2, into `dest`, which must not
 /// exist. Modes and modification times are kept, whatever the umask; owners are not.
@@ -48,7 +48,7 @@ pub fn unpack(archive: &Path, dest: &Path, top: TopDir) -> Result<()> {
         .with_context(|| format!("cannot unpack {}", archive.display()))
 }
 
-fn unpack_within(archive: &Path, dest: &Path, top: TopDir, limits: Limits) -> Result<()> {
+fn unpack_within(archive: &Path, dest: &Path, top: TopDir, limits: EntryLimits) -> Result<()> {
     ensure!(fs::symlink_metadata(dest).is_err(), "{} exists already", dest.display());
     let file = File::open(archive).context("cannot open it")?;
     let reader = decode::reader(file)?;

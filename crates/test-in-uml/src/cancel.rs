@@ -76,16 +76,16 @@ thread_local! {
 
 /// Calls off work that is not wanted any more, while the rest of the run goes on.
 #[derive(Debug, Default)]
-pub struct CallOff(Arc<AtomicBool>);
+pub struct CancelToken(Arc<AtomicBool>);
 
-impl CallOff {
+impl CancelToken {
     /// Calls it off: what is covered ends as it would at Ctrl-C.
-    pub fn now(&self) {
+    pub fn cancel(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
     /// Does some work, on this thread, that can be called off.
-    pub fn covers<T>(&self, work: impl FnOnce() -> T) -> T {
+    pub fn scope<T>(&self, work: impl FnOnce() -> T) -> T {
         COVER.with(|cover| cover.replace(Some(Arc::clone(&self.0))));
         let result = work();
         COVER.with(|cover| cover.replace(None));
@@ -124,10 +124,10 @@ mod tests {
 
     #[test]
     fn what_is_called_off_is_the_covered_work_alone() {
-        let (one, other) = (CallOff::default(), CallOff::default());
-        one.now();
-        assert!(one.covers(|| check().is_err()));
-        assert!(other.covers(|| check().is_ok()));
+        let (one, other) = (CancelToken::default(), CancelToken::default());
+        one.cancel();
+        assert!(one.scope(|| check().is_err()));
+        assert!(other.scope(|| check().is_ok()));
         assert!(check().is_ok());
     }
 }

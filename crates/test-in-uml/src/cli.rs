@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::config as configuration;
-use crate::ctx::{Ctx, Locking, Network, Options};
+use crate::ctx::{Ctx, Locking, NetworkAccess, Options};
 use crate::doctor::Consent;
 use crate::kernel::KernelBinary;
 use crate::ui::{self, Verbosity};
@@ -90,7 +90,7 @@ enum Command {
         older_than: Option<u32>,
     },
     /// Have tests of another repository run in guests: writes what it needs, and overwrites nothing
-    Init(init::Init),
+    Init(init::InitArgs),
     /// Show the configuration that holds, and which files are the engine's and which the workspace's
     Config,
     /// Check everything that this project promises of itself
@@ -155,7 +155,7 @@ impl Sources {
     }
 
     /// The kernels that are meant, none of them built yet.
-    fn wanted<'a>(&'a self, ctx: &'a Ctx) -> Result<Vec<Wanted<'a>>> {
+    fn wanted<'a>(&'a self, ctx: &'a Ctx) -> Result<Vec<WantedKernel<'a>>> {
         let own = match (&self.tree, &self.tarball) {
             (Some(tree), _) => Some(Source::Tree(tree)),
             (_, Some(tarball)) => Some(Source::Archive(tarball)),
@@ -173,12 +173,12 @@ impl Sources {
             let there = fs::metadata(path);
             there.with_context(|| source.is_missing()).map_err(wrong_usage)?;
             let name = names.first().unwrap_or(&ctx.config.kernel[0]);
-            return Ok(vec![Wanted::named(ctx, name, source)?]);
+            return Ok(vec![WantedKernel::named(ctx, name, source)?]);
         }
         if names.is_empty() {
-            return Ok(vec![Wanted::Default(&ctx.config.kernel[0])]);
+            return Ok(vec![WantedKernel::Default(&ctx.config.kernel[0])]);
         }
-        names.iter().map(|name| Wanted::named(ctx, name, Source::Configured)).collect()
+        names.iter().map(|name| WantedKernel::named(ctx, name, Source::Configured)).collect()
     }
 
     /// Builds the kernels; a default one whose source cannot be reached is passed over, and named.
@@ -200,7 +200,7 @@ fn kernel_named<'a>(ctx: &'a Ctx, name: &str) -> Result<&'a configuration::Kerne
 
 /// A kernel that is to be built.
 #[derive(Debug, Clone, Copy)]
-enum Wanted<'a> {
+enum WantedKernel<'a> {
     /// The first configured one that can be had; this is the one that is tried first.
     Default(&'a str),
     /// The one with this name, and nothing in its place.
@@ -233,7 +233,7 @@ impl<'a> Source<'a> {
     }
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> WantedKernel<'a> {
     /// Every kernel of the configuration.
     fn all(ctx: &'a Ctx) -> Result<Vec<Self>> {
         let names = ctx.config.kernels.keys();
@@ -241,18 +241,18 @@ impl<'a> Wanted<'a> {
     }
 
     fn named(ctx: &'a Ctx, name: &'a str, source: Source<'a>) -> Result<Self> {
-        Ok(Wanted::Named { name, kernel: kernel_named(ctx, name)?, source })
+        Ok(WantedKernel::Named { name, kernel: kernel_named(ctx, name)?, source })
     }
 
     /// What it is called as long as it is not built.
     fn name(self) -> &'a str {
         match self {
-            Wanted::Default(name) | Wanted::Named { name, .. } => name,
+            WantedKernel::Default(name) | WantedKernel::Named { name, .. } => name,
         }
     }
 
     fn build(self, ctx: &Ctx) -> Result<(KernelBinary, Vec<String>)> {
-        let Wanted::Named { name, kernel, source } = self else {
+        let WantedKernel::Named { name, kernel, source } = self else {
             return kernel::build_default(ctx);
         };
         let built = match source {
@@ -367,7 +367,7 @@ impl Global {
             _ => Verbosity::Normal,
         };
         let locking = if self.locked { Locking::Locked } else { Locking::Update };
-        let network = if self.offline { Network::Offline } else { Network::Online };
+        let network = if self.offline { NetworkAccess::Offline } else { NetworkAccess::Online };
         Options { verbosity, locking, network }
     }
 }

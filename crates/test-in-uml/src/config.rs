@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::defaults;
 
+mod byte_size;
 mod check;
-mod memory;
 mod time;
 
-pub use memory::Memory;
+pub use byte_size::ByteSize;
 
 /// What `[workspace.metadata.uml]` says.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -25,7 +25,7 @@ pub struct Config {
     pub kernel: Vec<String>,
     /// Memory of one guest.
     #[serde(default)]
-    pub memory: Memory,
+    pub memory: ByteSize,
     /// How long a guest may take from power-on to the agent's ready marker.
     #[serde(default = "seconds::<60>", with = "time")]
     pub boot_timeout: Duration,
@@ -33,7 +33,7 @@ pub struct Config {
     #[serde(default = "seconds::<60>", with = "time")]
     pub case_timeout: Duration,
     /// The image's contents.
-    pub rootfs: Rootfs,
+    pub rootfs: RootfsConfig,
     /// Which cargo packages have tests for guests.
     #[serde(default)]
     pub tests: Tests,
@@ -48,7 +48,7 @@ pub struct Config {
 /// `[workspace.metadata.uml.rootfs]`: what the image is made of.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Rootfs {
+pub struct RootfsConfig {
     /// The Debian suite that is bootstrapped.
     pub suite: String,
     /// Packages beside the essential ones.
@@ -59,7 +59,7 @@ pub struct Rootfs {
     pub mirror: String,
     /// Size of the file system; the file itself is sparse.
     #[serde(default = "default_image_size")]
-    pub size: Memory,
+    pub size: ByteSize,
 }
 
 /// `[workspace.metadata.uml.tests]`: the cargo packages whose tests run in guests.
@@ -189,8 +189,8 @@ fn debian_mirror() -> String {
     "http://deb.debian.org/debian".into()
 }
 
-fn default_image_size() -> Memory {
-    Memory::mib(1024)
+fn default_image_size() -> ByteSize {
+    ByteSize::mib(1024)
 }
 
 /// The path of our table in `Cargo.toml`, as messages name it.

@@ -8,10 +8,10 @@ mod sight;
 
 pub(crate) use mounts::{bind, show};
 pub(crate) use privileges::{
-    Limits, NOBODY, Proc, close_others, drop_privileges, landlock, shut_in, try_landlock,
+    NOBODY, Proc, ResourceLimits, close_others, drop_privileges, landlock, shut_in, try_landlock,
     try_own_user_namespace,
 };
-pub(crate) use seccomp::{Filter, try_filter};
+pub(crate) use seccomp::{SyscallFilter, try_filter};
 pub use sight::Sight;
 pub(crate) use sight::{prepare as prepare_roots, swap_roots};
 

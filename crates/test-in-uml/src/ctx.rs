@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use anyhow::{Context as _, Result, ensure};
 use nix::unistd::Uid;
 
-use crate::config::{Config, Memory};
+use crate::config::{ByteSize, Config};
 use crate::host::memory_of_host;
 use crate::isolation::{Isolation, OWN_EXE};
 use crate::layout::Layout;
@@ -25,12 +25,12 @@ pub struct Options {
     /// Whether the lock file may change.
     pub locking: Locking,
     /// Whether connections to other machines may be opened.
-    pub network: Network,
+    pub network: NetworkAccess,
 }
 
 /// Whether anything may be fetched from other machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Network {
+pub enum NetworkAccess {
     /// What is missing is fetched.
     Online,
     /// What is missing is an error.
@@ -86,7 +86,7 @@ impl Ctx {
         let config = Config::from_metadata(&metadata.workspace_metadata)?;
         let store = Store::open(layout.store())?;
         for dir in layout.written_dirs() {
-            trust::refuse_locked(&dir)?;
+            trust::ensure_writable(&dir)?;
         }
         let ui = Ui::new(options.verbosity);
         warn_of_others(&layout, &ui);
@@ -136,7 +136,7 @@ impl Ctx {
     /// When it may not.
     pub fn needs_network(&self, what: &str) -> Result<()> {
         ensure!(
-            self.options.network == Network::Online,
+            self.options.network == NetworkAccess::Online,
             "{what} is not on this machine, and --offline forbids to fetch it"
         );
         Ok(())
@@ -149,7 +149,7 @@ impl Ctx {
     /// When this host could never hold such a guest.
     pub fn guest_size(&self) -> Result<u64> {
         let total = memory_of_host("MemTotal").context("/proc/meminfo does not say MemTotal")?;
-        self.config.check_memory(Memory::mib(total >> 20))?;
+        self.config.check_memory(ByteSize::mib(total >> 20))?;
         Ok(self.config.memory.bytes() * 2 + self.config.rootfs.size.bytes())
     }
 

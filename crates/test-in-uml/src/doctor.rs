@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::ctx::Ctx;
-use crate::isolation::{Contained, Ids, Means};
+use crate::isolation::{Contained, Ids, Privilege};
 
 mod causes;
 mod limits;
@@ -15,7 +15,7 @@ mod needs;
 mod setup;
 
 use crate::host::{memory_left, processes_left};
-use needs::{FACILITIES, FILES, Facility, TOOLS};
+use needs::{FACILITIES, FILES, HostNeed, TOOLS};
 pub use setup::{Consent, ensure, setup};
 
 /// Something that was examined.
@@ -112,7 +112,7 @@ pub fn ensure_guests(ctx: &Ctx) -> Result<()> {
     );
 }
 
-fn cure(facility: &Facility) -> String {
+fn cure(facility: &HostNeed) -> String {
     let in_namespaces = ["namespaces", "tmpfs", "loopback"].contains(&facility.name);
     let exact = in_namespaces.then(|| causes::cure(Path::new("/proc"))).flatten();
     exact.unwrap_or_else(|| facility.cure.into())
@@ -138,7 +138,7 @@ fn find(program: &str) -> Option<PathBuf> {
 fn subordinate_ids(ctx: &Ctx) -> Result<Finding> {
     let isolation = ctx.isolation()?;
     let name = "subordinate ids";
-    if *isolation.means() != Means::UserNamespace {
+    if *isolation.privilege() != Privilege::UserNamespace {
         return Ok(finding(name, None, "", ""));
     }
     let (mut says, theirs) = std::io::pipe().context("cannot make a pipe")?;

@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::config::Kernel;
-use crate::ctx::{Ctx, Network};
+use crate::ctx::{Ctx, NetworkAccess};
 use crate::store::{Entry, Kind, Store, sha256_of};
 
 mod apt;
@@ -57,8 +57,8 @@ pub fn source(ctx: &Ctx, name: &str, kernel: &Kernel) -> Result<SourceArchive> {
         Some(source) => debian::fetch(ctx, kernel.source_name(name), source),
         None => {
             let client = match ctx.options.network {
-                Network::Online => Client::new(Patience::default())?,
-                Network::Offline => Client::offline(),
+                NetworkAccess::Online => Client::new(Patience::default())?,
+                NetworkAccess::Offline => Client::offline(),
             };
             tarball(&ctx.store, &ctx.ui, &client, &kernel.tarballs)
         }
@@ -79,12 +79,12 @@ const OFFLINE: &str = "--offline opens no connection";
 
 /// What an entry of the store is known by.
 #[derive(Debug, Serialize)]
-struct Recipe<'a> {
+struct SourceRecipe<'a> {
     file: &'a str,
     sha256: &'a str,
 }
 
-impl Recipe<'_> {
+impl SourceRecipe<'_> {
     fn stored(&self, store: &Store, version: &str) -> Result<Option<SourceArchive>> {
         Ok(store.get(Kind::Download, self)?.map(|entry| self.archive(entry, version)))
     }

@@ -14,7 +14,7 @@ mod tests;
 
 /// What is wanted.
 #[derive(Debug)]
-pub struct Wanted {
+pub struct Adoption {
     /// The repository's root.
     pub root: PathBuf,
     /// Where its packages take the engine from.
@@ -100,7 +100,7 @@ const LOCK: &str = include_str!("../defaults/uml.lock");
 ///
 /// # Errors
 /// When a file is in the way, its manifest is none, or nothing can be written; what is in the way is named.
-pub fn init(wanted: &Wanted) -> Result<Vec<Written>> {
+pub fn init(wanted: &Adoption) -> Result<Vec<Written>> {
     let root = &wanted.root;
     if let Some(outer) = outer_workspace(root) {
         bail!(
@@ -109,7 +109,7 @@ pub fn init(wanted: &Wanted) -> Result<Vec<Written>> {
             outer.display()
         );
     }
-    let module = wanted.module.as_deref().map(|folder| Module::of(root, folder)).transpose()?;
+    let module = wanted.module.as_deref().map(|folder| OwnModule::of(root, folder)).transpose()?;
     let files = files(wanted, module.as_ref());
     let in_the_way: Vec<String> = files
         .iter()
@@ -159,7 +159,7 @@ fn outer_workspace(root: &Path) -> Option<PathBuf> {
     workspaces.next()
 }
 
-fn files(wanted: &Wanted, module: Option<&Module>) -> Vec<(PathBuf, String)> {
+fn files(wanted: &Adoption, module: Option<&OwnModule>) -> Vec<(PathBuf, String)> {
     let manifest = |name: &str, dependency: &str| {
         format!(
             "[package]\nname = \"{name}\"\nedition = \"2024\"\n\n[dependencies]\n{}\n",
@@ -197,7 +197,7 @@ fn files(wanted: &Wanted, module: Option<&Module>) -> Vec<(PathBuf, String)> {
 }
 
 /// A kernel module of the repository.
-struct Module {
+struct OwnModule {
     /// Its folder, below the root.
     folder: PathBuf,
     /// Its name, if its Makefile says one.
@@ -205,7 +205,7 @@ struct Module {
     is_new: bool,
 }
 
-impl Module {
+impl OwnModule {
     fn of(root: &Path, folder: &Path) -> Result<Self> {
         let is_below = folder.is_relative()
             && folder.components().all(|part| matches!(part, std::path::Component::Normal(_)));

@@ -14,7 +14,7 @@ mod contain;
 mod namespace;
 mod probe;
 
-pub use contain::{Contained, Exceeded, Limits, Running, Shown};
+pub use contain::{Contained, Exceeded, Running, Shown, ShutLimits};
 pub(crate) use namespace::{
     Namespaces, die_with_parent, enter, fork, is_real_root, mount_proc, reap, unblock_signals,
 };
@@ -22,7 +22,7 @@ pub use probe::Facility;
 
 /// What sets our processes apart; found by trying, consumed in one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Means {
+pub enum Privilege {
     /// A user namespace of one's own; a container's root needs one like everybody else.
     UserNamespace,
     /// Real root needs none.
@@ -31,11 +31,11 @@ pub enum Means {
     None,
 }
 
-/// The means of this host, with what was tried.
+/// What this host grants us, with what was tried.
 #[derive(Debug, Clone)]
 pub struct Isolation {
     exe: PathBuf,
-    means: Means,
+    privilege: Privilege,
     facilities: Vec<Facility>,
 }
 
@@ -77,23 +77,23 @@ impl Isolation {
         let mut facilities = probe::ask(exe)?;
         let root = facilities.extract_if(.., |tried| tried.name == probe::ROOT).next();
         let granted = facilities.iter().any(|f| f.name == probe::NAMESPACES && f.result.is_ok());
-        let means = match (granted, root) {
-            (false, _) => Means::None,
-            (true, Some(Facility { result: Ok(()), .. })) => Means::Root,
-            (true, _) => Means::UserNamespace,
+        let privilege = match (granted, root) {
+            (false, _) => Privilege::None,
+            (true, Some(Facility { result: Ok(()), .. })) => Privilege::Root,
+            (true, _) => Privilege::UserNamespace,
         };
-        Ok(Self { exe: exe.to_owned(), means, facilities })
+        Ok(Self { exe: exe.to_owned(), privilege, facilities })
     }
 
-    /// The means that were found.
-    pub fn means(&self) -> &Means {
-        &self.means
+    /// The privilege that was found.
+    pub fn privilege(&self) -> &Privilege {
+        &self.privilege
     }
 
     /// What would be found where namespaces are refused.
     #[must_use]
     pub fn without_namespaces(self) -> Self {
-        Self { means: Means::None, ..self }
+        Self { privilege: Privilege::None, ..self }
     }
 
     /// The first thing without which guests cannot run, if anything is refused.

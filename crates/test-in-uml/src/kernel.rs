@@ -31,7 +31,7 @@ pub use build::{build, build_archive, build_tree};
 pub use configure::KernelConfig;
 pub use default::{build_default, fetch_default};
 pub use era::{Era, Version};
-pub use fragment::{Request, Requested, Values};
+pub use fragment::{ConfigRequest, Requested, Values};
 pub use modules::{Module, build as build_modules};
 pub use transport::Transport;
 pub use tree::KernelTree;

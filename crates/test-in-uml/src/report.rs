@@ -57,7 +57,7 @@ pub struct Reporter<'a> {
 
 /// What is known of a run before it begins.
 #[derive(Debug, Default)]
-pub struct About {
+pub struct RunFacts {
     /// How many cases there are.
     pub cases: usize,
     /// What their order was made from.
@@ -86,9 +86,9 @@ impl<'a> Reporter<'a> {
     ///
     /// # Errors
     /// When the report cannot be begun.
-    pub fn new(ui: &'a Ui, run: &'a RunFolder, about: About) -> Result<Self> {
+    pub fn new(ui: &'a Ui, run: &'a RunFolder, about: RunFacts) -> Result<Self> {
         let recorder = Recorder::begin(&run.report_lines(), run.id(), &about)?;
-        let About { cases, baseline, again, .. } = about;
+        let RunFacts { cases, baseline, again, .. } = about;
         Ok(Self { run, console: Console::new(ui, cases, again), recorder, baseline })
     }
 

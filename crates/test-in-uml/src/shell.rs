@@ -20,13 +20,13 @@ mod escape;
 mod session;
 mod terminal;
 
-pub use session::End;
-use session::Session;
+pub use session::ShellEnd;
+use session::ShellSession;
 use terminal::{Pty, RawMode};
 
 /// What is booted.
 #[derive(Debug)]
-pub struct Plan<'a> {
+pub struct ShellPlan<'a> {
     /// The kernel.
     pub kernel: &'a KernelBinary,
     /// The image.
@@ -40,7 +40,7 @@ pub struct Plan<'a> {
 /// # Errors
 /// When the guest cannot be started, its kernel does not end in order, we were asked to stop, or
 /// the terminal cannot be given back.
-pub fn run(ctx: &Ctx, stage: &Stage, plan: &Plan<'_>) -> Result<End> {
+pub fn run(ctx: &Ctx, stage: &Stage, plan: &ShellPlan<'_>) -> Result<ShellEnd> {
     let (kernel, image) = (plan.kernel, plan.image.path());
     let shown_kernel = stage.expose(&kernel.path, &format!("kernel-{}", kernel.key))?;
     let shown_image = stage.expose(&image, &format!("image-{}", plan.image.key().as_str()))?;
@@ -65,7 +65,7 @@ pub fn run(ctx: &Ctx, stage: &Stage, plan: &Plan<'_>) -> Result<End> {
     let pty = Pty::open()?;
     let console = pty.guest_end.try_clone().context("cannot duplicate a terminal")?;
     // From here on only the guest holds its end: the console closes when the guest is gone.
-    let session = Session::new(pty)?;
+    let session = ShellSession::new(pty)?;
     cancel::before_exit(terminal::give_back);
     let raw = RawMode::enter()?;
     let share = Share { cpu: cpus().first().copied(), ..Share::default() };

@@ -47,7 +47,7 @@ mod tap;
 mod withheld;
 
 use asking::{Asking, PATIENCE, left_until};
-use channel::Request;
+use channel::StageRequest;
 pub use link::Link;
 pub use process::{GuestProcess, GuestStatus};
 pub(crate) use serve::serve;
@@ -130,7 +130,7 @@ impl Stage {
     /// When the tap cannot be made.
     pub fn add_link(&self) -> Result<Link> {
         let link = Link::numbered(self.guests.fetch_add(1, Ordering::Relaxed))?;
-        self.ask(&Request::AddLink { index: link.index() }, &[])
+        self.ask(&StageRequest::AddLink { index: link.index() }, &[])
             .context("cannot make a link for a guest")?;
         Ok(link)
     }
@@ -140,7 +140,7 @@ impl Stage {
     /// # Errors
     /// When the tap cannot be removed.
     pub fn remove_link(&self, link: &Link) -> Result<()> {
-        self.ask(&Request::RemoveLink { index: link.index() }, &[])
+        self.ask(&StageRequest::RemoveLink { index: link.index() }, &[])
             .context("cannot remove the link of a guest")?;
         Ok(())
     }
@@ -151,7 +151,7 @@ impl Stage {
     /// # Errors
     /// When it cannot be mounted.
     pub fn expose(&self, path: &Path, name: &str) -> Result<PathBuf> {
-        let request = Request::Expose { path: path.to_owned(), name: name.into() };
+        let request = StageRequest::Expose { path: path.to_owned(), name: name.into() };
         self.ask(&request, &[])
             .with_context(|| format!("cannot show {} to guests", path.display()))?;
         Ok(Path::new(DIR).join(name))
@@ -163,7 +163,7 @@ impl Stage {
     /// # Errors
     /// When it cannot be mounted, or given away.
     pub fn lend(&self, path: &Path, name: &str) -> Result<PathBuf> {
-        let request = Request::Lend { path: path.to_owned(), name: name.into() };
+        let request = StageRequest::Lend { path: path.to_owned(), name: name.into() };
         self.ask(&request, &[])
             .with_context(|| format!("cannot lend {} to a guest", path.display()))?;
         Ok(Path::new(DIR).join(name))
@@ -189,7 +189,7 @@ impl Stage {
     /// When the keeper cannot be started.
     pub fn spawn(&self, link: &Link, command: &GuestCommand) -> Result<GuestProcess<'_>> {
         let (status, theirs) = std::io::pipe().context("cannot make a pipe")?;
-        let request = Request::Spawn {
+        let request = StageRequest::Spawn {
             argv: command.argv.clone(),
             sight: command.sight.clone(),
             share: command.share,
@@ -207,7 +207,7 @@ impl Stage {
     /// # Errors
     /// When the guest has none, or does not take it.
     pub fn mconsole(&self, link: &Link, command: &str) -> Result<()> {
-        let request = Request::Mconsole { index: link.index(), command: command.into() };
+        let request = StageRequest::Mconsole { index: link.index(), command: command.into() };
         self.ask(&request, &[]).context("cannot reach a guest's management console")?;
         Ok(())
     }
@@ -266,12 +266,12 @@ impl Stage {
     }
 
     fn socket(&self, address: Ipv4Addr, deadline: Instant) -> Result<OwnedFd> {
-        let request = Request::Socket { index: Link::of_address(address)?.index() };
+        let request = StageRequest::Socket { index: Link::of_address(address)?.index() };
         let (_, fds) = self.asking.ask(deadline, &request, &[]).context("cannot make a socket")?;
         fds.into_iter().next().context("the stage sent no socket")
     }
 
-    fn ask(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(i32, Vec<OwnedFd>)> {
+    fn ask(&self, request: &StageRequest, fds: &[BorrowedFd<'_>]) -> Result<(i32, Vec<OwnedFd>)> {
         self.asking.ask(Instant::now() + PATIENCE, request, fds)
     }
 }

@@ -136,7 +136,7 @@ impl Store {
     /// When it or the folder that it is in belongs to another user, or others may write there.
     pub fn open(dir: PathBuf) -> Result<Self> {
         if let Some(there) = dir.ancestors().find(|dir| dir.exists()) {
-            trust::refuse_locked(there).with_context(|| {
+            trust::ensure_writable(there).with_context(|| {
                 format!("no store can be at {}: name another with UML_CACHE_DIR", dir.display())
             })?;
         }
@@ -152,7 +152,7 @@ impl Store {
         for sub in ["locks", "tmp", "used"] {
             let sub = dir.join(sub);
             fs::create_dir_all(&sub).with_context(|| format!("cannot make {}", sub.display()))?;
-            trust::refuse_locked(&sub)?;
+            trust::ensure_writable(&sub)?;
         }
         let store = Self { dir, said: Mutex::default() };
         store.sweep();

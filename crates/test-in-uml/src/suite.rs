@@ -20,7 +20,7 @@ mod word;
 
 pub use build::{Harness, TestBinary, agent, test_binaries};
 pub use cargo::TestBuildFailed;
-pub use cases::{Case, Filter, Ignored, OpenBinary, list};
+pub use cases::{Case, CaseFilter, Ignored, OpenBinary, list};
 pub use choice::{Partition, Seats, random_seed, repeated, shuffle};
 pub use note::{Note, Observer};
 pub use plan::{AfterFailure, Job, Lane, Plan, Reuse, Target};

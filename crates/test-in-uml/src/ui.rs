@@ -38,12 +38,12 @@ pub struct Ui {
     verbosity: Verbosity,
     terminal: bool,
     coloured: bool,
-    state: Mutex<State>,
+    state: Mutex<UiState>,
 }
 
 /// What moves at the end of the terminal.
 #[derive(Debug, Default)]
-struct State {
+struct UiState {
     /// How far the run is.
     block: Vec<String>,
     /// What a step is doing at this moment.
@@ -147,7 +147,7 @@ impl Ui {
     }
 }
 
-impl State {
+impl UiState {
     /// What takes the lines that move off the screen.
     fn erase(&mut self) -> String {
         match std::mem::take(&mut self.shown) {

@@ -195,7 +195,7 @@ pub struct Exit {
     /// The case's sequence number.
     pub sequence: u32,
     /// How its process ended.
-    pub end: End,
+    pub end: ProcessEnd,
     /// From start to end of its process, by the guest's clock.
     pub duration: Duration,
     /// Why the case could not do its work here, if it says so.
@@ -214,7 +214,7 @@ pub struct Exit {
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum End {
+pub enum ProcessEnd {
     /// It exited with this code.
     Code(i32),
     /// A signal killed it.

@@ -86,7 +86,7 @@ proptest! {
         fs::create_dir(dir.path().join("dest")).unwrap();
         let dest = dir.path().join("dest/tree");
         let top = if strip { TopDir::Strip } else { TopDir::Keep };
-        let limits = Limits { entries: 100, bytes: 1 << 20 };
+        let limits = EntryLimits { entries: 100, bytes: 1 << 20 };
         let result = unpack_within(&source, &dest, top, limits);
         prop_assert_eq!(result.is_ok(), dest.exists(), "{:?}", result);
         let beside = fs::read_dir(dir.path()).unwrap().count();

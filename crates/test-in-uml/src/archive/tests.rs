@@ -14,7 +14,10 @@ fn archive_of(dir: &Path, entries: &[(&str, u64)]) -> PathBuf {
     path
 }
 
-fn unpack_with(limits: Limits, entries: &[(&str, u64)]) -> (Result<()>, Vec<std::ffi::OsString>) {
+fn unpack_with(
+    limits: EntryLimits,
+    entries: &[(&str, u64)],
+) -> (Result<()>, Vec<std::ffi::OsString>) {
     let dir = tempfile::tempdir().unwrap();
     let archive = archive_of(dir.path(), entries);
     let into = dir.path().join("into");
@@ -25,7 +28,7 @@ fn unpack_with(limits: Limits, entries: &[(&str, u64)]) -> (Result<()>, Vec<std:
 
 #[test]
 fn a_bomb_is_stopped_and_leaves_nothing() {
-    let limits = Limits { entries: 3, bytes: 10_000 };
+    let limits = EntryLimits { entries: 3, bytes: 10_000 };
     let (fits, left) = unpack_with(limits, &[("a", 5_000), ("b", 5_000)]);
     fits.unwrap();
     assert_eq!(left, ["tree"]);

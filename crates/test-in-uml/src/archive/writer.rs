@@ -16,7 +16,7 @@ use nix::sys::time::TimeSpec;
 use tar::{Entry, EntryType};
 
 use super::entry::{Stripped, check_symlink, plain};
-use super::{Limits, TopDir};
+use super::{EntryLimits, TopDir};
 
 const BLOCK: u64 = 512;
 
@@ -28,11 +28,11 @@ pub(super) fn unpack_into(
     stream: Box<dyn Read>,
     root: &Path,
     top: TopDir,
-    limits: Limits,
+    limits: EntryLimits,
 ) -> Result<()> {
     let meter = Rc::new(Meter::default());
     let mut archive = tar::Archive::new(Metered { stream, meter: meter.clone() });
-    let mut tree = Tree::new(root, top);
+    let mut tree = UnpackedTree::new(root, top);
     let (mut count, mut bytes, mut end) = (0, 0_u64, 0_u64);
     let mut entries = archive.entries().context("cannot read the archive")?;
     loop {
@@ -106,7 +106,7 @@ impl Read for Metered {
 
 /// The tree as it grows. What was made is known by name, so that nothing is ever written through
 /// a link or over another entry.
-struct Tree<'a> {
+struct UnpackedTree<'a> {
     root: &'a Path,
     stripped: Option<Stripped>,
     /// Folders with the mode and the time that they get at the end.
@@ -116,7 +116,7 @@ struct Tree<'a> {
     buffer: Vec<u8>,
 }
 
-impl<'a> Tree<'a> {
+impl<'a> UnpackedTree<'a> {
     fn new(root: &'a Path, top: TopDir) -> Self {
         Self {
             root,

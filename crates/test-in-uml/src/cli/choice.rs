@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use crate::ctx::Ctx;
 use crate::report::Again;
-use crate::suite::{self, Case, Filter, Ignored, Lane, Partition, Selection};
+use crate::suite::{self, Case, CaseFilter, Ignored, Lane, Partition, Selection};
 use crate::ui;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use super::{Wanted, report, wrong_usage};
+use super::{WantedKernel, report, wrong_usage};
 
 /// Each of them is kept in memory, for each case.
 const MOST_REPETITIONS: i64 = 10_000;
@@ -53,7 +53,7 @@ pub(super) struct Choice {
 #[derive(Debug)]
 pub(super) struct Chosen<'a> {
     /// Each kernel with its cases; none of them is empty.
-    pub lanes: Vec<(Wanted<'a>, Lane)>,
+    pub lanes: Vec<(WantedKernel<'a>, Lane)>,
     /// What the order was made from, if it is random.
     pub seed: Option<u64>,
 }
@@ -83,13 +83,13 @@ impl Choice {
     pub fn of<'a>(
         &self,
         ctx: &Ctx,
-        kernels: &[Wanted<'a>],
+        kernels: &[WantedKernel<'a>],
         earlier: Option<&[Again]>,
     ) -> Result<Chosen<'a>> {
         let binaries = suite::test_binaries(ctx, &self.selection)?;
         let ignored = if earlier.is_some() { Ignored::All } else { self.run_ignored };
         let mut cases =
-            suite::list(ctx, &binaries, &Filter { words: self.filters.clone(), ignored })?;
+            suite::list(ctx, &binaries, &CaseFilter { words: self.filters.clone(), ignored })?;
         if let Some(partition) = &self.partition {
             cases = partition.of(cases);
         }

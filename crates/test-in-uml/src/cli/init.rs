@@ -7,11 +7,11 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::wrong_usage;
-use crate::init::{Engine, Wanted, Workflow, init};
+use crate::init::{Adoption, Engine, Workflow, init};
 use crate::ui;
 
 #[derive(Debug, Args)]
-pub(super) struct Init {
+pub(super) struct InitArgs {
     /// The repository, or an empty folder, or one that is made
     path: PathBuf,
     /// A folder below it with a kernel module; one that is not there gets a module
@@ -25,13 +25,13 @@ pub(super) struct Init {
     git: Option<String>,
 }
 
-impl Init {
+impl InitArgs {
     pub fn run(&self) -> Result<()> {
         let shown = self.path.display();
         fs::create_dir_all(&self.path).with_context(|| format!("cannot make {shown}"))?;
         let root = self.path.canonicalize().with_context(|| format!("cannot find {shown}"))?;
         let engine = self.git.clone().map_or_else(Engine::own, Engine::Git);
-        let wanted = Wanted { root, engine, module: self.module.clone(), workflow: self.ci };
+        let wanted = Adoption { root, engine, module: self.module.clone(), workflow: self.ci };
         for written in init(&wanted).map_err(wrong_usage)? {
             ui::print(&written)?;
         }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::ctx::Ctx;
 use crate::doctor;
 use crate::guest::Cow;
-use crate::shell::{self, End, Plan};
+use crate::shell::{self, ShellEnd, ShellPlan};
 use crate::stage::{Stage, StageOptions};
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
@@ -42,11 +42,12 @@ impl Shell {
         for line in passed_over {
             ctx.ui.warn(&line);
         }
-        let end = shell::run(ctx, &stage, &Plan { kernel, image: &image, keep: keep.as_ref() })?;
+        let end =
+            shell::run(ctx, &stage, &ShellPlan { kernel, image: &image, keep: keep.as_ref() })?;
         stage.shutdown()?;
         ctx.ui.say(match end {
-            End::Off => "the guest switched itself off",
-            End::Left => "the guest was cut off",
+            ShellEnd::Off => "the guest switched itself off",
+            ShellEnd::Left => "the guest was cut off",
         });
         Ok(ExitCode::SUCCESS)
     }

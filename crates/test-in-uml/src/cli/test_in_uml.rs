@@ -7,14 +7,14 @@ use crate::ctx::Ctx;
 use crate::doctor::{self, Consent};
 use crate::guest::Init;
 use crate::kernel;
-use crate::report::{About, Again, Reporter};
+use crate::report::{Again, Reporter, RunFacts};
 use crate::stage::{Stage, StageOptions};
 use crate::suite::{self, AfterFailure, Finished, Lane, Plan, Reuse, Seats, Target};
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 
 use super::choice::{Choice, Chosen};
-use super::{Source, Sources, Wanted, Yes, cancel, code, wrong_usage};
+use super::{Source, Sources, WantedKernel, Yes, cancel, code, wrong_usage};
 
 /// The flag that names a module's folder.
 const MODULE: &str = "--module";
@@ -37,12 +37,12 @@ pub(super) struct TestInUml {
     #[command(flatten)]
     choice: Choice,
     #[command(flatten)]
-    manner: Manner,
+    options: RunOptions,
 }
 
 /// How they are run.
 #[derive(Debug, Args)]
-struct Manner {
+struct RunOptions {
     /// Run this many guests at once; `auto` goes by CPUs and memory
     #[arg(long, value_name = "N", default_value_t)]
     guests: Seats,
@@ -109,7 +109,7 @@ impl TestInUml {
         if let Some(seed) = seed {
             ctx.ui.say(&format!("{:>12} --shuffle={seed}", "order"));
         }
-        let about = About {
+        let about = RunFacts {
             cases: lanes.iter().map(|(_, lane)| lane.jobs.len()).sum(),
             seed,
             partition: self.choice.partition.clone(),
@@ -131,12 +131,12 @@ impl TestInUml {
         &'a self,
         ctx: &'a Ctx,
         earlier: Option<&'a [Again]>,
-    ) -> Result<Vec<Wanted<'a>>> {
+    ) -> Result<Vec<WantedKernel<'a>>> {
         match earlier {
-            _ if self.all_kernels => Wanted::all(ctx),
+            _ if self.all_kernels => WantedKernel::all(ctx),
             Some(earlier) if !self.sources.are_named() => earlier
                 .iter()
-                .map(|again| Wanted::named(ctx, &again.kernel, Source::Configured))
+                .map(|again| WantedKernel::named(ctx, &again.kernel, Source::Configured))
                 .collect(),
             _ => self.sources.wanted(ctx),
         }
@@ -155,7 +155,7 @@ impl TestInUml {
             }
         }
         words.extend(self.choice.selection.flags());
-        if let InitName::Sysv = self.manner.init {
+        if let InitName::Sysv = self.options.init {
             words.extend(["--init".into(), "sysv".into()]);
         }
         for module in &self.modules {
@@ -171,10 +171,10 @@ impl TestInUml {
         lanes: Vec<Lane>,
         make: impl Fn(usize) -> Result<Target> + Sync,
         size: u64,
-        about: About,
+        about: RunFacts,
     ) -> Result<u8> {
-        let Manner { guests, fresh, retries, no_fail_fast, deadline, keep_failed, init } =
-            self.manner;
+        let RunOptions { guests, fresh, retries, no_fail_fast, deadline, keep_failed, init } =
+            self.options;
         let seats = match self.choice.replays() {
             true => 1,
             false => guests.number(ctx.config.memory).min(about.cases),

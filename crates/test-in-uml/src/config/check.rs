@@ -2,13 +2,13 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::{Config, DebianSource, Kernel, Memory, Rootfs, TABLE};
+use super::{ByteSize, Config, DebianSource, Kernel, RootfsConfig, TABLE};
 
 /// With less, today's kernels have no room for themselves and the agent.
-const LEAST_MEMORY: Memory = Memory::mib(32);
+const LEAST_MEMORY: ByteSize = ByteSize::mib(32);
 
 /// With less, no Debian has room.
-const LEAST_IMAGE: Memory = Memory::mib(64);
+const LEAST_IMAGE: ByteSize = ByteSize::mib(64);
 
 impl Config {
     pub(super) fn check(&self) -> Result<()> {
@@ -38,7 +38,7 @@ impl Config {
     ///
     /// # Errors
     /// When it could not.
-    pub fn check_memory(&self, of_host: Memory) -> Result<()> {
+    pub fn check_memory(&self, of_host: ByteSize) -> Result<()> {
         ensure!(
             self.memory <= of_host,
             "{TABLE}.memory: a guest of {} does not fit into this host, which has {of_host}: give \
@@ -49,7 +49,7 @@ impl Config {
     }
 }
 
-impl Rootfs {
+impl RootfsConfig {
     fn check(&self) -> Result<()> {
         plain("Debian suite", &self.suite).context("suite")?;
         for package in &self.packages {

@@ -128,8 +128,8 @@ fn a_kernel_is_called_by_a_plain_name() {
 #[test]
 fn a_guest_that_no_host_can_hold_is_refused() {
     let config = Config::from_metadata(&valid()).unwrap();
-    config.check_memory(Memory::mib(256)).unwrap();
-    let error = config.check_memory(Memory::mib(255)).unwrap_err().to_string();
+    config.check_memory(ByteSize::mib(256)).unwrap();
+    let error = config.check_memory(ByteSize::mib(255)).unwrap_err().to_string();
     assert!(error.contains("uml.memory: a guest of 256M") && error.contains("255M"), "{error}");
 }
 
@@ -154,7 +154,7 @@ fn an_archive_has_a_url_and_a_hash() {
 #[test]
 fn memory_is_written_as_it_is_read() {
     for text in ["1536K", "300M", "2G"] {
-        assert_eq!(text.parse::<Memory>().unwrap().to_string(), text);
+        assert_eq!(text.parse::<ByteSize>().unwrap().to_string(), text);
     }
 }
 

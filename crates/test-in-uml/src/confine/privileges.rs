@@ -34,7 +34,7 @@ const FILES: u64 = 16384;
 
 /// Bounds for one guest, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Limits {
+pub(crate) struct ResourceLimits {
     /// How large a file may be.
     pub file_size: u64,
     /// How much each of its processes may map; a kernel with a sanitizer maps terabytes.
@@ -101,7 +101,7 @@ fn give_up_capabilities() -> nix::Result<()> {
 }
 
 /// Gives up all that a guest does not need. Its root must be the one of `sight` by now.
-pub(crate) fn shut_in(was_root: bool, limits: Limits, proc: Option<&Proc>) -> Result<()> {
+pub(crate) fn shut_in(was_root: bool, limits: ResourceLimits, proc: Option<&Proc>) -> Result<()> {
     become_nobody(was_root)?;
     // Whoever runs out of memory on this host, a guest goes first (proc(5)).
     if let Some(proc) = proc {

@@ -174,9 +174,9 @@ const NAMESPACES: i32 = libc::CLONE_NEWNS
 
 /// The filter, compiled.
 #[derive(Debug)]
-pub(crate) struct Filter(BpfProgram);
+pub(crate) struct SyscallFilter(BpfProgram);
 
-impl Filter {
+impl SyscallFilter {
     /// Compiles it.
     pub fn compile() -> Result<Self> {
         let mut calls: BTreeMap<i64, Vec<SeccompRule>> =
@@ -217,7 +217,7 @@ impl Filter {
 
 /// Whether this host's kernel has filters of system calls.
 pub(crate) fn try_filter() -> Result<()> {
-    Filter::compile()?.apply()
+    SyscallFilter::compile()?.apply()
 }
 
 #[cfg(test)]
@@ -261,6 +261,6 @@ mod tests {
         ] {
             assert!(!allowed.contains(&call), "system call {call}");
         }
-        Filter::compile().unwrap();
+        SyscallFilter::compile().unwrap();
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn processes() -> Finding {
 }
 
 /// A limit of this process, and what is needed of it.
-struct Limit {
+struct HostLimit {
     resource: Resource,
     option: &'static str,
     /// In the unit of the resource.
@@ -39,26 +39,26 @@ struct Limit {
 }
 
 /// An image's file is the largest that is written; an old kernel's guest maps the most.
-const LIMITS: [Limit; 4] = [
-    Limit {
+const LIMITS: [HostLimit; 4] = [
+    HostLimit {
         resource: Resource::RLIMIT_NOFILE,
         option: "-n",
         needed: 256,
         effect: "builds cannot open their files",
     },
-    Limit {
+    HostLimit {
         resource: Resource::RLIMIT_NPROC,
         option: "-u",
         needed: PROCESSES_NEEDED,
         effect: "builds and guests fail to start processes",
     },
-    Limit {
+    HostLimit {
         resource: Resource::RLIMIT_FSIZE,
         option: "-f",
         needed: 4 << 30,
         effect: "an image or a kernel is too large to be written",
     },
-    Limit {
+    HostLimit {
         resource: Resource::RLIMIT_AS,
         option: "-v",
         needed: 4 << 30,

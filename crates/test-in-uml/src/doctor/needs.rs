@@ -16,7 +16,7 @@ pub(super) struct NeededFile {
 }
 
 /// Something that the host grants or refuses; see `isolation::probe`.
-pub(super) struct Facility {
+pub(super) struct HostNeed {
     pub name: &'static str,
     pub effect: &'static str,
     pub cure: &'static str,
@@ -58,59 +58,59 @@ pub(super) const FILES: &[NeededFile] = &[
     },
 ];
 
-pub(super) const FACILITIES: &[Facility] = &[
-    Facility {
+pub(super) const FACILITIES: &[HostNeed] = &[
+    HostNeed {
         name: "namespaces",
         effect: "guests cannot run, and nothing ends what a killed run left",
         cure: "allow unshare(2): in a container, docker run --security-opt seccomp=unconfined, and \
                as root in it --cap-add SYS_ADMIN",
     },
-    Facility {
+    HostNeed {
         name: "tmpfs",
         effect: "guests have no place for their memory",
         cure: "allow mount(2) in namespaces of one's own",
     },
-    Facility {
+    HostNeed {
         name: "loopback",
         effect: "guests have no network",
         cure: "allow CAP_NET_ADMIN in namespaces of one's own",
     },
-    Facility {
+    HostNeed {
         name: "tap",
         effect: "guests have no link",
         cure: "sudo modprobe tun && sudo chmod 0666 /dev/net/tun (udev does the latter where it \
                runs); in a container, pass --device /dev/net/tun",
     },
-    Facility {
+    HostNeed {
         name: "ptrace",
         effect: "guests cannot run: User Mode Linux traces its own processes",
         cure: "set /proc/sys/kernel/yama/ptrace_scope to 1 or less; in a container, allow ptrace \
                (docker run --security-opt seccomp=unconfined)",
     },
-    Facility {
+    HostNeed {
         name: "personality",
         effect: "guests run, but with addresses at random, and those of old kernels need more memory",
         cure: "in a container, allow personality(ADDR_NO_RANDOMIZE): docker run --security-opt \
                seccomp=unconfined",
     },
-    Facility {
+    HostNeed {
         name: "pivot_root",
         effect: "guests cannot run: they would see the files of this host",
         cure: "allow pivot_root(2) in namespaces of one's own, and run from no initial RAM disk; in a \
                container, docker run --security-opt seccomp=unconfined",
     },
-    Facility {
+    HostNeed {
         name: "seccomp",
         effect: "guests run, but an evil one can make any system call of this host",
         cure: "a kernel with CONFIG_SECCOMP_FILTER",
     },
-    Facility {
+    HostNeed {
         name: "landlock",
         effect: "guests run, shut in by a root of their own alone",
         cure: "a kernel of 5.13 or later with CONFIG_SECURITY_LANDLOCK, and landlock among its security \
                modules (/sys/kernel/security/lsm, or lsm= at its boot)",
     },
-    Facility {
+    HostNeed {
         name: "process limit",
         effect: "guests run, but an evil one can start as many processes as you can",
         cure: "allow user namespaces within user namespaces (/proc/sys/user/max_user_namespaces); \

@@ -102,7 +102,7 @@ impl<'a> Apt<'a> {
     /// Runs apt, and once more if the mirror was being updated.
     fn run(&self, cmd: &Cmd) -> Result<Vec<String>> {
         match self.run_once(cmd) {
-            Err((_, Failure::MirrorSync)) => {
+            Err((_, AptFailure::MirrorSync)) => {
                 crate::cancel::check()?;
                 self.step.note("once more: the mirror was being updated")?;
                 self.run_once(cmd).map_err(|(error, failure)| self.failed(error, failure))
@@ -111,7 +111,7 @@ impl<'a> Apt<'a> {
         }
     }
 
-    fn run_once(&self, cmd: &Cmd) -> Result<Vec<String>, (anyhow::Error, Failure)> {
+    fn run_once(&self, cmd: &Cmd) -> Result<Vec<String>, (anyhow::Error, AptFailure)> {
         let mut lines = Vec::new();
         let show = self.step.progress();
         // `dlstatus:ITEM:PERCENT:TEXT`, as apt's README.progress-reporting has it.
@@ -122,33 +122,33 @@ impl<'a> Apt<'a> {
         });
         match result {
             Ok(()) => Ok(lines),
-            Err(error) if error.is::<Interrupted>() => Err((error, Failure::Other)),
-            Err(error) => Err((error, Failure::of(&lines))),
+            Err(error) if error.is::<Interrupted>() => Err((error, AptFailure::Other)),
+            Err(error) => Err((error, AptFailure::of(&lines))),
         }
     }
 
-    fn failed(&self, error: anyhow::Error, failure: Failure) -> anyhow::Error {
+    fn failed(&self, error: anyhow::Error, failure: AptFailure) -> anyhow::Error {
         match failure {
-            Failure::Unreachable(reasons) => {
+            AptFailure::Unreachable(reasons) => {
                 let what = format!("{} from {}", self.source.package, self.source.suite);
                 Unreachable { what, reasons }.into()
             }
-            Failure::MirrorSync => {
+            AptFailure::MirrorSync => {
                 error.context("the mirror is being updated: try again in some minutes")
             }
-            Failure::Untrusted => error.context(format!(
+            AptFailure::Untrusted => error.context(format!(
                 "{} is not signed as it should be: is the clock right, and debian-archive-keyring \
                  new enough?",
                 self.source.suite
             )),
-            Failure::Other => error,
+            AptFailure::Other => error,
         }
     }
 }
 
 /// Why apt failed, as its messages in the C locale tell.
 #[derive(Debug, PartialEq, Eq)]
-enum Failure {
+enum AptFailure {
     MirrorSync,
     Untrusted,
     Unreachable(Vec<String>),
@@ -188,7 +188,7 @@ fn is_silence(why: &str) -> bool {
     SILENCE.iter().any(|words| why.contains(words))
 }
 
-impl Failure {
+impl AptFailure {
     fn of(lines: &[String]) -> Self {
         let any = |marks: &[&str]| lines.iter().any(|line| marks.iter().any(|m| line.contains(m)));
         if any(&UNTRUSTED) {

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::apt::{Apt, Versions};
-use super::{OFFLINE, Recipe, SourceArchive, Unreachable};
+use super::{OFFLINE, SourceArchive, SourceRecipe, Unreachable};
 use crate::config::DebianSource;
-use crate::ctx::{Ctx, Locking, Network};
+use crate::ctx::{Ctx, Locking, NetworkAccess};
 use crate::lockfile::{self, LockedKernel};
 use crate::step::{Cmd, Step};
 use crate::store::{Kind, sha256_of};
@@ -20,7 +20,7 @@ pub(super) fn fetch(ctx: &Ctx, name: &str, source: &DebianSource) -> Result<Sour
     if let Some(archive) = stored(ctx, name, source, &file)? {
         return Ok(archive);
     }
-    if ctx.options.network == Network::Offline {
+    if ctx.options.network == NetworkAccess::Offline {
         let reasons = vec![OFFLINE.into()];
         return Err(Unreachable { what: source.package.clone(), reasons }.into());
     }
@@ -39,7 +39,7 @@ pub(super) fn fetch(ctx: &Ctx, name: &str, source: &DebianSource) -> Result<Sour
     let archive = take_out(&step, &deb, &file, scratch.path())?;
     let sha256 = sha256_of(&archive)?;
     pin(ctx, name, source, locked, &version, &sha256)?;
-    let recipe = Recipe { file: &file, sha256: &sha256 };
+    let recipe = SourceRecipe { file: &file, sha256: &sha256 };
     let entry = ctx.store.get_or_build(Kind::Download, &recipe, |dir| {
         fs::rename(&archive, dir.join(&file)).context("cannot keep the fetched source")
     })?;
@@ -64,7 +64,7 @@ fn stored(
     file: &str,
 ) -> Result<Option<SourceArchive>> {
     match locked(ctx, name, source)? {
-        Some(lock) => Recipe { file, sha256: &lock.sha256 }.stored(&ctx.store, &lock.version),
+        Some(lock) => SourceRecipe { file, sha256: &lock.sha256 }.stored(&ctx.store, &lock.version),
         None if ctx.options.locking == Locking::Locked => bail!(
             "{} pins no {} of {} for the kernel {name}, and --locked forbids to choose one",
             ctx.layout.lock_file().display(),

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 
 use super::http::NoAnswer;
-use super::{Client, Recipe, SourceArchive, Unreachable};
+use super::{Client, SourceArchive, SourceRecipe, Unreachable};
 use crate::config::Tarball;
 use crate::store::{Kind, Store, sha256_of};
 use crate::ui::Ui;
@@ -34,7 +34,7 @@ pub fn fetch(
 ) -> Result<SourceArchive> {
     for tarball in tarballs {
         let file = file_name(&tarball.url)?;
-        let recipe = Recipe { file, sha256: &tarball.sha256 };
+        let recipe = SourceRecipe { file, sha256: &tarball.sha256 };
         if let Some(archive) = recipe.stored(store, file)? {
             return Ok(archive);
         }
@@ -68,7 +68,7 @@ pub fn fetch(
 
 fn fetch_one(store: &Store, ui: &Ui, client: &Client, tarball: &Tarball) -> Result<SourceArchive> {
     let file = file_name(&tarball.url)?;
-    let recipe = Recipe { file, sha256: &tarball.sha256 };
+    let recipe = SourceRecipe { file, sha256: &tarball.sha256 };
     let entry = store.get_or_build(Kind::Download, &recipe, |dir| {
         let partial = store.partial(Kind::Download, &recipe)?;
         let progress = |have, whole: Option<u64>| {

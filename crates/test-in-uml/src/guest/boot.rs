@@ -17,9 +17,9 @@ use super::console;
 use super::console::ConsoleLog;
 use super::cow::Cow;
 use super::driver::Guest;
-use super::machine::{Event, Limits, Machine};
-use super::spec::{EVENTS, Spec};
-use crate::config::Memory;
+use super::machine::{GuestEvent, Machine, TimeLimits};
+use super::spec::{EVENTS, GuestSpec};
+use crate::config::ByteSize;
 use crate::stage::{GuestCommand, GuestStatus, Stage};
 use crate::threads;
 
@@ -44,7 +44,7 @@ pub struct BootFailed {
 /// [`BootFailed`] when it does not come up; others when it cannot be started.
 pub fn boot<'a>(
     stage: &'a Stage,
-    spec: &Spec<'_>,
+    spec: &GuestSpec<'_>,
     calibration: &mut Calibration,
 ) -> Result<Guest<'a>> {
     let link = stage.add_link()?;
@@ -89,7 +89,7 @@ pub fn boot<'a>(
         // Init scripts take many times as long, both ways.
         Init::Sysv | Init::Terminal => (spec.boot_timeout * 4, Duration::from_secs(120)),
     };
-    let limits = Limits {
+    let limits = TimeLimits {
         boot: boot_timeout,
         connect: Duration::from_secs(15),
         power_off,
@@ -116,7 +116,7 @@ struct Commands {
 }
 
 impl Commands {
-    fn new(spec: &Spec<'_>, line: &CommandLine<'_>, argv: &[OsString]) -> Self {
+    fn new(spec: &GuestSpec<'_>, line: &CommandLine<'_>, argv: &[OsString]) -> Self {
         let cow = spec.cow.map_or(Path::new("/tmp/uml.cow"), Cow::path);
         let by_hand = ByHand { kernel: spec.kernel.0, image: spec.image.0, cow, line }.to_string();
         let argv: Vec<String> =
@@ -134,7 +134,7 @@ impl Commands {
     }
 }
 
-fn failed(spec: &Spec<'_>, commands: Commands, mut end: String) -> BootFailed {
+fn failed(spec: &GuestSpec<'_>, commands: Commands, mut end: String) -> BootFailed {
     let text = fs::read(&spec.console_log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
@@ -155,7 +155,7 @@ fn failed(spec: &Spec<'_>, commands: Commands, mut end: String) -> BootFailed {
 
 /// How much each host process of a guest may map, in bytes: its memory, several times over, and the kernel
 /// itself. A kernel with KASAN maps terabytes, of which it uses little.
-pub(crate) fn address_space(kernel: &Path, memory: Memory) -> Option<u64> {
+pub(crate) fn address_space(kernel: &Path, memory: ByteSize) -> Option<u64> {
     const KERNEL_ITSELF: u64 = 4 << 30;
     let config = fs::read_to_string(kernel.with_file_name("config")).ok()?;
     let sanitizes = config.lines().any(|line| line == "CONFIG_KASAN=y");
@@ -171,9 +171,9 @@ fn fresh_key() -> Result<Key> {
     Ok(Key(bytes))
 }
 
-fn watch_status(status: GuestStatus, events: SyncSender<Event>) -> Result<()> {
+fn watch_status(status: GuestStatus, events: SyncSender<GuestEvent>) -> Result<()> {
     threads::spawn(move || {
-        let _ = events.send(Event::Exited(status.wait().ok().flatten()));
+        let _ = events.send(GuestEvent::Exited(status.wait().ok().flatten()));
     })?;
     Ok(())
 }
@@ -186,7 +186,7 @@ mod tests {
     fn a_guest_may_map_its_memory_and_a_sanitizer_what_it_wants() {
         let dir = tempfile::tempdir().unwrap();
         let kernel = dir.path().join("linux");
-        let memory = Memory::mib(256);
+        let memory = ByteSize::mib(256);
         assert_eq!(address_space(&kernel, memory), None, "nobody knows what it maps");
         fs::write(dir.path().join("config"), "# CONFIG_KASAN is not set\n").unwrap();
         assert_eq!(address_space(&kernel, memory), Some(5 << 30));

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 
-use crate::config::Memory;
+use crate::config::ByteSize;
 use crate::kernel::Transport;
 use crate::rootfs::AGENT;
 use crate::stage::Link;
@@ -58,7 +58,7 @@ pub struct CommandLine<'a> {
     /// The image, as the stage shows it.
     pub image: &'a Path,
     /// Memory of the guest.
-    pub memory: Memory,
+    pub memory: ByteSize,
     /// The control link.
     pub link: &'a Link,
     /// How the guest reaches it.

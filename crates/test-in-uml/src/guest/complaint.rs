@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::kernel_line::KernelLine;
+use super::kernel_line::LogLine;
 
 mod patterns;
 mod reports;
@@ -33,7 +33,7 @@ impl Complaint {
     pub fn of_log<S: AsRef<str>>(log: &[S]) -> Vec<Self> {
         let mut reports = Reports::default();
         for line in log {
-            reports.take(&KernelLine::of_boot(line.as_ref()).text, &[]);
+            reports.take(&LogLine::of_boot(line.as_ref()).text, &[]);
         }
         reports.finish();
         reports.undeclared().to_vec()

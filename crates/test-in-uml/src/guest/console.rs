@@ -7,8 +7,8 @@ use std::sync::mpsc::SyncSender;
 
 use anyhow::{Context as _, Result};
 
-use super::kernel_line::KernelLine;
-use super::machine::Event;
+use super::kernel_line::LogLine;
+use super::machine::GuestEvent;
 use crate::threads;
 
 /// The longest console line that is kept in one piece, in bytes.
@@ -73,7 +73,7 @@ impl Drop for ConsoleLog {
 pub(super) fn watch(
     console: impl Read + Send + 'static,
     mut log: ConsoleLog,
-    events: SyncSender<Event>,
+    events: SyncSender<GuestEvent>,
 ) -> Result<()> {
     threads::spawn(move || {
         let mut console = BufReader::with_capacity(64 << 10, console);
@@ -99,20 +99,20 @@ pub(super) fn watch(
         if !line.is_empty() {
             tell_line(&mut line, &events);
         }
-        let _ = events.send(Event::ConsoleClosed);
+        let _ = events.send(GuestEvent::ConsoleClosed);
     })?;
     Ok(())
 }
 
-fn tell_line(line: &mut Vec<u8>, events: &SyncSender<Event>) {
+fn tell_line(line: &mut Vec<u8>, events: &SyncSender<GuestEvent>) {
     let text = String::from_utf8_lossy(line).into_owned();
     line.clear();
-    let _ = events.send(Event::Line(text));
+    let _ = events.send(GuestEvent::Line(text));
 }
 
 /// The loops per jiffy that the kernel calibrated, if this line says them.
 pub(super) fn calibrated_lpj(line: &str) -> Option<u64> {
-    let line = KernelLine::of_boot(line).text;
+    let line = LogLine::of_boot(line).text;
     let (_, rest) = line.split_once("(lpj=")?;
     // With `lpj=` given, the kernel says `(skipped) preset value` and repeats what it was given.
     if line.contains("preset") { None } else { rest.split_once(')')?.0.parse().ok() }
@@ -140,7 +140,7 @@ mod tests {
             write.write_all(b"Kernel panic").unwrap();
         });
         let mut lines = Vec::new();
-        while let Event::Line(line) = inbox.recv().unwrap() {
+        while let GuestEvent::Line(line) = inbox.recv().unwrap() {
             lines.push(line);
         }
         flood.join().unwrap();
@@ -158,7 +158,7 @@ mod tests {
         let log = ConsoleLog::create(&dir.path().join("console.log")).unwrap();
         let (events, inbox) = sync_channel(8);
         watch(std::io::repeat(b'y').take(3 * LONGEST_LINE as u64), log, events).unwrap();
-        let pieces = inbox.iter().filter(|event| matches!(event, Event::Line(_))).count();
+        let pieces = inbox.iter().filter(|event| matches!(event, GuestEvent::Line(_))).count();
         assert_eq!(pieces, 3);
     }
 

@@ -10,11 +10,11 @@ use uml_protocol::wire::{CHUNK, Hash, Leaks, Run, ToGuest, ToHost, Word};
 use super::calibration::Calibration;
 use super::complaint::Complaint;
 use super::limit::Times;
-use super::machine::{Action, CaseRecord, End, Event, Machine, State};
+use super::machine::{Action, CaseRecord, End, GuestEvent, GuestState, Machine};
 use super::peer::Peer;
 use super::program::Program;
-use super::session::{Session, connect};
-use super::spec::{EVENTS, Spec};
+use super::session::{AgentSession, connect};
+use super::spec::{EVENTS, GuestSpec};
 use crate::cancel;
 use crate::stage::{GuestProcess, Link, Stage};
 
@@ -43,16 +43,16 @@ pub struct Guest<'a> {
     process: GuestProcess<'a>,
     machine: Machine,
     first: Vec<Action>,
-    events: SyncSender<Event>,
-    inbox: Receiver<Event>,
+    events: SyncSender<GuestEvent>,
+    inbox: Receiver<GuestEvent>,
     times: Times,
     /// Once its time is over, how many events may have come before that and wait to be looked at.
     overdue: Option<usize>,
-    session: Option<Session>,
+    session: Option<AgentSession>,
     /// Whether all that came by the session was told.
     session_over: bool,
     /// The end of the guest's process, which waits for that.
-    held: Option<Event>,
+    held: Option<GuestEvent>,
     peer: Option<Peer>,
     reply: Option<ToHost>,
     programs: BTreeSet<Hash>,
@@ -64,7 +64,7 @@ pub struct Guest<'a> {
 
 /// What became of a case that a guest was asked to run.
 #[derive(Debug)]
-pub enum CaseEnd {
+pub enum CaseRun {
     /// It ran, to its end or to that of its guest.
     Ran(Box<CaseRecord>),
     /// The guest ended before the agent began it.
@@ -84,11 +84,11 @@ pub struct Gone {
 
 impl<'a> Guest<'a> {
     pub(super) fn new(
-        spec: &Spec<'_>,
+        spec: &GuestSpec<'_>,
         stage: &'a Stage,
         link: Link,
         process: GuestProcess<'a>,
-        (events, inbox): (SyncSender<Event>, Receiver<Event>),
+        (events, inbox): (SyncSender<GuestEvent>, Receiver<GuestEvent>),
         (machine, first): (Machine, Vec<Action>),
         powered_on: Instant,
     ) -> Self {
@@ -139,7 +139,7 @@ impl<'a> Guest<'a> {
     /// How the guest ended, if it did.
     pub fn end(&self) -> Option<&End> {
         match self.machine.state() {
-            State::Over(end) => Some(end),
+            GuestState::Over(end) => Some(end),
             _ => None,
         }
     }
@@ -151,15 +151,15 @@ impl<'a> Guest<'a> {
         }
         loop {
             match self.machine.state() {
-                State::Ready => {
+                GuestState::Ready => {
                     self.ready_after = self.powered_on.elapsed();
                     return Ok(None);
                 }
-                State::Over(end) => return Ok(Some(end.clone())),
+                GuestState::Over(end) => return Ok(Some(end.clone())),
                 _ => {}
             }
             let event = self.next()?;
-            if let Event::Line(line) = &event {
+            if let GuestEvent::Line(line) = &event {
                 calibration.learn(line);
             }
             self.feed(event);
@@ -185,21 +185,21 @@ impl<'a> Guest<'a> {
         args: Vec<String>,
         env: Vec<(String, String)>,
         (timeout, word): (Duration, Word),
-    ) -> Result<CaseEnd> {
+    ) -> Result<CaseRun> {
         self.cases += 1;
         let sequence = self.cases;
         self.offer(program)?;
         self.times.begin_case(timeout);
-        self.feed(Event::Run { sequence, limit: timeout + MARGIN });
+        self.feed(GuestEvent::Run { sequence, limit: timeout + MARGIN });
         let run = Run { sequence, program: program.hash(), args, env, timeout, word };
         self.say(&ToGuest::Run(run));
         loop {
             if let Some(case) = self.machine.take_case_if_settled() {
                 let died_before = !case.begin_seen && self.end().is_some();
-                return Ok(if died_before { CaseEnd::NotBegun } else { CaseEnd::Ran(case) });
+                return Ok(if died_before { CaseRun::NotBegun } else { CaseRun::Ran(case) });
             }
             if self.end().is_some() {
-                return Ok(CaseEnd::NotBegun);
+                return Ok(CaseRun::NotBegun);
             }
             self.pump()?;
         }
@@ -250,11 +250,11 @@ impl<'a> Guest<'a> {
                 return Ok(None);
             }
             match self.next()? {
-                Event::Message(reply @ (ToHost::Have | ToHost::Need | ToHost::Stored)) => {
+                GuestEvent::Message(reply @ (ToHost::Have | ToHost::Need | ToHost::Stored)) => {
                     self.reply = Some(reply);
                 }
-                Event::Deadline => {
-                    self.feed(Event::Disconnected("no answer to a program".into()));
+                GuestEvent::Deadline => {
+                    self.feed(GuestEvent::Disconnected("no answer to a program".into()));
                 }
                 event => self.feed(event),
             }
@@ -267,7 +267,7 @@ impl<'a> Guest<'a> {
     /// # Errors
     /// When the user asks us to stop.
     pub fn shutdown(mut self) -> Result<Gone> {
-        self.feed(Event::PowerOff);
+        self.feed(GuestEvent::PowerOff);
         self.say(&ToGuest::PowerOff { search: self.machine.is_memory_in_order() });
         let end = loop {
             if let Some(end) = self.end() {
@@ -288,7 +288,7 @@ impl<'a> Guest<'a> {
     fn say_until(&mut self, message: &ToGuest, until: Instant) {
         let Some(session) = &mut self.session else { return };
         if let Err(error) = session.say(message, until) {
-            self.feed(Event::Disconnected(error.to_string()));
+            self.feed(GuestEvent::Disconnected(error.to_string()));
         }
     }
 
@@ -299,12 +299,12 @@ impl<'a> Guest<'a> {
     }
 
     /// The next event; fails when the user asks us to stop.
-    fn next(&mut self) -> Result<Event> {
+    fn next(&mut self) -> Result<GuestEvent> {
         loop {
             cancel::check()?;
             if self.overdue == Some(0) {
                 self.overdue = None;
-                return Ok(Event::Deadline);
+                return Ok(GuestEvent::Deadline);
             }
             if self.session_over
                 && let Some(held) = self.held.take()
@@ -313,7 +313,7 @@ impl<'a> Guest<'a> {
             }
             let patience = self.patience();
             match self.inbox.recv_timeout(patience) {
-                Ok(event @ Event::Exited(_)) => match &self.session {
+                Ok(event @ GuestEvent::Exited(_)) => match &self.session {
                     // What the guest has told and we have not read comes first.
                     Some(session) if !self.session_over => {
                         session.hang_up();
@@ -322,12 +322,12 @@ impl<'a> Guest<'a> {
                     _ => return Ok(event),
                 },
                 Ok(event) => {
-                    self.session_over |= matches!(event, Event::Disconnected(_));
+                    self.session_over |= matches!(event, GuestEvent::Disconnected(_));
                     return Ok(event);
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     if self.overdue.take().is_some() {
-                        return Ok(Event::Deadline);
+                        return Ok(GuestEvent::Deadline);
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => bail!("the watchers of a guest are gone"),
@@ -358,8 +358,8 @@ impl<'a> Guest<'a> {
         }
     }
 
-    fn feed(&mut self, event: Event) {
-        if let Event::Message(ToHost::TimeIsOver) = event {
+    fn feed(&mut self, event: GuestEvent) {
+        if let GuestEvent::Message(ToHost::TimeIsOver) = event {
             let more = self.times.more_for_case(&self.process);
             return self.say(&ToGuest::MoreTime(more));
         }
@@ -382,7 +382,7 @@ impl<'a> Guest<'a> {
                 let key = self.machine.key();
                 match connect(self.stage, &self.link, port, key, &self.events) {
                     Ok(session) => self.session = Some(session),
-                    Err(error) => self.feed(Event::Disconnected(format!("{error:#}"))),
+                    Err(error) => self.feed(GuestEvent::Disconnected(format!("{error:#}"))),
                 }
             }
         }

@@ -8,12 +8,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use uml_protocol::marker::{self, Event as Mark, Expectation, Found, Key, Marker};
-use uml_protocol::wire::{End as ProcessEnd, Exit, Log, Stream, ToHost};
+use uml_protocol::wire::{Exit, Log, ProcessEnd, Stream, ToHost};
 
 use super::complaint::{self, Complaint};
 use super::console;
-use super::kernel_line::{self, KernelLine};
-use super::machine::{Action, CaseRecord, Event, Limits, Machine, State};
+use super::kernel_line::{self, LogLine};
+use super::machine::{Action, CaseRecord, GuestEvent, GuestState, Machine, TimeLimits};
 
 /// What console lines are made of: what the table of complaints looks for, and what is close to it.
 const WORDS: &[&str] = &[
@@ -134,21 +134,21 @@ enum Happening {
 }
 
 impl Happening {
-    fn event(self) -> Event {
+    fn event(self) -> GuestEvent {
         match self {
-            Self::Line(line) => Event::Line(format!("[    1.000000] {line}")),
+            Self::Line(line) => GuestEvent::Line(format!("[    1.000000] {line}")),
             Self::Record(number, line) => {
                 let record = format!("12,{number},1000000,-;{line}\n");
-                Event::Message(ToHost::Log(Log::Records(record.into_bytes())))
+                GuestEvent::Message(ToHost::Log(Log::Records(record.into_bytes())))
             }
-            Self::Message(message) => Event::Message(message),
-            Self::Run(sequence) => Event::Run { sequence, limit: Duration::from_secs(1) },
-            Self::Exited(raw) => Event::Exited(raw.map(ExitStatus::from_raw)),
-            Self::Plain(0) => Event::Connected,
-            Self::Plain(1) => Event::ConsoleClosed,
-            Self::Plain(2) => Event::Disconnected("cut".into()),
-            Self::Plain(3) => Event::PowerOff,
-            Self::Plain(_) => Event::Deadline,
+            Self::Message(message) => GuestEvent::Message(message),
+            Self::Run(sequence) => GuestEvent::Run { sequence, limit: Duration::from_secs(1) },
+            Self::Exited(raw) => GuestEvent::Exited(raw.map(ExitStatus::from_raw)),
+            Self::Plain(0) => GuestEvent::Connected,
+            Self::Plain(1) => GuestEvent::ConsoleClosed,
+            Self::Plain(2) => GuestEvent::Disconnected("cut".into()),
+            Self::Plain(3) => GuestEvent::PowerOff,
+            Self::Plain(_) => GuestEvent::Deadline,
         }
     }
 }
@@ -211,7 +211,7 @@ impl Told {
     }
 }
 
-const LIMITS: Limits = Limits {
+const LIMITS: TimeLimits = TimeLimits {
     boot: Duration::from_secs(1),
     connect: Duration::from_secs(1),
     power_off: Duration::from_secs(1),
@@ -225,7 +225,7 @@ proptest! {
     #[test]
     fn no_line_does_harm(lines in vec(line(), 0..6)) {
         for line in &lines {
-            let text = KernelLine::of_boot(line).text;
+            let text = LogLine::of_boot(line).text;
             prop_assert!(!complaint::is_fatal(&text) || !Complaint::of_log(&[line]).is_empty());
             console::calibrated_lpj(line);
             kernel_line::records(line.as_bytes()).count();
@@ -244,29 +244,29 @@ proptest! {
         let up = [Happening::Line("uml-agent n ready 7".into()), Happening::Plain(0)];
         for what in up.into_iter().filter(|_| ready).chain(happenings) {
             let (was_ready, was_over) =
-                (matches!(machine.state(), State::Ready), matches!(machine.state(), State::Over(_)));
+                (matches!(machine.state(), GuestState::Ready), matches!(machine.state(), GuestState::Over(_)));
             match what {
                 Happening::Run(sequence) if was_ready => told = Told { sequence, ..Told::default() },
                 ref what => told.take(what),
             }
             let actions = machine.step(what.event());
-            prop_assert!(!was_over || matches!(machine.state(), State::Over(_)), "it rose from the dead");
+            prop_assert!(!was_over || matches!(machine.state(), GuestState::Over(_)), "it rose from the dead");
             prop_assert!(!was_over || !actions.contains(&Action::Kill));
             if let Some(record) = machine.take_case_if_settled() {
                 told.check(&record)?;
             }
         }
         // Whatever happened: with deadlines alone it comes to an end.
-        machine.step(Event::PowerOff);
+        machine.step(GuestEvent::PowerOff);
         for _ in 0..6 {
-            machine.step(Event::Deadline);
+            machine.step(GuestEvent::Deadline);
             if let Some(record) = machine.take_case_if_settled() {
                 told.check(&record)?;
             }
         }
-        machine.step(Event::PowerOff);
-        machine.step(Event::Deadline);
-        machine.step(Event::Deadline);
-        prop_assert!(matches!(machine.state(), State::Over(_)), "{:?}", machine.state());
+        machine.step(GuestEvent::PowerOff);
+        machine.step(GuestEvent::Deadline);
+        machine.step(GuestEvent::Deadline);
+        prop_assert!(matches!(machine.state(), GuestState::Over(_)), "{:?}", machine.state());
     }
 }

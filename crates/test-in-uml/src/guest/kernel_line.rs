@@ -29,7 +29,7 @@ impl Origin {
 
 /// A line of a kernel's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KernelLine {
+pub struct LogLine {
     /// When it was written, in microseconds since the boot; only lines from before the clock have none.
     pub stamp: Option<u64>,
     /// Who wrote it.
@@ -39,7 +39,7 @@ pub struct KernelLine {
 }
 
 /// As a console shows it.
-impl fmt::Display for KernelLine {
+impl fmt::Display for LogLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(stamp) = self.stamp {
             write!(f, "[{:5}.{:06}] ", stamp / 1_000_000, stamp % 1_000_000)?;
@@ -48,7 +48,7 @@ impl fmt::Display for KernelLine {
     }
 }
 
-impl KernelLine {
+impl LogLine {
     /// The kernel's line in a line of a console, if there is one. A program may have written text before
     /// it that does not end a line.
     pub fn of_console(line: &str) -> Option<Self> {
@@ -127,7 +127,7 @@ pub struct Record {
     /// Its number: a gap says that the kernel had no room for what is missing.
     pub sequence: u64,
     /// Its lines: a message may hold several.
-    pub lines: Vec<KernelLine>,
+    pub lines: Vec<LogLine>,
 }
 
 /// The records in bytes that /dev/kmsg gave; what is no record is passed over, and leaves a gap.
@@ -146,7 +146,7 @@ fn record(line: &[u8]) -> Option<Record> {
     let stamp = fields.next()?.parse().ok()?;
     let origin = Origin::of_priority(priority, true);
     let text = unescape(text);
-    let line = |text: &str| KernelLine { stamp: Some(stamp), origin, text: text.trim_end().into() };
+    let line = |text: &str| LogLine { stamp: Some(stamp), origin, text: text.trim_end().into() };
     Some(Record { sequence, lines: text.split('\n').map(line).collect() })
 }
 
@@ -171,11 +171,11 @@ fn unescape(text: &str) -> String {
 
 /// The lines in a text of syslog(2). With `records`, what stands between angle
 /// brackets before a line is its facility and its level, as a kernel since 3.5 has it.
-pub fn syslog_lines(text: &[u8], records: bool) -> Vec<KernelLine> {
+pub fn syslog_lines(text: &[u8], records: bool) -> Vec<LogLine> {
     let text = String::from_utf8_lossy(text);
-    let mut lines: Vec<KernelLine> = Vec::new();
+    let mut lines: Vec<LogLine> = Vec::new();
     for line in text.split('\n').filter(|line| !line.is_empty()) {
-        let mut line = KernelLine::of_syslog(line.trim_end(), records);
+        let mut line = LogLine::of_syslog(line.trim_end(), records);
         if let (None, Some(before)) = (line.stamp, lines.last()) {
             (line.stamp, line.origin) = (before.stamp, before.origin);
         }
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     fn console(line: &str) -> Option<(u64, String)> {
-        KernelLine::of_console(line).map(|line| (line.stamp.unwrap(), line.text))
+        LogLine::of_console(line).map(|line| (line.stamp.unwrap(), line.text))
     }
 
     #[test]
@@ -222,16 +222,16 @@ mod tests {
         ] {
             assert_eq!(console(line), None, "{line}");
         }
-        let early = KernelLine::of_boot("<0>Kernel panic - not syncing: early");
+        let early = LogLine::of_boot("<0>Kernel panic - not syncing: early");
         assert_eq!((early.stamp, &*early.text), (None, "Kernel panic - not syncing: early"));
     }
 
     #[test]
     fn a_line_is_shown_as_a_console_shows_it() {
         let line = "[   12.034567] hello";
-        assert_eq!(KernelLine::of_console(line).unwrap().to_string(), line);
+        assert_eq!(LogLine::of_console(line).unwrap().to_string(), line);
         let with_caller = "[   12.034567][   T47] hello";
-        assert_eq!(KernelLine::of_console(with_caller).unwrap().to_string(), line);
+        assert_eq!(LogLine::of_console(with_caller).unwrap().to_string(), line);
     }
 
     #[test]

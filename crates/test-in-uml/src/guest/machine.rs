@@ -9,7 +9,7 @@ use uml_protocol::marker::{self, Event as Mark, Expectation, Found, Key};
 use uml_protocol::wire::{Exit, Leaks, Log, ToHost};
 
 use super::complaint::{self, Complaint, Reports};
-use super::kernel_line::{KernelLine, Origin};
+use super::kernel_line::{LogLine, Origin};
 
 mod cause;
 mod end;
@@ -27,7 +27,7 @@ pub use record::{CaseRecord, Expectations};
 
 /// Something that happened to a guest.
 #[derive(Debug)]
-pub enum Event {
+pub enum GuestEvent {
     /// The console said this.
     Line(String),
     /// The console ended: no process of the guest is left.
@@ -58,7 +58,7 @@ pub enum Event {
 pub enum Action {
     /// Connect to the agent's port.
     Connect(u16),
-    /// Grant this long until the next [`Event::Deadline`].
+    /// Grant this long until the next [`GuestEvent::Deadline`].
     Grant(Duration),
     /// Ask the guest's kernel where its tasks are: its agent does not answer any more.
     Trace,
@@ -68,7 +68,7 @@ pub enum Action {
 
 /// How long the steps of a guest's life may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct TimeLimits {
     /// From power-on to the agent's ready marker.
     pub boot: Duration,
     /// From there to the agent's greeting.
@@ -87,7 +87,7 @@ pub struct Limits {
 
 /// Where a guest is in its life.
 #[derive(Debug)]
-pub enum State {
+pub enum GuestState {
     /// Powered on.
     Booting,
     /// The agent listens; we connect.
@@ -112,8 +112,8 @@ const LAST_LINES: usize = 20;
 pub struct Machine {
     nonce: String,
     key: Key,
-    limits: Limits,
-    state: State,
+    limits: TimeLimits,
+    state: GuestState,
     /// The case that is over, or that ran when the guest ended.
     finished: Option<Box<CaseRecord>>,
     panic: Option<String>,
@@ -140,12 +140,12 @@ pub struct Machine {
 
 impl Machine {
     /// A guest that was powered on just now, and that will be given this key.
-    pub fn new(nonce: &str, key: Key, limits: Limits) -> (Self, Vec<Action>) {
+    pub fn new(nonce: &str, key: Key, limits: TimeLimits) -> (Self, Vec<Action>) {
         let machine = Self {
             nonce: nonce.into(),
             key,
             limits,
-            state: State::Booting,
+            state: GuestState::Booting,
             finished: None,
             panic: None,
             cause: None,
@@ -170,7 +170,7 @@ impl Machine {
     }
 
     /// Where the guest is.
-    pub fn state(&self) -> &State {
+    pub fn state(&self) -> &GuestState {
         &self.state
     }
 
@@ -183,7 +183,7 @@ impl Machine {
     /// when it has ended: what the kernel says last belongs to it.
     pub fn take_case_if_settled(&mut self) -> Option<Box<CaseRecord>> {
         match self.state {
-            State::Ending(_) => None,
+            GuestState::Ending(_) => None,
             _ => self.finished.take(),
         }
     }
@@ -211,25 +211,25 @@ impl Machine {
     }
 
     /// What `event` means.
-    pub fn step(&mut self, event: Event) -> Vec<Action> {
+    pub fn step(&mut self, event: GuestEvent) -> Vec<Action> {
         match event {
-            Event::Line(line) => self.line(&line),
-            Event::Connected => self.connected(),
-            Event::Message(message) => self.message(message),
-            Event::Run { sequence, limit } => self.run(sequence, limit),
-            Event::PowerOff => self.power_off(),
-            Event::Disconnected(why) => {
-                self.sign(End::Lost(format!("the connection broke: {why}")))
+            GuestEvent::Line(line) => self.line(&line),
+            GuestEvent::Connected => self.connected(),
+            GuestEvent::Message(message) => self.message(message),
+            GuestEvent::Run { sequence, limit } => self.run(sequence, limit),
+            GuestEvent::PowerOff => self.power_off(),
+            GuestEvent::Disconnected(why) => {
+                self.end_observed(End::Lost(format!("the connection broke: {why}")))
             }
-            Event::Deadline => self.deadline(),
-            Event::Exited(status) => {
+            GuestEvent::Deadline => self.deadline(),
+            GuestEvent::Exited(status) => {
                 self.status = Some(status);
                 let how = self.how_it_went();
-                self.sign(End::Lost(how))
+                self.end_observed(End::Lost(how))
             }
-            Event::ConsoleClosed => {
+            GuestEvent::ConsoleClosed => {
                 self.console_closed = true;
-                self.sign(End::Lost("the console ended".into()))
+                self.end_observed(End::Lost("the console ended".into()))
             }
         }
     }
@@ -242,7 +242,7 @@ impl Machine {
             Some(Found::Sealed(Mark::Farewell)) => self.farewell = true,
             Some(Found::Sealed(Mark::Fatal(why))) => return self.fatal(&why),
             Some(Found::Sealed(Mark::End(sequence))) => {
-                if let State::Running(case) = &mut self.state
+                if let GuestState::Running(case) = &mut self.state
                     && case.sequence == sequence
                     && !std::mem::replace(&mut case.over_by_console, true)
                 {
@@ -253,11 +253,11 @@ impl Machine {
             }
             _ => {}
         }
-        if self.is_booting() || matches!(self.state, State::Ending(End::BootFailed(_))) {
-            let text = KernelLine::of_boot(line).text;
+        if self.is_booting() || matches!(self.state, GuestState::Ending(End::BootFailed(_))) {
+            let text = LogLine::of_boot(line).text;
             if complaint::is_fatal(&text) {
                 self.panic.get_or_insert_with(|| text.clone());
-                return self.sign(End::Panicked(text));
+                return self.end_observed(End::Panicked(text));
             }
         } else {
             self.log.console_line(line);
@@ -266,17 +266,17 @@ impl Machine {
     }
 
     fn is_booting(&self) -> bool {
-        matches!(self.state, State::Booting | State::Connecting)
+        matches!(self.state, GuestState::Booting | GuestState::Connecting)
     }
 
     /// The agent listens. It says so before it has a key, so that anybody can.
     fn ready(&mut self, port: u16) -> Vec<Action> {
         match self.state {
-            State::Booting => {
-                self.state = State::Connecting;
+            GuestState::Booting => {
+                self.state = GuestState::Connecting;
                 vec![Action::Connect(port), Action::Grant(self.limits.connect)]
             }
-            State::Over(_) => Vec::new(),
+            GuestState::Over(_) => Vec::new(),
             _ => {
                 let mut actions = self.lost_by("it began to boot again".into());
                 actions.push(Action::Kill);
@@ -310,12 +310,12 @@ impl Machine {
     /// The case that runs, or that ran when the guest ended.
     fn current_case(&mut self) -> Option<&mut CaseRecord> {
         match (&mut self.state, &mut self.finished) {
-            (State::Running(case), _) | (State::Ending(_), Some(case)) => Some(case),
+            (GuestState::Running(case), _) | (GuestState::Ending(_), Some(case)) => Some(case),
             _ => None,
         }
     }
 
-    fn log_line(&mut self, line: &KernelLine) {
+    fn log_line(&mut self, line: &LogLine) {
         let mark = match line.origin {
             Origin::Kernel => None,
             Origin::Program | Origin::Unknown => marker::find(&line.text, &self.nonce, &self.key),
@@ -364,14 +364,14 @@ impl Machine {
             // To be asked for them may be too much for a kernel: that is ours, not the case's.
             traces.iter().for_each(|line| case.log.push(line, false));
         }
-        let end = match self.better(end) {
+        let end = match self.prefer_panic(end) {
             End::Lost(how) => {
                 let lines = self.last_lines.iter().map(String::as_str);
                 End::Lost(cause::of_guest(lines, self.status.flatten()).unwrap_or(how))
             }
             end => end,
         };
-        self.state = State::Over(end);
+        self.state = GuestState::Over(end);
     }
 
     fn fatal(&mut self, why: &str) -> Vec<Action> {
@@ -380,7 +380,7 @@ impl Machine {
 
     fn lost_by(&mut self, cause: String) -> Vec<Action> {
         self.cause.get_or_insert_with(|| cause.clone());
-        self.sign(End::Lost(cause))
+        self.end_observed(End::Lost(cause))
     }
 
     /// A marker of the agent's, in the kernel's log.
@@ -403,21 +403,21 @@ impl Machine {
     }
 
     fn connected(&mut self) -> Vec<Action> {
-        if matches!(self.state, State::Connecting) {
-            self.state = State::Ready;
+        if matches!(self.state, GuestState::Connecting) {
+            self.state = GuestState::Ready;
         }
         Vec::new()
     }
 
     fn message(&mut self, message: ToHost) -> Vec<Action> {
         match (message, &mut self.state) {
-            (ToHost::Output { stream, bytes }, State::Running(case)) => {
+            (ToHost::Output { stream, bytes }, GuestState::Running(case)) => {
                 case.output.push(stream, bytes)
             }
-            (ToHost::Exited(exit), State::Running(case)) if exit.sequence == case.sequence => {
+            (ToHost::Exited(exit), GuestState::Running(case)) if exit.sequence == case.sequence => {
                 self.close_case(exit);
             }
-            (ToHost::Failed(why), State::Running(case)) => {
+            (ToHost::Failed(why), GuestState::Running(case)) => {
                 case.disorder = Some(format!("the agent could not run it: {why}"));
                 return self.lost_by(format!("the agent failed: {why}"));
             }
@@ -428,10 +428,10 @@ impl Machine {
                     Log::Records(_) | Log::Text { .. } => self.take_log(&piece),
                 }
             }
-            (ToHost::SearchesForLeaks, State::ShuttingDown) if self.memory.begin() => {
+            (ToHost::SearchesForLeaks, GuestState::ShuttingDown) if self.memory.begin() => {
                 return vec![Action::Grant(self.limits.search)];
             }
-            (ToHost::Leaks(found), State::ShuttingDown) if self.memory.is_searched() => {
+            (ToHost::Leaks(found), GuestState::ShuttingDown) if self.memory.is_searched() => {
                 self.memory.end(found);
                 return vec![Action::Grant(self.limits.power_off)];
             }
@@ -443,8 +443,8 @@ impl Machine {
 
     /// The agent's word that a case is over. All of its log came before that.
     fn close_case(&mut self, exit: Exit) {
-        match std::mem::replace(&mut self.state, State::Ready) {
-            State::Running(mut case) => {
+        match std::mem::replace(&mut self.state, GuestState::Ready) {
+            GuestState::Running(mut case) => {
                 if !case.end_seen {
                     case.disorder = Some("its end marker is missing in the log".into());
                     case.end_seen = true;
@@ -461,58 +461,58 @@ impl Machine {
     }
 
     fn run(&mut self, sequence: u32, limit: Duration) -> Vec<Action> {
-        if !matches!(self.state, State::Ready) {
+        if !matches!(self.state, GuestState::Ready) {
             return Vec::new();
         }
         let record = CaseRecord { sequence, ..CaseRecord::default() };
-        self.state = State::Running(record.into());
+        self.state = GuestState::Running(record.into());
         vec![Action::Grant(limit)]
     }
 
     fn power_off(&mut self) -> Vec<Action> {
-        if !matches!(self.state, State::Ready) {
+        if !matches!(self.state, GuestState::Ready) {
             return Vec::new();
         }
-        self.state = State::ShuttingDown;
+        self.state = GuestState::ShuttingDown;
         self.asked_to_go = true;
         vec![Action::Grant(self.limits.power_off)]
     }
 
     /// A sign that the guest has ended or is about to.
-    fn sign(&mut self, end: End) -> Vec<Action> {
+    fn end_observed(&mut self, end: End) -> Vec<Action> {
         let end = self.hung.map_or(end, |what| End::Hung(what.into()));
-        match std::mem::replace(&mut self.state, State::Booting) {
-            State::Over(end) => self.state = State::Over(end),
+        match std::mem::replace(&mut self.state, GuestState::Booting) {
+            GuestState::Over(end) => self.state = GuestState::Over(end),
             // The first sign names the end, but a panic explains it better.
-            State::Ending(End::BootFailed(first)) => {
+            GuestState::Ending(End::BootFailed(first)) => {
                 let why = self.panic.clone().unwrap_or(first);
-                self.state = State::Ending(End::BootFailed(why));
+                self.state = GuestState::Ending(End::BootFailed(why));
             }
-            State::Ending(first) => self.state = State::Ending(self.better(first)),
+            GuestState::Ending(first) => self.state = GuestState::Ending(self.prefer_panic(first)),
             // In an orderly power-off the connection and the console end as they should.
-            State::ShuttingDown if self.farewell => {
-                self.state = State::Ending(End::Clean { aborted: false });
-                return self.settle(Some(Action::Grant(self.limits.grace)));
+            GuestState::ShuttingDown if self.farewell => {
+                self.state = GuestState::Ending(End::Clean { aborted: false });
+                return self.finish_if_complete(Some(Action::Grant(self.limits.grace)));
             }
-            State::Booting | State::Connecting => {
+            GuestState::Booting | GuestState::Connecting => {
                 let why = self.panic.clone().unwrap_or_else(|| end.to_string());
-                self.state = State::Ending(End::BootFailed(why));
-                return self.settle(Some(Action::Grant(self.limits.grace)));
+                self.state = GuestState::Ending(End::BootFailed(why));
+                return self.finish_if_complete(Some(Action::Grant(self.limits.grace)));
             }
-            State::Running(case) => {
+            GuestState::Running(case) => {
                 self.finished = Some(case);
-                self.state = State::Ending(self.better(end));
-                return self.settle(Some(Action::Grant(self.limits.grace)));
+                self.state = GuestState::Ending(self.prefer_panic(end));
+                return self.finish_if_complete(Some(Action::Grant(self.limits.grace)));
             }
-            State::Ready | State::ShuttingDown => {
-                self.state = State::Ending(self.better(end));
-                return self.settle(Some(Action::Grant(self.limits.grace)));
+            GuestState::Ready | GuestState::ShuttingDown => {
+                self.state = GuestState::Ending(self.prefer_panic(end));
+                return self.finish_if_complete(Some(Action::Grant(self.limits.grace)));
             }
         }
-        self.settle(None)
+        self.finish_if_complete(None)
     }
 
-    fn better(&self, end: End) -> End {
+    fn prefer_panic(&self, end: End) -> End {
         match (&self.panic, end) {
             // A program may write the words of a panic, and switch the guest off; a kernel that panics
             // aborts (`os_dump_core()` in arch/um/os-Linux/util.c).
@@ -520,7 +520,7 @@ impl Machine {
                 End::Panicked(line.clone())
             }
             // The process was gone before its last words were read.
-            (_, End::Lost(_)) if self.took_leave() => End::Clean { aborted: false },
+            (_, End::Lost(_)) if self.shut_down_on_request() => End::Clean { aborted: false },
             (_, end) => end,
         }
     }
@@ -530,19 +530,19 @@ impl Machine {
     }
 
     /// Whether it went because we asked it to.
-    fn took_leave(&self) -> bool {
+    fn shut_down_on_request(&self) -> bool {
         self.asked_to_go && self.farewell && self.cause.is_none()
     }
 
     /// Ends the life once status and console have arrived.
-    fn settle(&mut self, otherwise: Option<Action>) -> Vec<Action> {
-        if let (State::Ending(end), Some(status), true) =
+    fn finish_if_complete(&mut self, otherwise: Option<Action>) -> Vec<Action> {
+        if let (GuestState::Ending(end), Some(status), true) =
             (&self.state, self.status, self.console_closed)
         {
             let end = match end {
                 End::Lost(_) => {
                     let cause = self.cause.clone();
-                    self.better(End::Lost(cause.unwrap_or_else(|| self.how_it_went())))
+                    self.prefer_panic(End::Lost(cause.unwrap_or_else(|| self.how_it_went())))
                 }
                 end => end.clone(),
             };
@@ -558,17 +558,17 @@ impl Machine {
 
     fn deadline(&mut self) -> Vec<Action> {
         let what = match &mut self.state {
-            State::Over(_) => return Vec::new(),
-            State::Ending(end) => {
+            GuestState::Over(_) => return Vec::new(),
+            GuestState::Ending(end) => {
                 // Grace is over: whatever has not arrived by now will not.
                 let end = end.clone();
                 self.over(end);
                 return vec![Action::Kill];
             }
-            State::Booting => "it did not become ready in time",
-            State::Connecting => "its agent did not answer in time",
-            State::Ready => return Vec::new(),
-            State::Running(case) => {
+            GuestState::Booting => "it did not become ready in time",
+            GuestState::Connecting => "its agent did not answer in time",
+            GuestState::Ready => return Vec::new(),
+            GuestState::Running(case) => {
                 let what = match case.over_by_console {
                     true => "it did not answer, though the case was over by its marker",
                     false => "it did not answer when the case's time was over",
@@ -579,9 +579,9 @@ impl Machine {
                 }
                 what
             }
-            State::ShuttingDown => "it did not switch off in time",
+            GuestState::ShuttingDown => "it did not switch off in time",
         };
-        let mut actions = self.sign(End::Hung(what.into()));
+        let mut actions = self.end_observed(End::Hung(what.into()));
         actions.insert(0, Action::Kill);
         actions
     }

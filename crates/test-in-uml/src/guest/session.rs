@@ -9,16 +9,16 @@ use anyhow::{Context as _, Result, bail};
 use uml_protocol::marker::Key;
 use uml_protocol::wire::{self, ToGuest, ToHost, greet, receive, send};
 
-use super::machine::Event;
+use super::machine::GuestEvent;
 use crate::stage::{Link, Stage};
 use crate::threads;
 
 /// A session. When it is dropped, the thread that reads it ends: a guest that is gone without a word
 /// would leave it waiting for ever.
 #[derive(Debug)]
-pub(super) struct Session(TcpStream);
+pub(super) struct AgentSession(TcpStream);
 
-impl Session {
+impl AgentSession {
     /// Sends the agent a message, if it takes it by then.
     pub fn say(&mut self, message: &ToGuest, until: Instant) -> Result<(), wire::Error> {
         send(&mut Until { stream: &self.0, until }, message)
@@ -31,7 +31,7 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for AgentSession {
     fn drop(&mut self) {
         // A connection that is broken already needs no end.
         let _ = self.0.shutdown(Shutdown::Both);
@@ -59,21 +59,25 @@ impl Write for Until<'_> {
     }
 }
 
-/// Connects to the agent. A thread gives it the key for its markers, says [`Event::Connected`], and reads
+/// Connects to the agent. A thread gives it the key for its markers, says [`GuestEvent::Connected`], and reads
 /// its messages.
 pub(super) fn connect(
     stage: &Stage,
     link: &Link,
     port: u16,
     key: &Key,
-    events: &SyncSender<Event>,
-) -> Result<Session> {
+    events: &SyncSender<GuestEvent>,
+) -> Result<AgentSession> {
     let timeout = Duration::from_secs(10);
     let stream = stage.connect(SocketAddrV4::new(link.guest(), port), timeout)?;
     begin_session(stream, key.clone(), events.clone())
 }
 
-fn begin_session(stream: TcpStream, key: Key, events: SyncSender<Event>) -> Result<Session> {
+fn begin_session(
+    stream: TcpStream,
+    key: Key,
+    events: SyncSender<GuestEvent>,
+) -> Result<AgentSession> {
     stream.set_nodelay(true).context("cannot set up the connection")?;
     let mut theirs = stream.try_clone().context("cannot share the connection")?;
     threads::spawn(move || {
@@ -81,9 +85,9 @@ fn begin_session(stream: TcpStream, key: Key, events: SyncSender<Event>) -> Resu
             Ok(()) => read_messages(theirs, &events),
             Err(error) => format!("{error:#}"),
         };
-        let _ = events.send(Event::Disconnected(end));
+        let _ = events.send(GuestEvent::Disconnected(end));
     })?;
-    Ok(Session(stream))
+    Ok(AgentSession(stream))
 }
 
 /// How long the agent may take to take its key.
@@ -100,12 +104,12 @@ fn meet(stream: &mut TcpStream, key: &Key) -> Result<()> {
 }
 
 /// Passes on what the agent says; returns why it says no more.
-fn read_messages(stream: TcpStream, events: &SyncSender<Event>) -> String {
+fn read_messages(stream: TcpStream, events: &SyncSender<GuestEvent>) -> String {
     let mut reader = BufReader::new(stream);
-    let mut event = Event::Connected;
+    let mut event = GuestEvent::Connected;
     while events.send(event).is_ok() {
         event = match receive(&mut reader) {
-            Ok(Some(message)) => Event::Message(message),
+            Ok(Some(message)) => GuestEvent::Message(message),
             Ok(None) => return "the agent closed it".into(),
             Err(error) => return error.to_string(),
         };
@@ -124,7 +128,9 @@ mod tests {
     use super::*;
 
     /// A session with an agent of which `agent` plays the part.
-    fn session(agent: impl FnOnce(TcpStream) + Send + 'static) -> (Session, Receiver<Event>) {
+    fn session(
+        agent: impl FnOnce(TcpStream) + Send + 'static,
+    ) -> (AgentSession, Receiver<GuestEvent>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (theirs, _) = listener.accept().unwrap();
@@ -144,7 +150,7 @@ mod tests {
     #[test]
     fn whoever_is_no_agent_of_ours_is_refused() {
         let refused = |agent: fn(TcpStream)| match session(agent).1.recv().unwrap() {
-            Event::Disconnected(why) => why,
+            GuestEvent::Disconnected(why) => why,
             other => panic!("{other:?}"),
         };
         let error = refused(|mut stream| stream.write_all(&[0xff; 100]).unwrap());
@@ -164,7 +170,7 @@ mod tests {
         let (session, inbox) = session(|mut stream| drop(stream.read_to_end(&mut Vec::new())));
         assert!(inbox.try_recv().is_err());
         drop(session);
-        assert!(matches!(inbox.recv().unwrap(), Event::Disconnected(_)));
+        assert!(matches!(inbox.recv().unwrap(), GuestEvent::Disconnected(_)));
 
         let (mut session, _inbox) = self::session(|mut stream| {
             greet_host(&mut stream);
@@ -196,10 +202,10 @@ mod tests {
                 send(&mut stream, &ToHost::Have).unwrap();
                 stream.write_all(&bytes).unwrap();
             });
-            assert!(matches!(inbox.recv().unwrap(), Event::Connected));
-            assert!(matches!(inbox.recv().unwrap(), Event::Message(ToHost::Have)));
+            assert!(matches!(inbox.recv().unwrap(), GuestEvent::Connected));
+            assert!(matches!(inbox.recv().unwrap(), GuestEvent::Message(ToHost::Have)));
             match inbox.recv().unwrap() {
-                Event::Disconnected(said) => assert!(said.contains(why), "{said}, not {why}"),
+                GuestEvent::Disconnected(said) => assert!(said.contains(why), "{said}, not {why}"),
                 other => panic!("{other:?}, not {why}"),
             }
         }
@@ -213,9 +219,9 @@ mod tests {
             // Nothing is sent any more, and the connection stays.
             let _ = held.recv();
         });
-        assert!(matches!(inbox.recv().unwrap(), Event::Connected));
+        assert!(matches!(inbox.recv().unwrap(), GuestEvent::Connected));
         drop(session);
-        assert!(matches!(inbox.recv().unwrap(), Event::Disconnected(_)));
+        assert!(matches!(inbox.recv().unwrap(), GuestEvent::Disconnected(_)));
         // The thread has ended, and with it goes its end of the channel.
         assert!(inbox.recv().is_err());
         drop(until);

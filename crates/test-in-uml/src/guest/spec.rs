@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::command_line::Init;
 use super::cow::Cow;
-use crate::config::Memory;
+use crate::config::ByteSize;
 use crate::kernel::Transport;
 use crate::stage::Share;
 
@@ -15,7 +15,7 @@ pub(super) const EVENTS: usize = 256;
 
 /// What a guest is made of.
 #[derive(Debug)]
-pub struct Spec<'a> {
+pub struct GuestSpec<'a> {
     /// Its name in the run folder.
     pub name: &'a str,
     /// The kernel binary on the host, and as the stage shows it.
@@ -25,7 +25,7 @@ pub struct Spec<'a> {
     /// A COW that may stay; without one, the guest's goes with it.
     pub cow: Option<&'a Cow>,
     /// Memory of the guest.
-    pub memory: Memory,
+    pub memory: ByteSize,
     /// How it reaches its link.
     pub transport: Transport,
     /// What it runs.

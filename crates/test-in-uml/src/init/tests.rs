@@ -1,8 +1,8 @@
 use super::*;
 
-fn wanted(root: &Path) -> Wanted {
+fn wanted(root: &Path) -> Adoption {
     let engine = Engine::Git("https://h/engine".into());
-    Wanted { root: root.into(), engine, module: None, workflow: None }
+    Adoption { root: root.into(), engine, module: None, workflow: None }
 }
 
 fn read(root: &Path, name: &str) -> String {
@@ -72,7 +72,7 @@ fn a_manifest_keeps_all_that_it_says() {
 #[test]
 fn a_module_is_built_and_loaded_whether_it_was_there_or_not() {
     let with =
-        |root: &Path, folder: &str| init(&Wanted { module: Some(folder.into()), ..wanted(root) });
+        |root: &Path, folder: &str| init(&Adoption { module: Some(folder.into()), ..wanted(root) });
     let root = tempfile::tempdir().unwrap();
     with(root.path(), "driver").unwrap();
     assert_eq!(read(root.path(), "driver/Kbuild"), "obj-m := driver.o\n");

@@ -22,11 +22,11 @@ mod shut;
 
 use super::namespace::{mount_proc, unblock_signals};
 use super::{
-    CONTAIN, FAILED, Ids, Isolation, Means, Namespaces, die_with_parent, enter, fork, reap,
+    CONTAIN, FAILED, Ids, Isolation, Namespaces, Privilege, die_with_parent, enter, fork, reap,
 };
 
 pub(super) use shut::serve as serve_shut;
-pub use shut::{Exceeded, Limits, Shown};
+pub use shut::{Exceeded, Shown, ShutLimits};
 
 /// A command that runs contained.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Contained {
     /// The command `program`, found through `PATH`, with `ids`.
     pub fn new(isolation: &Isolation, ids: Ids, program: impl AsRef<OsStr>) -> Self {
         let mut command = isolation.hidden(CONTAIN);
-        let ids = if *isolation.means() == Means::None { "none" } else { ids.name() };
+        let ids = if *isolation.privilege() == Privilege::None { "none" } else { ids.name() };
         command.arg(ids).arg(program);
         Self(command)
     }

@@ -15,13 +15,13 @@ use nix::sys::signal::{Signal, raise};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::ForkResult;
 
-use super::{Ids, Isolation, Means, Namespaces, PROBE, enter, fork, is_real_root};
+use super::{Ids, Isolation, Namespaces, PROBE, Privilege, enter, fork, is_real_root};
 use crate::confine::{
     DIR, TUN, drop_privileges, swap_roots, try_filter, try_landlock, try_own_user_namespace,
 };
 
 pub(super) const NAMESPACES: &str = "namespaces";
-/// Whether the kernel refuses us nothing; this is for choosing the means, and no facility.
+/// Whether the kernel refuses us nothing; this is for choosing the privilege, and no facility.
 pub(super) const ROOT: &str = "root";
 pub(super) const TMPFS: &str = "tmpfs";
 /// What guests can do without: the first costs memory, the others are walls behind a wall.
@@ -48,7 +48,8 @@ impl Facility {
 
 /// Starts the child that tries, and reads what it says.
 pub(super) fn ask(exe: &Path) -> Result<Vec<Facility>> {
-    let isolation = Isolation { exe: exe.to_owned(), means: Means::None, facilities: Vec::new() };
+    let isolation =
+        Isolation { exe: exe.to_owned(), privilege: Privilege::None, facilities: Vec::new() };
     let output = isolation
         .hidden(PROBE)
         .output()

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::era::{Era, Version};
-use super::fragment::{Request, Values};
+use super::fragment::{ConfigRequest, Values};
 use super::transport::Transport;
 use crate::store::{Entry, sha256_of};
 
@@ -60,7 +60,7 @@ const KIT: &str = "kit.tar.gz";
 const ABOUT: &str = "kernel.json";
 
 #[derive(Debug, Deserialize, Serialize)]
-struct About {
+struct BinaryFacts {
     release: String,
     version: Version,
     requested: Vec<String>,
@@ -84,11 +84,11 @@ impl Results<'_> {
         self.0.join(KIT)
     }
 
-    pub fn describe(&self, release: &str, version: Version, request: &Request) -> Result<()> {
+    pub fn describe(&self, release: &str, version: Version, request: &ConfigRequest) -> Result<()> {
         let requested = request.settings().map(ToString::to_string).collect();
         let kit = self.kit();
         let kit = kit.exists().then(|| sha256_of(&kit)).transpose()?;
-        let about = About { release: release.into(), version, requested, kit };
+        let about = BinaryFacts { release: release.into(), version, requested, kit };
         let path = self.0.join(ABOUT);
         fs::write(&path, serde_json::to_vec_pretty(&about)?)
             .with_context(|| format!("cannot write {}", path.display()))
@@ -112,7 +112,7 @@ impl KernelBinary {
         let results = Results(dir);
         let path = dir.join(ABOUT);
         let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let about: About = serde_json::from_slice(&text)
+        let about: BinaryFacts = serde_json::from_slice(&text)
             .with_context(|| format!("{} is not a kernel's", path.display()))?;
         let config = results.config();
         let text = fs::read_to_string(&config)

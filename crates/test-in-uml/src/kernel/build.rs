@@ -9,14 +9,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::binary::{KernelBinary, Results, transport};
 use super::configure::configure;
-use super::fragment::Request;
+use super::fragment::ConfigRequest;
 use super::kit;
 use super::make::Make;
 use super::own_tree;
 use super::patches::Series;
-use super::progress::{self, Progress};
-use super::recipe::{Recipe, Toolchain};
-use super::tree::{self, KernelTree, Origin};
+use super::progress::{self, BuildProgress};
+use super::recipe::{KernelRecipe, Toolchain};
+use super::tree::{self, KernelTree, TreeOrigin};
 use super::work::{Objects, Work, ensure_buildable};
 use crate::config::Kernel;
 use crate::ctx::Ctx;
@@ -106,7 +106,7 @@ struct Inputs<'a> {
     name: &'a str,
     kernel: &'a Kernel,
     series: Series,
-    request: Request,
+    request: ConfigRequest,
     toolchain: Toolchain,
 }
 
@@ -123,13 +123,13 @@ struct MadeFrom<'a, O> {
 
 impl<'a> Inputs<'a> {
     fn read(ctx: &Ctx, name: &'a str, kernel: &'a Kernel) -> Result<Self> {
-        let request = Request::read(ctx, kernel)?;
+        let request = ConfigRequest::read(ctx, kernel)?;
         let series = Series::read(ctx, kernel.series())?;
         Ok(Self { name, kernel, series, request, toolchain: Toolchain::find(ctx)? })
     }
 
-    fn recipe(&self, source: Vec<String>) -> Recipe<'_> {
-        Recipe::new(self.kernel, source, &self.series, &self.request, &self.toolchain)
+    fn recipe(&self, source: Vec<String>) -> KernelRecipe<'_> {
+        KernelRecipe::new(self.kernel, source, &self.series, &self.request, &self.toolchain)
     }
 
     fn stored(&self, ctx: &Ctx) -> Result<Option<KernelBinary>> {
@@ -147,7 +147,7 @@ impl<'a> Inputs<'a> {
             let work = Work::open(ctx, self.name)?;
             let tree = tree::prepare(ctx, self.name, &work, archive, &self.series)?;
             let step = Step::begin(ctx, &format!("kernel {}", self.name))?;
-            let origin = Origin::new(archive, &self.series);
+            let origin = TreeOrigin::new(archive, &self.series);
             self.make(ctx, step, &work, &tree, origin, &Results(dir))
         })?;
         KernelBinary::of_entry(self.name, entry, self.toolchain.compiler())
@@ -189,7 +189,7 @@ impl<'a> Inputs<'a> {
         let modules = (config.values().get("MODULES") == "y").then_some("modules");
         let targets: Vec<&str> = ["linux"].into_iter().chain(modules).collect();
         let expected = progress::counted(ctx, name).unwrap_or(tree.era().objects);
-        let mut progress = Progress::towards(expected);
+        let mut progress = BuildProgress::towards(expected);
         make.run_counted(&targets, &mut progress)?;
         work.end_build(&from)?;
         if objects == Objects::None {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::fragment::{Request, Values};
+use super::fragment::{ConfigRequest, Values};
 use super::kconfig::Kconfig;
 use super::make::{Make, assignment};
 use super::tree::KernelTree;
@@ -41,7 +41,7 @@ pub fn configure(
     tree: &KernelTree,
     work: &Work,
     start: Start,
-    request: &Request,
+    request: &ConfigRequest,
 ) -> Result<KernelConfig> {
     let kconfig = Kconfig::read(tree.dir(), tree.era().kconfig)?;
     verify::symbols(request, &kconfig)?;

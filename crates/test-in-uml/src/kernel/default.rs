@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::binary::KernelBinary;
 use super::build::{build, stored};
 use crate::config::Kernel;
-use crate::ctx::{Ctx, Locking, Network};
+use crate::ctx::{Ctx, Locking, NetworkAccess};
 use crate::fetch::{self, SourceArchive, Unreachable};
 use crate::store::hex;
 
@@ -24,7 +24,7 @@ use crate::store::hex;
 /// # Errors
 /// As [`build`], or when no source can be reached.
 pub fn build_default(ctx: &Ctx) -> Result<(KernelBinary, Vec<String>)> {
-    first_reachable(ctx, |name, kernel| match Note::of(ctx, kernel)?.read() {
+    first_reachable(ctx, |name, kernel| match UnreachableNote::of(ctx, kernel)?.read() {
         None => build(ctx, name, kernel),
         // It may have come by another way since.
         Some(why) => stored(ctx, name, kernel)?.ok_or_else(|| Remembered(why).into()),
@@ -53,7 +53,7 @@ fn first_reachable<T>(
         let kernel = ctx.config.kernel_named(name)?;
         let error = match get(name, kernel) {
             Ok(got) => {
-                Note::of(ctx, kernel)?.forget();
+                UnreachableNote::of(ctx, kernel)?.forget();
                 return Ok((got, passed_over));
             }
             // The lock file pins a source of each kernel, and not which of them is to be tested.
@@ -71,8 +71,8 @@ fn first_reachable<T>(
                 let last = reasons.last().map_or("", String::as_str);
                 let why = format!("none of {tried} places gave its source; the last: {last}");
                 // What is not tried now may be reached later.
-                if ctx.options.network == Network::Online {
-                    Note::of(ctx, kernel)?.keep(&why);
+                if ctx.options.network == NetworkAccess::Online {
+                    UnreachableNote::of(ctx, kernel)?.keep(&why);
                 }
                 why
             }
@@ -87,9 +87,9 @@ fn first_reachable<T>(
 }
 
 /// What is remembered of a source that could not be reached.
-struct Note(PathBuf);
+struct UnreachableNote(PathBuf);
 
-impl Note {
+impl UnreachableNote {
     fn of(ctx: &Ctx, kernel: &Kernel) -> Result<Self> {
         let source = serde_json::to_vec(&(&kernel.debian, &kernel.tarballs))
             .context("cannot write a source")?;

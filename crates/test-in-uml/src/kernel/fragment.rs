@@ -107,9 +107,9 @@ impl Requested {
 
 /// All that a kernel's fragments ask for, in their order, each symbol once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Request(Vec<Requested>);
+pub struct ConfigRequest(Vec<Requested>);
 
-impl Request {
+impl ConfigRequest {
     /// Reads the fragments of a kernel.
     ///
     /// # Errors
@@ -130,7 +130,7 @@ impl Request {
     /// Merges the texts of fragments.
     ///
     /// # Errors
-    /// As [`Request::read`].
+    /// As [`ConfigRequest::read`].
     pub fn merge(texts: impl IntoIterator<Item = (PathBuf, String)>) -> Result<Self> {
         let mut merged: Vec<Requested> = Vec::new();
         let mut seen: BTreeMap<String, usize> = BTreeMap::new();
@@ -165,7 +165,7 @@ impl Request {
 }
 
 /// As one fragment.
-impl fmt::Display for Request {
+impl fmt::Display for ConfigRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.settings().try_for_each(|setting| writeln!(f, "{setting}"))
     }

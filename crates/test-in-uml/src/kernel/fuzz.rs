@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::fragment::{Request, Setting, Values};
+use super::fragment::{ConfigRequest, Setting, Values};
 use super::kconfig::{Expr, Kconfig, Tristate};
 use super::verify;
 
@@ -88,9 +88,9 @@ proptest! {
     #[test]
     fn a_fragment_is_read_or_refused(first in text(OF_FRAGMENTS, 16), second in text(OF_FRAGMENTS, 16)) {
         let texts = [("a", first), ("b", second)].map(|(name, text)| (PathBuf::from(name), text));
-        if let Ok(request) = Request::merge(texts) {
+        if let Ok(request) = ConfigRequest::merge(texts) {
             // What was read is written as one fragment that says the same.
-            let again = Request::merge([(PathBuf::from("c"), request.to_string())]).unwrap();
+            let again = ConfigRequest::merge([(PathBuf::from("c"), request.to_string())]).unwrap();
             prop_assert!(again.settings().eq(request.settings()));
             let values = Values::parse(&request.to_string()).unwrap();
             for Setting { symbol, value } in request.settings() {
@@ -102,7 +102,7 @@ proptest! {
     #[test]
     fn a_kconfig_file_is_read_whatever_it_says(file in text(OF_KCONFIG, 40), lines in text(OF_FRAGMENTS, 16)) {
         let kconfig = Kconfig::of_text(&file);
-        let Ok(request) = Request::merge([(PathBuf::from("a"), lines)]) else { return Ok(()) };
+        let Ok(request) = ConfigRequest::merge([(PathBuf::from("a"), lines)]) else { return Ok(()) };
         let values = Values::default();
         let _ = verify::symbols(&request, &kconfig);
         let took = request.settings().all(|setting| setting.value == "n");

@@ -7,7 +7,7 @@ use std::thread::available_parallelism;
 use anyhow::Result;
 
 use super::complaints::Complaints;
-use super::progress::Progress;
+use super::progress::BuildProgress;
 use super::recipe::{compiler_name, program};
 use super::tree::KernelTree;
 use crate::step::{Cmd, Step};
@@ -59,7 +59,7 @@ impl<'a> Make<'a> {
     ///
     /// # Errors
     /// As [`Make::run`].
-    pub fn run_counted(&self, targets: &[&str], progress: &mut Progress) -> Result<()> {
+    pub fn run_counted(&self, targets: &[&str], progress: &mut BuildProgress) -> Result<()> {
         let show = self.step.progress();
         self.watched(targets, &[], |line| {
             if let Some(how_far) = progress.see(line) {

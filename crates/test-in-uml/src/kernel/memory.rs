@@ -3,13 +3,13 @@
 use anyhow::{Result, ensure};
 
 use super::binary::KernelBinary;
-use crate::config::Memory;
+use crate::config::ByteSize;
 
 /// What a kernel with this line in its configuration needs, as boots with every size from 32M on have
 /// shown: the locks' graph fits from 52M on, and the shadow memory of KASAN from 50M on.
-const LEAST: [(&str, &str, Memory); 2] = [
-    ("CONFIG_PROVE_LOCKING=y", "lockdep", Memory::mib(64)),
-    ("CONFIG_KASAN=y", "KASAN", Memory::mib(64)),
+const LEAST: [(&str, &str, ByteSize); 2] = [
+    ("CONFIG_PROVE_LOCKING=y", "lockdep", ByteSize::mib(64)),
+    ("CONFIG_KASAN=y", "KASAN", ByteSize::mib(64)),
 ];
 
 impl KernelBinary {
@@ -18,12 +18,12 @@ impl KernelBinary {
     ///
     /// # Errors
     /// When they do not.
-    pub fn check_memory(&self, memory: Memory) -> Result<()> {
+    pub fn check_memory(&self, memory: ByteSize) -> Result<()> {
         check(&self.name, &self.requested, memory)
     }
 }
 
-fn check(name: &str, requested: &[String], memory: Memory) -> Result<()> {
+fn check(name: &str, requested: &[String], memory: ByteSize) -> Result<()> {
     for (line, detector, least) in LEAST {
         ensure!(
             memory >= least || !requested.iter().any(|asked| asked == line),
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn detectors_need_room() {
-        let of = |line: &str, mib| check("k", &[line.to_owned()], Memory::mib(mib));
+        let of = |line: &str, mib| check("k", &[line.to_owned()], ByteSize::mib(mib));
         of("CONFIG_NET=y", 32).unwrap();
         of("# CONFIG_KASAN is not set", 32).unwrap();
         for (line, detector, least) in LEAST {

@@ -34,7 +34,7 @@ const VERSION: u32 = 1;
 
 /// What a module is made from.
 #[derive(Debug, Serialize)]
-struct Recipe<'a> {
+struct ModuleRecipe<'a> {
     version: u32,
     kit: &'a str,
     toolchain: &'a Toolchain,
@@ -80,7 +80,7 @@ fn build_folder(
         format!("kernel {} loads no modules: its CONFIG_MODULES is not y", kernel.name)
     })?;
     let source = source_hash(folder)?;
-    let recipe = Recipe { version: VERSION, kit: kit_hash, toolchain, source };
+    let recipe = ModuleRecipe { version: VERSION, kit: kit_hash, toolchain, source };
     let entry = ctx.store.get_or_build(Kind::Module, &recipe, |dir| {
         let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
         let step = Step::begin(ctx, &format!("module {name} for {}", kernel.name))?;

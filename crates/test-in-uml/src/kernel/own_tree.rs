@@ -34,7 +34,7 @@ pub fn prepare(step: &Step<'_>, work: &Work, own: &Path, series: &Series) -> Res
     let (copy, stamp) = (work.source(), work.source_stamp());
     let patched = Patched::of(own, series, &files)?;
     if stamp.says(&patched) {
-        follow(own, &copy, &files)?;
+        mirror(own, &copy, &files)?;
         return KernelTree::at(copy);
     }
     stamp.remove()?;
@@ -52,9 +52,9 @@ pub fn prepare(step: &Step<'_>, work: &Work, own: &Path, series: &Series) -> Res
         remove_folder(&dir)?;
         return Ok(tree);
     }
-    follow(own, &copy, &files)?;
+    mirror(own, &copy, &files)?;
     for file in &files {
-        take_over(&dir.join(file), &copy.join(file))?;
+        replace_if_changed(&dir.join(file), &copy.join(file))?;
     }
     remove_folder(&dir)?;
     stamp.write(&patched)?;
@@ -81,7 +81,7 @@ impl<'a> Patched<'a> {
 }
 
 /// Makes `copy` what `own` is, but for `files`. What is the same stays untouched.
-fn follow(own: &Path, copy: &Path, files: &HashSet<&Path>) -> Result<()> {
+fn mirror(own: &Path, copy: &Path, files: &HashSet<&Path>) -> Result<()> {
     let mut there = HashSet::new();
     let is_git = |name: &std::ffi::OsStr| name == ".git";
     for entry in WalkDir::new(own).into_iter().filter_entry(|entry| !is_git(entry.file_name())) {
@@ -89,7 +89,7 @@ fn follow(own: &Path, copy: &Path, files: &HashSet<&Path>) -> Result<()> {
         let name = entry.path().strip_prefix(own).context("a walk stays in its folder")?;
         there.insert(name.to_owned());
         if !files.contains(name) {
-            bring(entry.path(), &copy.join(name))?;
+            sync_entry(entry.path(), &copy.join(name))?;
         }
     }
     for entry in WalkDir::new(copy).contents_first(true) {
@@ -103,7 +103,7 @@ fn follow(own: &Path, copy: &Path, files: &HashSet<&Path>) -> Result<()> {
 }
 
 /// Brings one file, link or folder over, if it differs.
-fn bring(from: &Path, to: &Path) -> Result<()> {
+fn sync_entry(from: &Path, to: &Path) -> Result<()> {
     let meta = meta(from)?;
     if meta.is_dir() {
         if fs::symlink_metadata(to).is_ok_and(|old| !old.is_dir()) {
@@ -132,7 +132,7 @@ fn bring(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Replaces `to` by `from`, unless they hold the same: make goes by the time of change.
-fn take_over(from: &Path, to: &Path) -> Result<()> {
+fn replace_if_changed(from: &Path, to: &Path) -> Result<()> {
     match (fs::read(from), fs::read(to)) {
         (Ok(new), Ok(old)) if new == old => Ok(()),
         (Ok(new), _) => {
@@ -196,7 +196,7 @@ mod tests {
         tree(&own, &[("a/b.c", "one"), ("gone/c.c", "two"), (".git/HEAD", "x"), ("p.c", "mine")]);
         symlink("b.c", own.join("a/link")).unwrap();
         let files = HashSet::from([Path::new("p.c"), Path::new("new/fp.c")]);
-        follow(&own, &copy, &files).unwrap();
+        mirror(&own, &copy, &files).unwrap();
         tree(&copy, &[("p.c", "patched"), ("new/fp.c", "added")]);
         let kept = modified(&copy.join("a/b.c"));
         assert_eq!(kept, modified(&own.join("a/b.c")));
@@ -206,7 +206,7 @@ mod tests {
         fs::remove_dir_all(own.join("gone")).unwrap();
         fs::remove_file(own.join("a/link")).unwrap();
         tree(&own, &[("a/link", "a file now"), ("a/b.c", "one!")]);
-        follow(&own, &copy, &files).unwrap();
+        mirror(&own, &copy, &files).unwrap();
         let read = |name: &str| fs::read_to_string(copy.join(name)).unwrap();
         assert_eq!((read("a/b.c"), read("a/link")), ("one!".into(), "a file now".into()));
         assert_eq!((read("p.c"), read("new/fp.c")), ("patched".into(), "added".into()));
@@ -219,13 +219,13 @@ mod tests {
         let (new, old) = (dir.path().join("new"), dir.path().join("old"));
         tree(dir.path(), &[("new", "same"), ("old", "same")]);
         let before = modified(&old);
-        take_over(&new, &old).unwrap();
+        replace_if_changed(&new, &old).unwrap();
         assert_eq!(modified(&old), before);
         fs::write(&new, "other").unwrap();
-        take_over(&new, &old).unwrap();
+        replace_if_changed(&new, &old).unwrap();
         assert_eq!(fs::read(&old).unwrap(), b"other");
         fs::remove_file(&new).unwrap();
-        take_over(&new, &old).unwrap();
+        replace_if_changed(&new, &old).unwrap();
         assert!(!old.exists());
     }
 }

@@ -7,12 +7,12 @@ use crate::ctx::Ctx;
 
 /// Counts the objects of one build.
 #[derive(Debug)]
-pub struct Progress {
+pub struct BuildProgress {
     done: usize,
     expected: usize,
 }
 
-impl Progress {
+impl BuildProgress {
     /// Begins to count towards `expected`.
     pub fn towards(expected: usize) -> Self {
         Self { done: 0, expected }
@@ -36,7 +36,7 @@ impl Progress {
 }
 
 /// `412 of ~930 objects`; an estimate that turns out too low grows along.
-impl std::fmt::Display for Progress {
+impl std::fmt::Display for BuildProgress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} of ~{} objects", self.done, self.expected.max(self.done))
     }
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn objects_are_counted_and_nothing_else() {
-        let mut progress = Progress::towards(3);
+        let mut progress = BuildProgress::towards(3);
         for line in [
             "make[1]: Entering directory '/build'",
             "  HOSTCC  scripts/kallsyms",

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::era::{ERAS, Era};
-use super::fragment::{Request, Setting};
+use super::fragment::{ConfigRequest, Setting};
 use super::patches::Series;
 use crate::config::{Kernel, Start};
 use crate::ctx::Ctx;
@@ -20,7 +20,7 @@ const VERSION: u32 = 2;
 
 /// What a kernel binary is made from.
 #[derive(Debug, Serialize)]
-pub struct Recipe<'a> {
+pub struct KernelRecipe<'a> {
     version: u32,
     source: Vec<String>,
     patches: Vec<String>,
@@ -31,13 +31,13 @@ pub struct Recipe<'a> {
     eras: &'a [Era],
 }
 
-impl<'a> Recipe<'a> {
+impl<'a> KernelRecipe<'a> {
     /// The recipe of `kernel`, whose source has one of the hashes `source`.
     pub fn new(
         kernel: &Kernel,
         source: Vec<String>,
         series: &Series,
-        request: &'a Request,
+        request: &'a ConfigRequest,
         toolchain: &'a Toolchain,
     ) -> Self {
         Self {
@@ -189,10 +189,10 @@ mod tests {
             known_boot_complaints: Vec::new(),
             patches_of_base: None,
         };
-        let request = Request::merge([(PathBuf::from("a"), fragment.to_owned())]).unwrap();
+        let request = ConfigRequest::merge([(PathBuf::from("a"), fragment.to_owned())]).unwrap();
         let toolchain = toolchain(compiler);
         let source = vec![source.to_owned()];
-        let recipe = Recipe::new(&kernel, source, &Series::default(), &request, &toolchain);
+        let recipe = KernelRecipe::new(&kernel, source, &Series::default(), &request, &toolchain);
         Key::of(&recipe).unwrap().as_str().to_owned()
     }
 

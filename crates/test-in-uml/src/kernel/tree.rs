@@ -25,12 +25,12 @@ pub struct KernelTree {
 
 /// What a tree in a work folder was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Origin {
+pub struct TreeOrigin {
     archive: String,
     patches: Vec<String>,
 }
 
-impl Origin {
+impl TreeOrigin {
     /// The origin of a tree that is unpacked from `archive` and patched by `series`.
     pub fn new(archive: &SourceArchive, series: &Series) -> Self {
         Self { archive: archive.sha256.clone(), patches: series.hashes() }
@@ -78,7 +78,7 @@ pub fn prepare(
     archive: &SourceArchive,
     series: &Series,
 ) -> Result<KernelTree> {
-    let origin = Origin::new(archive, series);
+    let origin = TreeOrigin::new(archive, series);
     let stamp = work.source_stamp();
     if stamp.says(&origin)
         && let Ok(tree) = KernelTree::at(work.source())

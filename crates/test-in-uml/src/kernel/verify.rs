@@ -2,14 +2,14 @@
 
 use anyhow::{Result, ensure};
 
-use super::fragment::{Request, Requested, Values};
+use super::fragment::{ConfigRequest, Requested, Values};
 use super::kconfig::Kconfig;
 
 /// Checks that the tree has every symbol that is asked for.
 ///
 /// # Errors
 /// When it does not have one: with each place, and the nearest name.
-pub fn symbols(request: &Request, kconfig: &Kconfig) -> Result<()> {
+pub fn symbols(request: &ConfigRequest, kconfig: &Kconfig) -> Result<()> {
     let unknown: Vec<String> = request
         .iter()
         .filter(|requested| !kconfig.has(&requested.setting.symbol))
@@ -32,7 +32,7 @@ pub fn symbols(request: &Request, kconfig: &Kconfig) -> Result<()> {
 ///
 /// # Errors
 /// When one did not: with each place, what it became, and why, where Kconfig can tell.
-pub fn values(request: &Request, values: &Values, kconfig: &Kconfig) -> Result<()> {
+pub fn values(request: &ConfigRequest, values: &Values, kconfig: &Kconfig) -> Result<()> {
     let lost: Vec<String> = request
         .iter()
         .filter(|requested| values.get(&requested.setting.symbol) != requested.setting.value)
@@ -66,8 +66,8 @@ mod tests {
 
     use super::*;
 
-    fn request(text: &str) -> Request {
-        Request::merge([(PathBuf::from("kconfig/net.config"), text.to_owned())]).unwrap()
+    fn request(text: &str) -> ConfigRequest {
+        ConfigRequest::merge([(PathBuf::from("kconfig/net.config"), text.to_owned())]).unwrap()
     }
 
     fn kconfig() -> Kconfig {

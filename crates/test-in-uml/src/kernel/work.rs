@@ -30,7 +30,7 @@ impl Work {
         let dir = ctx.layout.kernel_work(name);
         ensure_buildable(&dir)?;
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        trust::refuse_locked(&dir)?;
+        trust::ensure_writable(&dir)?;
         let lock = lock::open(&dir.join("lock"))?;
         let say = || ctx.ui.say(&format!("waiting for another run that builds kernel {name} …"));
         lock::wait_for(|| lock.try_lock(), say)?;
@@ -53,8 +53,8 @@ impl Work {
     }
 
     /// Says what the source tree is; there only when it is whole.
-    pub fn source_stamp(&self) -> Stamp {
-        Stamp(self.dir.join("src.stamp"))
+    pub fn source_stamp(&self) -> WorkStamp {
+        WorkStamp(self.dir.join("src.stamp"))
     }
 
     /// The build folder, make's `O=`.
@@ -63,13 +63,13 @@ impl Work {
     }
 
     /// Says what the objects were built from; there only when no build was cut short.
-    pub fn build_stamp(&self) -> Stamp {
-        Stamp(self.dir.join("build.stamp"))
+    pub fn build_stamp(&self) -> WorkStamp {
+        WorkStamp(self.dir.join("build.stamp"))
     }
 
     /// Says what is being built; its time of change is when that began.
-    pub fn begun_stamp(&self) -> Stamp {
-        Stamp(self.dir.join("build.begun"))
+    pub fn begun_stamp(&self) -> WorkStamp {
+        WorkStamp(self.dir.join("build.begun"))
     }
 
     /// Prepares the build folder for objects made from `what`; says whether those of earlier builds
@@ -146,9 +146,9 @@ pub enum Objects {
 
 /// A file that says that something is whole, and what it was made from.
 #[derive(Debug)]
-pub struct Stamp(PathBuf);
+pub struct WorkStamp(PathBuf);
 
-impl Stamp {
+impl WorkStamp {
     /// Whether it is there, and says `what`.
     pub fn says(&self, what: &impl Serialize) -> bool {
         let expected = serde_json::to_vec(what);
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn a_stamp_says_one_thing_until_it_is_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let stamp = Stamp(dir.path().join("build.stamp"));
+        let stamp = WorkStamp(dir.path().join("build.stamp"));
         assert!(!stamp.says(&"a"));
         stamp.write(&"a").unwrap();
         assert!(stamp.says(&"a") && !stamp.says(&"b"));

@@ -42,7 +42,7 @@ impl<'a> Console<'a> {
                 self.show(case, &format!("TRY {attempt} {}", case.end.label()));
             }
             Note::Ended(case) => self.ended(case),
-            Note::Parted(guest) => self.parted(guest),
+            Note::GuestEnded(guest) => self.parted(guest),
             Note::Kept(how_to_boot) => self.ui.line(how_to_boot),
             // It is said when the run is over.
             Note::Broken(_) => {}
@@ -75,7 +75,7 @@ impl<'a> Console<'a> {
     /// A case is over; a failure is shown with its output and with what the kernel said.
     fn ended(&mut self, case: &CaseLine) {
         self.progress.count(case);
-        self.grid.take(case);
+        self.grid.add(case);
         match case.flaky {
             true => self.show(case, &format!("FLAKY {}", case.attempt.unwrap_or(1))),
             false => self.show(case, case.end.label()),

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
-use super::html::{Beside, page};
+use super::html::{PageContext, page};
 use super::read::RunReport;
 use super::samples::{self, HOSTILE};
 use super::{compare, github, junit, ktap};
@@ -110,7 +110,7 @@ proptest! {
         let first = if first { format!("{}\n", samples::run()) } else { String::new() };
         std::fs::write(RunFiles::of(dir.path()).report_lines(), first + &lines.join("\n") + "\n").unwrap();
         if let Ok(report) = RunReport::read(dir.path()) {
-            let (page, texts) = page(&report, &Beside::default()).unwrap();
+            let (page, texts) = page(&report, &PageContext::default()).unwrap();
             for (name, _) in texts {
                 prop_assert!(name.len() < 200 && !name.contains('/'), "{name}");
             }

@@ -19,7 +19,7 @@ struct Row {
 
 impl Grid {
     /// Takes a case that is over. A failure of one repetition is the word on all.
-    pub fn take(&mut self, case: &CaseLine) {
+    pub fn add(&mut self, case: &CaseLine) {
         self.put(&case.kernel, case.full_name(), case.end.label(), case.end.is_failure());
     }
 

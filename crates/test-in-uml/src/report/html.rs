@@ -17,7 +17,7 @@ use super::read::RunReport;
 
 mod data;
 
-pub(super) use data::{Limits, Texts};
+pub(super) use data::{TextLimits, Texts};
 
 const PAGE: &str = include_str!("html/page.html");
 const STYLE: &str = include_str!("html/style.css");
@@ -33,7 +33,7 @@ const WITHOUT_SCRIPT: usize = 500;
 
 /// What is shown beside the run itself.
 #[derive(Debug, Default)]
-pub(super) struct Beside<'a> {
+pub(super) struct PageContext<'a> {
     /// How it differs from an earlier run.
     pub comparison: Option<&'a Comparison>,
     /// Runs before it, the newest first, for the durations of the cases.
@@ -41,14 +41,17 @@ pub(super) struct Beside<'a> {
     /// What links to files of the run's folder begin with: nothing if the page lies there.
     pub base: String,
     /// How large the page may become.
-    pub limits: Limits,
+    pub limits: TextLimits,
 }
 
 /// The page, and the texts that it links to since they are too long for it.
 ///
 /// # Errors
 /// When the run cannot be made into JSON.
-pub(super) fn page<'a>(report: &'a RunReport, beside: &Beside<'_>) -> Result<(String, Texts<'a>)> {
+pub(super) fn page<'a>(
+    report: &'a RunReport,
+    beside: &PageContext<'_>,
+) -> Result<(String, Texts<'a>)> {
     let (data, texts) = data::of(report, beside);
     let data = serde_json::to_string(&data).context("cannot make the page's data")?;
     let green = report.is_success();

@@ -20,12 +20,12 @@ pub(super) struct Progress {
     started: Instant,
     cases: usize,
     tally: Tally,
-    running: BTreeMap<usize, Running>,
+    running: BTreeMap<usize, RunningCase>,
     drawn: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Running {
+struct RunningCase {
     what: String,
     since: Instant,
     slow: bool,
@@ -39,7 +39,7 @@ impl Progress {
     }
 
     pub fn begins(&mut self, seat: usize, what: String) {
-        self.running.insert(seat, Running { what, since: Instant::now(), slow: false });
+        self.running.insert(seat, RunningCase { what, since: Instant::now(), slow: false });
     }
 
     pub fn ends(&mut self, seat: usize) {

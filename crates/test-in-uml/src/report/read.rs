@@ -52,14 +52,14 @@ impl RunReport {
         let (mut lines, mut places) = (Lines::new(BufReader::new(file)), HashMap::new());
         while let Some((offset, line)) = lines.next().with_context(|| path.display().to_string())? {
             report
-                .take(offset, line, &mut places)
+                .add_line(offset, line, &mut places)
                 .with_context(|| format!("{}, byte {offset}", path.display()))?;
         }
         ensure!(report.run.version == VERSION, "{}: it has no first line", path.display());
         Ok(report)
     }
 
-    fn take(&mut self, offset: u64, line: &[u8], places: &mut Places) -> Result<()> {
+    fn add_line(&mut self, offset: u64, line: &[u8], places: &mut Places) -> Result<()> {
         #[derive(Deserialize)]
         struct Event<'a> {
             event: &'a str,

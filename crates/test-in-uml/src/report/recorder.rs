@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 
-use super::About;
+use super::RunFacts;
 use crate::kernel::KernelBinary;
 use crate::record::{KernelLine, Line, RunLine, Trouble, VERSION};
 use crate::store::sha256_of;
@@ -27,7 +27,7 @@ impl Recorder {
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn begin(path: &Path, id: &str, about: &About) -> Result<Self> {
+    pub fn begin(path: &Path, id: &str, about: &RunFacts) -> Result<Self> {
         let lines =
             File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
         let mut recorder = Self { id: id.into(), lines, failed: None };
@@ -45,7 +45,7 @@ impl Recorder {
                 Err(error) => drop(self.failed.get_or_insert(error)),
             },
             Note::Again(case) | Note::Ended(case) => self.write(&Line::Case((**case).clone())),
-            Note::Parted(guest) => self.write(&Line::Guest(guest.clone())),
+            Note::GuestEnded(guest) => self.write(&Line::Guest(guest.clone())),
             // A kernel that does not build, a guest that does not come up.
             Note::Broken(error) => {
                 let (subject, what) = (self.id.clone(), format!("{error:#}"));
@@ -77,7 +77,7 @@ impl Recorder {
     }
 }
 
-fn run_line(id: &str, about: &About) -> RunLine {
+fn run_line(id: &str, about: &RunFacts) -> RunLine {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let host_kernel = nix::sys::utsname::uname()
         .map_or_else(|_| String::new(), |name| name.release().to_string_lossy().into_owned());
@@ -120,7 +120,7 @@ mod tests {
     fn what_cannot_be_written_is_said_at_the_end_and_nothing_comes_after_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = RunFiles::of(dir.path()).report_lines();
-        let mut recorder = Recorder::begin(&path, "1-0", &About::default()).unwrap();
+        let mut recorder = Recorder::begin(&path, "1-0", &RunFacts::default()).unwrap();
         let trouble =
             |what: &str| Line::Trouble(Trouble { subject: "1-0".into(), what: what.into() });
         recorder.write(&trouble("kept"));

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use super::compare::{Comparison, compare};
 use super::github::Runner;
-use super::html::{Beside, Limits, Texts};
+use super::html::{PageContext, TextLimits, Texts};
 use super::read::RunReport;
 use super::{html, junit, ktap, plain};
 use crate::runs::{self, RunFiles};
@@ -48,8 +48,8 @@ pub fn render(
             });
             let base = if beside_it { String::new() } else { address(&folder) };
             let earlier = earlier(report);
-            let limits = Limits::default();
-            let beside = Beside { comparison, earlier: &earlier, base, limits };
+            let limits = TextLimits::default();
+            let beside = PageContext { comparison, earlier: &earlier, base, limits };
             let (text, texts) = html::page(report, &beside)?;
             write_texts(report, texts)?;
             Ok(text)

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
 use crate::ctx::Ctx;
-use crate::isolation::{Ids, Means};
+use crate::isolation::{Ids, Privilege};
 use crate::lockfile::{self, LockedRootfs};
 use crate::space::ensure_room;
 use crate::step::{Cmd, Step};
@@ -50,7 +50,7 @@ impl Rootfs {
 }
 
 #[derive(Serialize)]
-struct Request<'a> {
+struct RootfsRequest<'a> {
     suite: &'a str,
     mirror: &'a str,
     packages: &'a [String],
@@ -59,8 +59,8 @@ struct Request<'a> {
 }
 
 #[derive(Serialize)]
-struct Recipe<'a> {
-    request: &'a Request<'a>,
+struct RootfsRecipe<'a> {
+    request: &'a RootfsRequest<'a>,
     resolved: &'a BTreeMap<String, String>,
 }
 
@@ -70,7 +70,7 @@ struct Recipe<'a> {
 /// When the bootstrap fails, or gives other packages than a lock file that must not change.
 pub fn bootstrap(ctx: &Ctx) -> Result<Rootfs> {
     let config = &ctx.config.rootfs;
-    let request = Request {
+    let request = RootfsRequest {
         suite: &config.suite,
         mirror: &config.mirror,
         packages: &config.packages,
@@ -90,10 +90,10 @@ pub fn bootstrap(ctx: &Ctx) -> Result<Rootfs> {
     let step = Step::begin(ctx, "rootfs")?;
     ensure_room(scratch.path(), ROOM, "the root file system and what it is made from")?;
     fs::create_dir(&tree).with_context(|| format!("cannot make {}", tree.display()))?;
-    run(&step, &request, &archive, &tree, ctx.isolation()?.means())?;
+    run(&step, &request, &archive, &tree, ctx.isolation()?.privilege())?;
     let resolved = versions(&archive)?;
     note_in_lock(ctx, &request, &resolved)?;
-    let recipe = Recipe { request: &request, resolved: &resolved };
+    let recipe = RootfsRecipe { request: &request, resolved: &resolved };
     let entry = ctx.store.get_or_build(Kind::Rootfs, &recipe, |dir| {
         fs::rename(&archive, dir.join(ARCHIVE)).context("cannot keep the bootstrapped archive")
     })?;
@@ -101,10 +101,10 @@ pub fn bootstrap(ctx: &Ctx) -> Result<Rootfs> {
     Ok(Rootfs { entry })
 }
 
-fn known(ctx: &Ctx, request: &Request<'_>) -> Result<Option<Rootfs>> {
+fn known(ctx: &Ctx, request: &RootfsRequest<'_>) -> Result<Option<Rootfs>> {
     let lock = lockfile::read(ctx)?;
     let Some(locked) = lock.rootfs.get(request.suite) else { return Ok(None) };
-    let recipe = Recipe { request, resolved: &locked.packages };
+    let recipe = RootfsRecipe { request, resolved: &locked.packages };
     Ok(ctx.store.get(Kind::Rootfs, &recipe)?.map(|entry| Rootfs { entry }))
 }
 
@@ -113,14 +113,14 @@ fn known(ctx: &Ctx, request: &Request<'_>) -> Result<Option<Rootfs>> {
 /// and nobody outside could remove them.
 fn run(
     step: &Step<'_>,
-    request: &Request<'_>,
+    request: &RootfsRequest<'_>,
     archive: &Path,
     tree: &Path,
-    means: &Means,
+    means: &Privilege,
 ) -> Result<()> {
     let script = match means {
         // A mount would be the host's, and stay.
-        Means::None => "exec mmdebstrap \"$@\"",
+        Privilege::None => "exec mmdebstrap \"$@\"",
         _ => "mount -t tmpfs -o mode=0755,size=90% tree \"$TMPDIR\" && exec mmdebstrap \"$@\"",
     };
     let cmd = Cmd::new("sh")
@@ -185,7 +185,7 @@ fn installed(status: &str) -> BTreeMap<String, String> {
 
 fn note_in_lock(
     ctx: &Ctx,
-    request: &Request<'_>,
+    request: &RootfsRequest<'_>,
     resolved: &BTreeMap<String, String>,
 ) -> Result<()> {
     let lock = lockfile::read(ctx)?;

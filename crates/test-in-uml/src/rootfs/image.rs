@@ -17,7 +17,7 @@ use super::Rootfs;
 use super::accounts::Accounts;
 use super::bootstrap::EPOCH;
 use super::manifest::Manifest;
-use super::tree::{self, Kind as NodeKind, Tree};
+use super::tree::{self, NodeKind, RootfsTree};
 use crate::ctx::Ctx;
 use crate::isolation::Ids;
 use crate::space::ensure_room;
@@ -60,7 +60,7 @@ impl Image {
 }
 
 #[derive(Serialize)]
-struct Recipe<'a> {
+struct ImageRecipe<'a> {
     format: u32,
     rootfs: &'a str,
     overlay: String,
@@ -98,7 +98,7 @@ pub fn build(ctx: &Ctx, rootfs: &Rootfs, agent: &Path) -> Result<Image> {
     let each = |hash: &dyn Fn(&PathBuf) -> Result<String>, layers: &[PathBuf]| -> Result<String> {
         Ok(layers.iter().map(hash).collect::<Result<Vec<_>>>()?.join(" "))
     };
-    let recipe = Recipe {
+    let recipe = ImageRecipe {
         format: FORMAT,
         rootfs: rootfs.key().as_str(),
         overlay: each(&|layer| tree::overlay_hash(layer), &overlays)?,
@@ -118,7 +118,7 @@ pub fn build(ctx: &Ctx, rootfs: &Rootfs, agent: &Path) -> Result<Image> {
         let step = Step::begin(ctx, "image")?;
         let mut archive =
             File::open(rootfs.archive()).context("cannot open the root file system")?;
-        let mut tree = Tree::of_archive(&rootfs.archive())?;
+        let mut tree = RootfsTree::of_archive(&rootfs.archive())?;
         overlays.iter().try_for_each(|overlay| tree.lay_over(overlay))?;
         overlays.iter().try_for_each(|overlay| tree.check_links(overlay))?;
         let accounts = tree.apply(&manifest, &mut archive)?;
@@ -136,10 +136,10 @@ pub fn build(ctx: &Ctx, rootfs: &Rootfs, agent: &Path) -> Result<Image> {
 fn assemble(
     step: &Step<'_>,
     dir: &Path,
-    tree: &Tree,
+    tree: &RootfsTree,
     archive: &mut File,
     script: &str,
-    recipe: &Recipe<'_>,
+    recipe: &ImageRecipe<'_>,
 ) -> Result<()> {
     let (image, merged, commands) = (dir.join(FILE), dir.join("tree.tar"), dir.join("debugfs"));
     tree.write(archive, BufWriter::new(File::create(&merged).context("cannot make an archive")?))?;
@@ -192,7 +192,7 @@ fn fixed_clock(cmd: Cmd) -> Cmd {
 }
 
 /// Commands for debugfs: the nodes, and owner, group and times of every inode.
-fn script(tree: &Tree, manifest: &Manifest, accounts: &Accounts) -> Result<String> {
+fn script(tree: &RootfsTree, manifest: &Manifest, accounts: &Accounts) -> Result<String> {
     let mut script = String::new();
     let mut set = |place: &str, field: &str, value: String| {
         // Writing to a String cannot fail.

@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::tree::{Kind, Tree};
+use super::tree::{NodeKind, RootfsTree};
 
 /// What is there only once a guest runs.
 const OF_A_RUNNING_GUEST: [&str; 5] = ["/dev", "/proc", "/run", "/sys", "/tmp"];
@@ -12,7 +12,7 @@ const OF_A_RUNNING_GUEST: [&str; 5] = ["/dev", "/proc", "/run", "/sys", "/tmp"];
 /// As many links as Linux follows (path_resolution(7)).
 const MOST_LINKS: usize = 40;
 
-impl Tree {
+impl RootfsTree {
     /// Checks that each link of an overlay, which has been laid over the tree, leads somewhere.
     ///
     /// # Errors
@@ -21,7 +21,7 @@ impl Tree {
         for entry in walkdir::WalkDir::new(overlay).sort_by_file_name() {
             let entry = entry.with_context(|| format!("cannot read {}", overlay.display()))?;
             let place = Path::new("/").join(entry.path().strip_prefix(overlay)?);
-            if let Some(Kind::Symlink(target)) = self.nodes.get(&place).map(|node| &node.kind) {
+            if let Some(NodeKind::Symlink(target)) = self.nodes.get(&place).map(|node| &node.kind) {
                 ensure!(
                     self.leads_somewhere(&place),
                     "{} is a link to {}, which is not in the image",
@@ -48,7 +48,7 @@ impl Tree {
             }
             match self.nodes.get(&at).map(|node| &node.kind) {
                 None => return false,
-                Some(Kind::Symlink(target)) => {
+                Some(NodeKind::Symlink(target)) => {
                     links += 1;
                     if links > MOST_LINKS {
                         return false;
@@ -83,10 +83,10 @@ mod tests {
         let overlay = tempfile::tempdir().unwrap();
         std::fs::create_dir(overlay.path().join("etc")).unwrap();
         symlink(target, overlay.path().join("etc/link")).unwrap();
-        let mut tree = Tree::default();
-        tree.put("/usr/bin/sh".into(), Kind::File(Vec::new()), 0o755);
-        tree.put("/bin".into(), Kind::Symlink("usr/bin".into()), 0o777);
-        tree.put("/loop".into(), Kind::Symlink("/loop".into()), 0o777);
+        let mut tree = RootfsTree::default();
+        tree.put("/usr/bin/sh".into(), NodeKind::File(Vec::new()), 0o755);
+        tree.put("/bin".into(), NodeKind::Symlink("usr/bin".into()), 0o777);
+        tree.put("/loop".into(), NodeKind::Symlink("/loop".into()), 0o777);
         tree.lay_over(overlay.path())?;
         tree.check_links(overlay.path())
     }

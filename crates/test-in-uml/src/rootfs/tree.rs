@@ -17,8 +17,8 @@ use crate::store::hex;
 
 /// One entry of the tree.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
-    pub kind: Kind,
+pub(super) struct TreeNode {
+    pub kind: NodeKind,
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
@@ -26,7 +26,7 @@ pub(super) struct Node {
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Kind {
+pub(super) enum NodeKind {
     Dir,
     /// A file whose contents are in the bootstrapped archive.
     Archived {
@@ -41,8 +41,8 @@ pub(super) enum Kind {
 
 /// The tree: paths are absolute, as the guest sees them.
 #[derive(Debug, Default)]
-pub(super) struct Tree {
-    pub nodes: BTreeMap<PathBuf, Node>,
+pub(super) struct RootfsTree {
+    pub nodes: BTreeMap<PathBuf, TreeNode>,
 }
 
 /// What a bootstrap leaves that belongs to the moment, to the host, or to no guest.
@@ -56,7 +56,7 @@ const DROPPED: [&str; 7] = [
     "/var/lib/dpkg/info/format-old",
 ];
 
-impl Tree {
+impl RootfsTree {
     /// Reads the index of an archive.
     pub fn of_archive(path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
@@ -71,11 +71,11 @@ impl Tree {
                 Ok(entry.link_name()?.context("a link without a target")?.into_owned())
             };
             let kind = match header.entry_type() {
-                tar::EntryType::Directory => Kind::Dir,
-                tar::EntryType::Symlink => Kind::Symlink(target()?),
-                tar::EntryType::Link => Kind::Hard(self::place(&target()?)?),
+                tar::EntryType::Directory => NodeKind::Dir,
+                tar::EntryType::Symlink => NodeKind::Symlink(target()?),
+                tar::EntryType::Link => NodeKind::Hard(self::place(&target()?)?),
                 tar::EntryType::Regular => {
-                    Kind::Archived { offset: entry.raw_file_position(), size: entry.size() }
+                    NodeKind::Archived { offset: entry.raw_file_position(), size: entry.size() }
                 }
                 // The manifest declares the nodes that a guest has.
                 tar::EntryType::Char | tar::EntryType::Block => continue,
@@ -83,7 +83,7 @@ impl Tree {
             };
             tree.nodes.insert(
                 place,
-                Node {
+                TreeNode {
                     kind,
                     mode: header.mode()? & 0o7777,
                     uid: header.uid()?.try_into()?,
@@ -111,9 +111,9 @@ impl Tree {
             // Elsewhere an entry replaces what the suite has; here it would take away, or hide, what
             // is below.
             match self.nodes.get(&place).map(|node| &node.kind) {
-                Some(Kind::Dir) if is_dir => continue,
-                Some(Kind::Dir) => bail!("{shown} is no folder, but {} is", place.display()),
-                Some(Kind::Symlink(to)) if is_dir => bail!(
+                Some(NodeKind::Dir) if is_dir => continue,
+                Some(NodeKind::Dir) => bail!("{shown} is no folder, but {} is", place.display()),
+                Some(NodeKind::Symlink(to)) if is_dir => bail!(
                     "{shown} is a folder, but {} is a link: put its files where that leads, to {}",
                     place.display(),
                     to.display()
@@ -124,11 +124,11 @@ impl Tree {
                 _ => {}
             }
             let kind = if is_dir {
-                Kind::Dir
+                NodeKind::Dir
             } else if entry.file_type().is_symlink() {
-                Kind::Symlink(fs::read_link(path)?)
+                NodeKind::Symlink(fs::read_link(path)?)
             } else if entry.file_type().is_file() {
-                Kind::File(fs::read(path).with_context(|| format!("cannot read {shown}"))?)
+                NodeKind::File(fs::read(path).with_context(|| format!("cannot read {shown}"))?)
             } else {
                 bail!(
                     "{shown} is a device, a socket or a FIFO: the manifest declares device nodes, \
@@ -137,27 +137,27 @@ impl Tree {
             };
             // A checkout knows of a mode whether a file can be run; the rest is the user's umask.
             let runs = entry.metadata()?.permissions().mode() & 0o100 != 0;
-            let mode = if matches!(kind, Kind::Dir) || runs { 0o755 } else { 0o644 };
+            let mode = if matches!(kind, NodeKind::Dir) || runs { 0o755 } else { 0o644 };
             self.put(place, kind, mode);
         }
         Ok(())
     }
 
     /// Puts an entry of root's into the tree, and the folders above it.
-    pub fn put(&mut self, place: PathBuf, kind: Kind, mode: u32) {
+    pub fn put(&mut self, place: PathBuf, kind: NodeKind, mode: u32) {
         let above: Vec<PathBuf> = place.ancestors().skip(1).map(Path::to_owned).collect();
         for dir in above.into_iter().filter(|dir| dir != Path::new("/")) {
-            self.nodes.entry(dir).or_insert(Node::of_root(Kind::Dir, 0o755));
+            self.nodes.entry(dir).or_insert(TreeNode::of_root(NodeKind::Dir, 0o755));
         }
-        self.nodes.insert(place, Node::of_root(kind, mode));
+        self.nodes.insert(place, TreeNode::of_root(kind, mode));
     }
 
     /// The text of a file of the archive or the overlay.
     pub fn text(&self, archive: &mut File, place: &str) -> Result<String> {
         let node = self.nodes.get(Path::new(place)).with_context(|| format!("no {place}"))?;
         let bytes = match &node.kind {
-            Kind::File(bytes) => bytes.clone(),
-            Kind::Archived { offset, size } => read_at(archive, *offset, *size)?,
+            NodeKind::File(bytes) => bytes.clone(),
+            NodeKind::Archived { offset, size } => read_at(archive, *offset, *size)?,
             _ => bail!("{place} is not a file"),
         };
         String::from_utf8(bytes).with_context(|| format!("{place} is not text"))
@@ -176,7 +176,7 @@ impl Tree {
         self.replace("/etc/group", &accounts.group)?;
         for (name, user) in manifest.users.iter().filter_map(|(n, u)| Some((n, u.uid?))) {
             let home = Path::new("/home").join(name);
-            self.put(home.clone(), Kind::Dir, 0o755);
+            self.put(home.clone(), NodeKind::Dir, 0o755);
             self.own(&home, Some(user), Some(user));
         }
         for (path, wanted) in &manifest.files {
@@ -197,14 +197,15 @@ impl Tree {
             let mode = node.mode;
             lines += &format!("{} {kind} {major} {minor} {uid} {gid} {mode:04o}\n", node.path);
         }
-        self.put("/etc/uml/nodes".into(), Kind::File(lines.into_bytes()), 0o644);
+        self.put("/etc/uml/nodes".into(), NodeKind::File(lines.into_bytes()), 0o644);
         Ok(accounts)
     }
 
     /// A node has a folder to be in, and takes nobody's place.
     fn check_place(&self, node: &Path) -> Result<()> {
         let dir = node.parent().filter(|dir| *dir != Path::new("/"));
-        let has_dir = |dir| matches!(self.nodes.get(dir), Some(Node { kind: Kind::Dir, .. }));
+        let has_dir =
+            |dir| matches!(self.nodes.get(dir), Some(TreeNode { kind: NodeKind::Dir, .. }));
         ensure!(
             dir.is_none_or(has_dir),
             "the manifest's nodes: {} is in no folder of the image",
@@ -220,7 +221,7 @@ impl Tree {
 
     fn replace(&mut self, place: &str, text: &str) -> Result<()> {
         let node = self.nodes.get_mut(Path::new(place)).with_context(|| format!("no {place}"))?;
-        node.kind = Kind::File(text.as_bytes().to_vec());
+        node.kind = NodeKind::File(text.as_bytes().to_vec());
         node.modified = EPOCH;
         Ok(())
     }
@@ -235,7 +236,7 @@ impl Tree {
     /// Writes the tree as an archive, sorted; hard links come last, when their files are there.
     pub fn write(&self, archive: &mut File, to: impl Write) -> Result<()> {
         let mut builder = tar::Builder::new(to);
-        let hard = |node: &Node| matches!(node.kind, Kind::Hard(_));
+        let hard = |node: &TreeNode| matches!(node.kind, NodeKind::Hard(_));
         let first = self.nodes.iter().filter(|(_, node)| !hard(node));
         for (place, node) in first.chain(self.nodes.iter().filter(|(_, node)| hard(node))) {
             let name = place.strip_prefix("/")?;
@@ -243,18 +244,18 @@ impl Tree {
             header.set_mode(node.mode);
             header.set_mtime(node.modified);
             let (kind, contents) = match &node.kind {
-                Kind::Dir => (tar::EntryType::Directory, Vec::new()),
-                Kind::File(bytes) => (tar::EntryType::Regular, bytes.clone()),
-                Kind::Archived { offset, size } => {
+                NodeKind::Dir => (tar::EntryType::Directory, Vec::new()),
+                NodeKind::File(bytes) => (tar::EntryType::Regular, bytes.clone()),
+                NodeKind::Archived { offset, size } => {
                     (tar::EntryType::Regular, read_at(archive, *offset, *size)?)
                 }
-                Kind::Symlink(target) => {
+                NodeKind::Symlink(target) => {
                     header.set_entry_type(tar::EntryType::Symlink);
                     header.set_size(0);
                     builder.append_link(&mut header, name, target)?;
                     continue;
                 }
-                Kind::Hard(target) => {
+                NodeKind::Hard(target) => {
                     header.set_entry_type(tar::EntryType::Link);
                     header.set_size(0);
                     builder.append_link(&mut header, name, target.strip_prefix("/")?)?;
@@ -270,8 +271,8 @@ impl Tree {
     }
 }
 
-impl Node {
-    fn of_root(kind: Kind, mode: u32) -> Self {
+impl TreeNode {
+    fn of_root(kind: NodeKind, mode: u32) -> Self {
         Self { kind, mode, uid: 0, gid: 0, modified: EPOCH }
     }
 }
@@ -314,14 +315,14 @@ fn place(path: &Path) -> Result<PathBuf> {
 
 /// A hash of everything that an overlay puts into an image.
 pub(super) fn overlay_hash(overlay: &Path) -> Result<String> {
-    let mut tree = Tree::default();
+    let mut tree = RootfsTree::default();
     tree.lay_over(overlay)?;
     let mut hasher = Sha256::new();
     for (place, node) in &tree.nodes {
         hasher.update(format!("{}\0{:o}\0", place.display(), node.mode));
         match &node.kind {
-            Kind::File(bytes) => hasher.update(Sha256::digest(bytes)),
-            Kind::Symlink(target) => hasher.update(target.as_os_str().as_bytes()),
+            NodeKind::File(bytes) => hasher.update(Sha256::digest(bytes)),
+            NodeKind::Symlink(target) => hasher.update(target.as_os_str().as_bytes()),
             _ => hasher.update(b"/"),
         }
     }
@@ -350,13 +351,13 @@ mod tests {
         mode("etc/script", 0o700);
         mode("etc/plain", 0o600);
         symlink("/nowhere", dir.path().join("etc/dangling")).unwrap();
-        let mut tree = Tree::default();
+        let mut tree = RootfsTree::default();
         tree.lay_over(dir.path()).unwrap();
         let node = |name: &str| &tree.nodes[Path::new(name)];
         assert_eq!(node("/etc/script").mode, 0o755);
         assert_eq!(node("/etc/plain").mode, 0o644);
         assert!(
-            matches!(&node("/etc/dangling").kind, Kind::Symlink(to) if to == Path::new("/nowhere"))
+            matches!(&node("/etc/dangling").kind, NodeKind::Symlink(to) if to == Path::new("/nowhere"))
         );
     }
 
@@ -383,10 +384,10 @@ mod tests {
     fn refusal(make: impl FnOnce(&Path)) -> String {
         let dir = tempfile::tempdir().unwrap();
         make(dir.path());
-        let mut tree = Tree::default();
-        tree.put("/usr/bin".into(), Kind::Dir, 0o755);
-        tree.put("/etc/file".into(), Kind::File(Vec::new()), 0o644);
-        tree.put("/bin".into(), Kind::Symlink("usr/bin".into()), 0o777);
+        let mut tree = RootfsTree::default();
+        tree.put("/usr/bin".into(), NodeKind::Dir, 0o755);
+        tree.put("/etc/file".into(), NodeKind::File(Vec::new()), 0o644);
+        tree.put("/bin".into(), NodeKind::Symlink("usr/bin".into()), 0o777);
         format!("{:#}", tree.lay_over(dir.path()).unwrap_err())
     }
 
@@ -414,8 +415,8 @@ mod tests {
 
     #[test]
     fn a_node_needs_a_place_of_its_own() {
-        let mut tree = Tree::default();
-        tree.put("/dev/null".into(), Kind::File(Vec::new()), 0o644);
+        let mut tree = RootfsTree::default();
+        tree.put("/dev/null".into(), NodeKind::File(Vec::new()), 0o644);
         tree.check_place(Path::new("/dev/zero")).unwrap();
         tree.check_place(Path::new("/zero")).unwrap();
         let error = |path| tree.check_place(Path::new(path)).unwrap_err().to_string();

@@ -27,7 +27,7 @@ const LAST_WORDS: [&str; 3] = ["Power down", "System halted", "Restarting system
 
 /// How a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum ShellEnd {
     /// The guest switched itself off.
     Off,
     /// The person left; the guest was cut off.
@@ -44,7 +44,7 @@ enum Input {
     Over,
 }
 
-pub(super) struct Session {
+pub(super) struct ShellSession {
     our_end: File,
     input: Input,
     /// For the guest, which has not read it yet.
@@ -54,7 +54,7 @@ pub(super) struct Session {
     tail: Vec<u8>,
 }
 
-impl Session {
+impl ShellSession {
     /// Takes our end; the guest's is closed here, for the guest has its own.
     pub fn new(pty: Pty) -> Result<Self> {
         let terminal = stdin().is_terminal();
@@ -65,7 +65,7 @@ impl Session {
     }
 
     /// Passes everything on until the guest has ended, or somebody wants it to.
-    pub fn run(mut self, status: GuestStatus) -> Result<End> {
+    pub fn run(mut self, status: GuestStatus) -> Result<ShellEnd> {
         loop {
             cancel::check()?;
             self.follow_size();
@@ -77,7 +77,7 @@ impl Session {
                 break;
             }
             if typed && self.person_types()? {
-                return Ok(End::Left);
+                return Ok(ShellEnd::Left);
             }
             self.tell_guest();
         }
@@ -179,7 +179,7 @@ impl Session {
     }
 
     /// The exit status alone does not decide: some kernels abort now and then after their last word.
-    fn judge(mut self, status: GuestStatus) -> Result<End> {
+    fn judge(mut self, status: GuestStatus) -> Result<ShellEnd> {
         let status = status.wait()?;
         // What it said last may still be in the terminal.
         while let Ok(true) = self.guest_says() {
@@ -190,8 +190,8 @@ impl Session {
         }
         let said = String::from_utf8_lossy(&self.tail);
         match status {
-            Some(status) if status.success() => Ok(End::Off),
-            Some(_) if LAST_WORDS.iter().any(|words| said.contains(words)) => Ok(End::Off),
+            Some(status) if status.success() => Ok(ShellEnd::Off),
+            Some(_) if LAST_WORDS.iter().any(|words| said.contains(words)) => Ok(ShellEnd::Off),
             Some(status) => bail!("the guest did not end in order: {status}"),
             None => bail!("the guest's keeper was killed"),
         }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
-use super::channel::{self, Numbered, Reply, Request};
+use super::channel::{self, Numbered, Reply, StageRequest};
 
 /// How long the stage may take to answer. It does nothing that takes long; but it may have been stopped.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -38,17 +38,17 @@ impl Asking {
     pub fn ask(
         &self,
         deadline: Instant,
-        request: &Request,
+        request: &StageRequest,
         fds: &[BorrowedFd<'_>],
     ) -> Result<(i32, Vec<OwnedFd>)> {
-        let mut socket = self.take(deadline)?;
+        let mut socket = self.acquire(deadline)?;
         let answer = socket.ask(deadline, request, fds);
-        self.give_back(socket);
+        self.release(socket);
         answer
     }
 
     /// Waits for the requests of other threads.
-    fn take(&self, deadline: Instant) -> Result<Socket> {
+    fn acquire(&self, deadline: Instant) -> Result<Socket> {
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         let left = deadline.saturating_duration_since(Instant::now());
         let waited = self.freed.wait_timeout_while(socket, left, |socket| socket.is_none());
@@ -56,7 +56,7 @@ impl Asking {
         socket.take().context(NO_ANSWER)
     }
 
-    fn give_back(&self, socket: Socket) {
+    fn release(&self, socket: Socket) {
         *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
         self.freed.notify_one();
     }
@@ -76,7 +76,7 @@ impl Socket {
     fn ask(
         &mut self,
         deadline: Instant,
-        request: &Request,
+        request: &StageRequest,
         fds: &[BorrowedFd<'_>],
     ) -> Result<(i32, Vec<OwnedFd>)> {
         self.asked += 1;

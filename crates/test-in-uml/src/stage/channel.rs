@@ -26,7 +26,7 @@ pub(super) struct Numbered<T> {
 
 /// What we ask of S1.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Request {
+pub(super) enum StageRequest {
     /// Make the network and the folder of a guest.
     AddLink { index: u16 },
     /// Remove them, with what the guest left there.

@@ -16,16 +16,16 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::{ForkResult, Pid, setsid};
 
 use super::share::Share;
-use crate::confine::{Filter, Limits, Proc, Sight, close_others, landlock, shut_in};
+use crate::confine::{Proc, ResourceLimits, Sight, SyscallFilter, close_others, landlock, shut_in};
 use crate::isolation::{fork, mount_proc, unblock_signals};
 
 /// What a keeper starts.
-pub(super) struct Guest<'a> {
+pub(super) struct KeptGuest<'a> {
     pub argv: Vec<OsString>,
     pub sight: Sight,
     pub share: Share,
-    pub limits: Limits,
-    pub filter: &'a Filter,
+    pub limits: ResourceLimits,
+    pub filter: &'a SyscallFilter,
     /// The network namespace of its link.
     pub network: BorrowedFd<'a>,
     /// Working directory, and the place for memory files.
@@ -38,7 +38,7 @@ pub(super) struct Guest<'a> {
 ///
 /// clone(2) and not unshare(2): the latter serves one child only, after whose end every fork
 /// fails with ENOMEM.
-pub(super) fn start(guest: &Guest<'_>, fds: Vec<OwnedFd>) -> Result<Pid> {
+pub(super) fn start(guest: &KeptGuest<'_>, fds: Vec<OwnedFd>) -> Result<Pid> {
     let [console, status]: [OwnedFd; 2] =
         fds.try_into().ok().context("a guest comes with two descriptors")?;
     let mut stack = vec![0; 256 << 10];
@@ -61,7 +61,7 @@ pub(super) fn start(guest: &Guest<'_>, fds: Vec<OwnedFd>) -> Result<Pid> {
 }
 
 /// Forks UML, reaps whatever it leaves to PID 1, and returns its raw wait status.
-fn keep(guest: &Guest<'_>, console: &OwnedFd) -> Result<i32> {
+fn keep(guest: &KeptGuest<'_>, console: &OwnedFd) -> Result<i32> {
     mount_proc();
     unblock_signals();
     // The stage's socket is the run's lifeline: nobody else may hold it.
@@ -86,7 +86,7 @@ fn keep(guest: &Guest<'_>, console: &OwnedFd) -> Result<i32> {
 }
 
 /// Turns this process into UML; returns only the reason why not.
-fn become_guest(guest: &Guest<'_>, console: &OwnedFd, proc: Option<&Proc>) -> anyhow::Error {
+fn become_guest(guest: &KeptGuest<'_>, console: &OwnedFd, proc: Option<&Proc>) -> anyhow::Error {
     let [kernel, args @ ..] = guest.argv.as_slice() else {
         return anyhow::anyhow!("a guest needs a command line");
     };
@@ -115,13 +115,13 @@ fn become_guest(guest: &Guest<'_>, console: &OwnedFd, proc: Option<&Proc>) -> an
     anyhow::Error::new(error).context(format!("cannot start {kernel}"))
 }
 
-fn prepare(guest: &Guest<'_>, proc: Option<&Proc>) -> Result<()> {
+fn prepare(guest: &KeptGuest<'_>, proc: Option<&Proc>) -> Result<()> {
     // A panicked UML signals its whole process group.
     setsid().context("cannot start a session")?;
     // Address space randomisation makes UML add a random gap to the guest's memory. Where a container
     // refuses to turn it off (Docker's seccomp profile does), guests cost more, and run.
     let _ = personality::get().and_then(|now| personality::set(now | Persona::ADDR_NO_RANDOMIZE));
-    guest.share.take(proc);
+    guest.share.apply_to_self(proc);
     shut_in(guest.was_root, guest.limits, proc)?;
     // Where this host has none of these, `doctor` says so.
     let _ = landlock(&guest.sight, Path::new(&guest.dir));

@@ -9,7 +9,7 @@ use std::process::ExitStatus;
 use anyhow::{Context as _, Result, ensure};
 
 use super::Stage;
-use super::channel::Request;
+use super::channel::StageRequest;
 
 /// A guest's process, as its keeper sees it. Dropping it ends the guest.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl GuestProcess<'_> {
 
     /// Ends the guest and all of its helper processes at once.
     pub fn kill(&self) {
-        let _ = self.stage.ask(&Request::Kill { id: self.id }, &[]);
+        let _ = self.stage.ask(&StageRequest::Kill { id: self.id }, &[]);
     }
 }
 

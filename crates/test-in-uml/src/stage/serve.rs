@@ -18,10 +18,10 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{ForkResult, Pid, getpid, setsid};
 
-use super::channel::{Numbered, Reply, Request, receive, send};
+use super::channel::{Numbered, Reply, StageRequest, receive, send};
 use super::link::Link;
 use super::{keeper, mconsole, tap};
-use crate::confine::{DIR, Filter, Limits, NOBODY, TUN, bind, prepare_roots, show};
+use crate::confine::{DIR, NOBODY, ResourceLimits, SyscallFilter, TUN, bind, prepare_roots, show};
 use crate::isolation::{
     Ids, Namespaces, die_with_parent, enter, fork, is_real_root, mount_proc, reap,
 };
@@ -64,11 +64,11 @@ fn reply(number: u64, message: Reply, fd: Option<&OwnedFd>) -> Result<()> {
 }
 
 /// What S1 knows.
-struct State {
+struct StageState {
     was_root: bool,
     /// How many bytes a guest may write to its folder, its memory among them.
     size: u64,
-    filter: Filter,
+    filter: SyscallFilter,
     /// The network namespace of the stage itself, and those of the links.
     home: OwnedFd,
     networks: BTreeMap<u16, OwnedFd>,
@@ -81,10 +81,10 @@ fn run(outside: Pid, was_root: bool) -> Result<()> {
     mount_proc();
     prepare(was_root)?;
     let size = std::env::args().nth(2).and_then(|size| size.parse().ok());
-    let mut state = State {
+    let mut state = StageState {
         was_root,
         size: size.context("the stage needs a size")?,
-        filter: Filter::compile()?,
+        filter: SyscallFilter::compile()?,
         home: own_network()?,
         networks: BTreeMap::new(),
         keepers: BTreeSet::new(),
@@ -146,19 +146,23 @@ fn prepare(was_root: bool) -> Result<()> {
     Ok(())
 }
 
-impl State {
-    fn answer(&mut self, request: Request, fds: Vec<OwnedFd>) -> Result<(i32, Option<OwnedFd>)> {
+impl StageState {
+    fn answer(
+        &mut self,
+        request: StageRequest,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(i32, Option<OwnedFd>)> {
         match request {
-            Request::AddLink { index } => self.add_link(&Link::numbered(index)?)?,
-            Request::RemoveLink { index } => self.remove_link(&Link::numbered(index)?)?,
-            Request::Expose { path, name } => expose(&path, &Path::new(DIR).join(name))?,
-            Request::Lend { path, name } => self.lend(&path, &Path::new(DIR).join(name))?,
-            Request::Spawn { argv, sight, share, address_space, index } => {
-                let guest = keeper::Guest {
+            StageRequest::AddLink { index } => self.add_link(&Link::numbered(index)?)?,
+            StageRequest::RemoveLink { index } => self.remove_link(&Link::numbered(index)?)?,
+            StageRequest::Expose { path, name } => expose(&path, &Path::new(DIR).join(name))?,
+            StageRequest::Lend { path, name } => self.lend(&path, &Path::new(DIR).join(name))?,
+            StageRequest::Spawn { argv, sight, share, address_space, index } => {
+                let guest = keeper::KeptGuest {
                     argv,
                     sight,
                     share,
-                    limits: Limits { file_size: self.size, address_space },
+                    limits: ResourceLimits { file_size: self.size, address_space },
                     filter: &self.filter,
                     network: self.network(index)?.as_fd(),
                     dir: Link::numbered(index)?.dir(),
@@ -168,10 +172,10 @@ impl State {
                 self.keepers.insert(id);
                 return Ok((id, None));
             }
-            Request::Mconsole { index, command } => {
+            StageRequest::Mconsole { index, command } => {
                 mconsole::send(&Link::numbered(index)?.dir(), &command)?;
             }
-            Request::Socket { index } => {
+            StageRequest::Socket { index } => {
                 let network = self.network(index)?;
                 let socket = self.within(network, || {
                     let flags = SockFlag::SOCK_CLOEXEC;
@@ -181,10 +185,10 @@ impl State {
                 return Ok((0, Some(socket)));
             }
             // A keeper that is gone already is no error, but its number may be another's by now.
-            Request::Kill { id } if self.keepers.contains(&id) => {
+            StageRequest::Kill { id } if self.keepers.contains(&id) => {
                 let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
             }
-            Request::Kill { .. } => {}
+            StageRequest::Kill { .. } => {}
         }
         Ok((0, None))
     }

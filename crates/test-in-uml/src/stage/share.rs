@@ -31,7 +31,7 @@ impl Share {
 
     /// Gives this process, and what it starts, that share. Less is no reason not to run: a CPU may have
     /// been taken from us.
-    pub(super) fn take(self, proc: Option<&Proc>) {
+    pub(super) fn apply_to_self(self, proc: Option<&Proc>) {
         if self.nice > 0 {
             // SAFETY: nice(2) takes a plain number.
             unsafe { nix::libc::nice(self.nice.into()) };

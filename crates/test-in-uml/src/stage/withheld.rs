@@ -28,13 +28,13 @@ impl Withheld {
         while let Some(process) = left.pop() {
             for thread in threads(process) {
                 left.extend(children(process, thread));
-                self.take(thread, waited(process, thread));
+                self.count(thread, waited(process, thread));
             }
         }
         Duration::from_nanos(self.threads.values().sum::<u64>() + self.gone)
     }
 
-    fn take(&mut self, thread: u32, waited: Option<u64>) {
+    fn count(&mut self, thread: u32, waited: Option<u64>) {
         let Some(waited) = waited else { return };
         let before = self.threads.insert(thread, waited).unwrap_or(0);
         if waited < before {
@@ -81,9 +81,9 @@ mod tests {
     fn what_threads_waited_that_are_gone_counts_too() {
         let mut withheld = Withheld::default();
         for (thread, waited) in [(7, 100), (8, 50), (7, 150), (8, 20)] {
-            withheld.take(thread, Some(waited));
+            withheld.count(thread, Some(waited));
         }
-        withheld.take(9, None);
+        withheld.count(9, None);
         assert_eq!(withheld.threads.values().sum::<u64>() + withheld.gone, 150 + 20 + 50);
     }
 

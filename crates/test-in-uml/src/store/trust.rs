@@ -56,7 +56,7 @@ pub fn replaceable(dir: &Path) -> Option<PathBuf> {
 ///
 /// # Errors
 /// When it may not be written to: with its owner, and how it is given back.
-pub fn refuse_locked(dir: &Path) -> Result<()> {
+pub fn ensure_writable(dir: &Path) -> Result<()> {
     let wanted = AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK;
     match faccessat(AT_FDCWD, dir, wanted, AtFlags::AT_EACCESS) {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),

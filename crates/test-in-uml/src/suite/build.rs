@@ -59,7 +59,7 @@ pub fn test_binaries(ctx: &Ctx, selection: &Selection) -> Result<Vec<TestBinary>
     let root = selected.metadata.workspace_root.as_std_path();
     let is_foreign = selected.is_foreign;
     let built = cargo::build(ctx, &Build::Tests { root, is_foreign, args: selected.args() })?;
-    let names = Names::of(&selected);
+    let names = TargetNames::of(&selected);
     let mut binaries = Vec::new();
     for artifact in
         built.iter().filter(|artifact| artifact.profile.test && !is_for_host(&artifact.target))
@@ -96,9 +96,9 @@ fn is_for_host(target: &Target) -> bool {
 }
 
 /// The names of test binaries: each of one.
-struct Names(HashMap<(String, TargetKind, String), String>);
+struct TargetNames(HashMap<(String, TargetKind, String), String>);
 
-impl Names {
+impl TargetNames {
     /// Two targets have one name where it is the same whichever of the packages are built today.
     fn of(selected: &Selected<'_>) -> Self {
         let mut targets = Vec::new();

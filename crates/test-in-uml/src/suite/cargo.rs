@@ -10,7 +10,7 @@ use cargo_metadata::{Artifact, Message};
 
 use super::rustflags::{self, TARGET};
 use crate::cancel::{self, Interruptible};
-use crate::ctx::{Ctx, Network};
+use crate::ctx::{Ctx, NetworkAccess};
 use crate::defaults;
 use crate::isolation::{Contained, Ids};
 
@@ -86,7 +86,7 @@ impl Build<'_> {
         if !ctx.ui.is_verbose() {
             args.push("--quiet".into());
         }
-        if ctx.options.network == Network::Offline {
+        if ctx.options.network == NetworkAccess::Offline {
             args.push("--offline".into());
         }
         args

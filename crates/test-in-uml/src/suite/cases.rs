@@ -51,14 +51,14 @@ pub enum Ignored {
 
 /// Which cases are wanted.
 #[derive(Debug, Clone, Default)]
-pub struct Filter {
+pub struct CaseFilter {
     /// A case is wanted if its full name contains any of these; with none, every case is.
     pub words: Vec<String>,
     /// What about ignored ones.
     pub ignored: Ignored,
 }
 
-impl Filter {
+impl CaseFilter {
     fn wants(&self, case: &Case) -> bool {
         let name = case.full_name();
         let named = self.words.is_empty() || self.words.iter().any(|word| name.contains(word));
@@ -102,7 +102,7 @@ impl Case {
 ///
 /// # Errors
 /// When a binary cannot be read or does not list its cases.
-pub fn list(ctx: &Ctx, binaries: &[TestBinary], filter: &Filter) -> Result<Vec<Case>> {
+pub fn list(ctx: &Ctx, binaries: &[TestBinary], filter: &CaseFilter) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     let mut lists = Lists::read(&ctx.layout.lists());
     for binary in binaries {
@@ -150,7 +150,7 @@ mod tests {
             Arc::new(OpenBinary { name: "ext4".into(), program, word: Word::LogFile, listed: 2 });
         let case =
             |name: &str, ignored| Case { binary: Arc::clone(&binary), name: name.into(), ignored };
-        let words = |words: &[&str], ignored| Filter {
+        let words = |words: &[&str], ignored| CaseFilter {
             words: words.iter().map(|&word| word.to_owned()).collect(),
             ignored,
         };

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::cases::Case;
 use super::plan::Job;
-use crate::config::Memory;
+use crate::config::ByteSize;
 use crate::host::memory_left;
 use crate::stage::cpus;
 
@@ -113,7 +113,7 @@ const BESIDE: u64 = 64 << 20;
 
 impl Seats {
     /// Their number, for guests with so much memory each.
-    pub fn number(self, memory: Memory) -> usize {
+    pub fn number(self, memory: ByteSize) -> usize {
         match self {
             Seats::Number(number) => number,
             Seats::Auto => {
@@ -175,8 +175,8 @@ mod tests {
 
     #[test]
     fn there_is_always_a_guest() {
-        assert!(Seats::Auto.number(Memory::mib(1 << 40)) == 1);
-        assert_eq!("3".parse::<Seats>().unwrap().number(Memory::default()), 3);
+        assert!(Seats::Auto.number(ByteSize::mib(1 << 40)) == 1);
+        assert_eq!("3".parse::<Seats>().unwrap().number(ByteSize::default()), 3);
         for wrong in ["0", "-1", "many", "1025"] {
             assert!(wrong.parse::<Seats>().is_err(), "{wrong}");
         }

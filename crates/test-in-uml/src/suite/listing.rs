@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::build::{Harness, TestBinary};
 use super::word::Word;
 use crate::guest::Program;
-use crate::isolation::{Contained, Exceeded, Isolation, Limits, Shown};
+use crate::isolation::{Contained, Exceeded, Isolation, Shown, ShutLimits};
 
 /// What a test binary says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,8 +33,8 @@ pub(super) struct Listed {
 }
 
 /// What a test binary that lists its cases may take: libtest needs milliseconds, and nearly nothing.
-const LIMITS: Limits =
-    Limits { time: Duration::from_secs(30), output: 64 << 20, memory: 2 << 30, threads: 1024 };
+const LIMITS: ShutLimits =
+    ShutLimits { time: Duration::from_secs(30), output: 64 << 20, memory: 2 << 30, threads: 1024 };
 
 /// What is asked of a test binary.
 const LIST: &[&str] = &["--list", "--format", "terse"];
@@ -84,8 +84,8 @@ impl Listing {
     fn read(all: &Shown, ignored: &Shown, help: &Shown) -> Result<Self> {
         let (all, ignored) = (parse(text_of(all)?)?, parse(text_of(ignored)?)?);
         ensure!(!all.is_empty() || is_harness(help), "it has none, and no harness of libtest's");
-        let ignored: HashSet<&str> = ignored.iter().filter_map(Line::case).collect();
-        let cases = all.iter().filter_map(Line::case);
+        let ignored: HashSet<&str> = ignored.iter().filter_map(ListedLine::case).collect();
+        let cases = all.iter().filter_map(ListedLine::case);
         let cases = cases.map(|name| Listed { name: name.into(), ignored: ignored.contains(name) });
         let word = Word::in_help(&String::from_utf8_lossy(&help.stdout));
         Ok(Self { cases: cases.collect(), listed: all.len(), word })
@@ -115,31 +115,31 @@ fn text_of(shown: &Shown) -> Result<&str> {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Line<'a> {
+enum ListedLine<'a> {
     Case(&'a str),
     Benchmark,
 }
 
-impl<'a> Line<'a> {
+impl<'a> ListedLine<'a> {
     fn case(&self) -> Option<&'a str> {
         match self {
-            Line::Case(name) => Some(name),
-            Line::Benchmark => None,
+            ListedLine::Case(name) => Some(name),
+            ListedLine::Benchmark => None,
         }
     }
 }
 
 /// The terse list of libtest: `NAME: test` or `NAME: benchmark`.
-fn parse(text: &str) -> Result<Vec<Line<'_>>> {
+fn parse(text: &str) -> Result<Vec<ListedLine<'_>>> {
     let mut lines = Vec::new();
     let mut names = HashSet::new();
     for line in text.lines().filter(|line| !line.is_empty()) {
         match line.rsplit_once(": ") {
             Some((name, "test")) => {
                 ensure!(names.insert(name), "two cases are called `{name}`");
-                lines.push(Line::Case(name));
+                lines.push(ListedLine::Case(name));
             }
-            Some((_, "benchmark")) => lines.push(Line::Benchmark),
+            Some((_, "benchmark")) => lines.push(ListedLine::Benchmark),
             _ => bail!("`{}` is not a case", line.escape_debug()),
         }
     }
@@ -153,7 +153,10 @@ mod tests {
     #[test]
     fn a_terse_list_is_read() {
         let lines = parse("area::one: test\ntwo: test\nfast: benchmark\n").unwrap();
-        assert_eq!(lines, [Line::Case("area::one"), Line::Case("two"), Line::Benchmark]);
+        assert_eq!(
+            lines,
+            [ListedLine::Case("area::one"), ListedLine::Case("two"), ListedLine::Benchmark]
+        );
         assert_eq!(parse("").unwrap(), []);
         for wrong in ["guest tests run only inside a guest", "one: test\ntwo", "a: test\na: test"] {
             assert!(parse(wrong).is_err(), "{wrong}");
@@ -178,7 +181,7 @@ mod fuzz {
             if let Ok(lines) = parse(&text) {
                 // No line is lost, and each name is one of a line's.
                 let tests = text.lines().filter(|line| line.ends_with(": test"));
-                let names = lines.iter().filter_map(Line::case);
+                let names = lines.iter().filter_map(ListedLine::case);
                 prop_assert!(tests.eq(names.map(|name| format!("{name}: test"))), "{text:?}");
                 prop_assert_eq!(lines.len(), text.lines().filter(|line| !line.is_empty()).count());
             }

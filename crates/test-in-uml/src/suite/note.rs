@@ -34,7 +34,7 @@ pub enum Note {
     /// A case is over.
     Ended(Box<CaseLine>),
     /// A guest is over.
-    Parted(GuestLine),
+    GuestEnded(GuestLine),
     /// A guest's disk is kept, and how to boot it.
     Kept(String),
     /// Nothing more can be run on a kernel.

@@ -17,29 +17,29 @@ pub(super) struct Taken<T> {
 /// The queue; `T` is what a lane has once it is open.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
-    state: Mutex<State<T>>,
+    state: Mutex<QueueState<T>>,
     changed: Condvar,
 }
 
 #[derive(Debug)]
-struct State<T> {
-    lanes: Vec<Lane<T>>,
+struct QueueState<T> {
+    lanes: Vec<QueueLane<T>>,
     stopped: Option<String>,
 }
 
 #[derive(Debug)]
-struct Lane<T> {
+struct QueueLane<T> {
     /// What its kernel is called.
     name: String,
     jobs: VecDeque<Job>,
-    way: Way<T>,
+    state: LaneState<T>,
 }
 
 #[derive(Debug)]
-enum Way<T> {
+enum LaneState<T> {
     /// Its kernel is not built yet.
-    Ahead,
-    Open(Arc<T>),
+    Building,
+    Ready(Arc<T>),
     /// Nothing more is run on this kernel, and why.
     Closed(String),
 }
@@ -47,16 +47,16 @@ enum Way<T> {
 impl<T> Queue<T> {
     /// A queue whose lanes are all ahead.
     pub fn new(lanes: &[plan::Lane]) -> Self {
-        let lane = |lane: &plan::Lane| Lane {
+        let lane = |lane: &plan::Lane| QueueLane {
             name: lane.name.clone(),
             jobs: lane.jobs.clone().into(),
-            way: Way::Ahead,
+            state: LaneState::Building,
         };
         let lanes = lanes.iter().map(lane).collect();
-        Self { state: Mutex::new(State { lanes, stopped: None }), changed: Condvar::new() }
+        Self { state: Mutex::new(QueueState { lanes, stopped: None }), changed: Condvar::new() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State<T>> {
+    fn state(&self) -> MutexGuard<'_, QueueState<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -64,14 +64,14 @@ impl<T> Queue<T> {
     pub fn open(&self, lane: usize, name: &str, target: Arc<T>) {
         let mut state = self.state();
         state.lanes[lane].name = name.into();
-        state.lanes[lane].way = Way::Open(target);
+        state.lanes[lane].state = LaneState::Ready(target);
         drop(state);
         self.changed.notify_all();
     }
 
     /// Nothing more is run in a lane.
     pub fn close(&self, lane: usize, why: &str) {
-        self.state().lanes[lane].way = Way::Closed(why.into());
+        self.state().lanes[lane].state = LaneState::Closed(why.into());
         self.changed.notify_all();
     }
 
@@ -110,8 +110,8 @@ impl<T> Queue<T> {
         let stopped = state.stopped.clone();
         let mut rest = Vec::new();
         for lane in &mut state.lanes {
-            let why = match (&lane.way, &stopped) {
-                (Way::Closed(why), _) | (_, Some(why)) => why.clone(),
+            let why = match (&lane.state, &stopped) {
+                (LaneState::Closed(why), _) | (_, Some(why)) => why.clone(),
                 _ => "nobody ran it: this is a bug of ours".into(),
             };
             let name = &lane.name;
@@ -121,7 +121,7 @@ impl<T> Queue<T> {
     }
 }
 
-impl<T> State<T> {
+impl<T> QueueState<T> {
     fn take(&mut self, own: Option<usize>) -> Option<Taken<T>> {
         if self.stopped.is_some() {
             return None;
@@ -129,7 +129,7 @@ impl<T> State<T> {
         // A guest of another kernel would have to be booted: a seat stays as long as it can.
         for index in own.into_iter().chain(0..self.lanes.len()) {
             let lane = &mut self.lanes[index];
-            if let Way::Open(target) = &lane.way
+            if let LaneState::Ready(target) = &lane.state
                 && let Some(job) = lane.jobs.pop_front()
             {
                 return Some(Taken { lane: index, target: Arc::clone(target), job });
@@ -139,7 +139,9 @@ impl<T> State<T> {
     }
 
     fn may_grow(&self) -> bool {
-        let ahead = |lane: &Lane<T>| matches!(lane.way, Way::Ahead) && !lane.jobs.is_empty();
+        let ahead = |lane: &QueueLane<T>| {
+            matches!(lane.state, LaneState::Building) && !lane.jobs.is_empty()
+        };
         self.stopped.is_none() && self.lanes.iter().any(ahead)
     }
 }

@@ -15,9 +15,9 @@ use super::plan::Job;
 use super::plan::{AfterFailure, Plan, Reuse, Target};
 use super::queue::{Queue, Taken};
 use super::seat::{Retire, Seat};
-use super::session::Session;
+use super::session::RunSession;
 use super::verdict::Verdict;
-use crate::cancel::{self, CallOff, Interrupted};
+use crate::cancel::{self, CancelToken, Interrupted};
 use crate::ctx::Ctx;
 use crate::record::Tally;
 use crate::stage::{Share, Stage};
@@ -51,23 +51,23 @@ pub fn run(
     // The folder is there before any two threads ask for it.
     ctx.run()?;
     let (notes, inbox) = channel();
-    let session = Session {
+    let session = RunSession {
         ctx,
         stage,
         plan,
         started: Instant::now(),
         queue: Queue::new(&plan.lanes),
-        cases: CallOff::default(),
-        builds: CallOff::default(),
+        cases: CancelToken::default(),
+        builds: CancelToken::default(),
         notes,
     };
     let mut finished = std::thread::scope(|scope| {
         let mut work = || -> Result<Finished> {
-            let builder = || session.builds.covers(|| build(&session, &make));
+            let builder = || session.builds.scope(|| build(&session, &make));
             let mut threads = vec![threads::spawn_in(scope, builder)?];
             for (number, share) in Share::of_guests(plan.seats).into_iter().enumerate() {
                 let (session, seat) = (&session, Seat::new(&session, share));
-                let sits = move || session.cases.covers(|| sit(session, number, seat));
+                let sits = move || session.cases.scope(|| seat_loop(session, number, seat));
                 threads.push(threads::spawn_in(scope, sits)?);
             }
             let is_over = || threads.iter().all(|thread| thread.is_finished());
@@ -76,13 +76,13 @@ pub fn run(
         // Who failed must not leave the others waiting: the scope ends with the last of them.
         work().inspect_err(|_| {
             session.stop("the run cannot go on");
-            session.cases.now();
+            session.cases.cancel();
         })
     })?;
     for (kernel, job, why) in session.queue.rest() {
         let verdict = Verdict::not_run(&why);
         let note = Note::Ended(case_line(&kernel, &job, 1, session.elapsed(), &verdict).into());
-        finished.take(&note);
+        finished.count(&note);
         observer.note(&note);
     }
     let listed: usize = plan.lanes.iter().map(|lane| lane.jobs.len()).sum();
@@ -95,7 +95,7 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// Reports what the threads tell until they are over.
 fn listen(
-    session: &Session<'_>,
+    session: &RunSession<'_>,
     inbox: &Receiver<Note>,
     observer: &mut impl Observer,
     is_over: impl Fn() -> bool,
@@ -106,7 +106,7 @@ fn listen(
         let over = is_over();
         match inbox.recv_timeout(if over { Duration::ZERO } else { TICK }) {
             Ok(note) => {
-                finished.take(&note);
+                finished.count(&note);
                 observer.note(&note);
                 if let Note::Broken(error) = note {
                     finished.broken.push(error);
@@ -123,23 +123,23 @@ fn listen(
         let late = session.plan.deadline.is_some_and(|deadline| session.elapsed() >= deadline);
         if late && session.queue.stopped().is_none() {
             session.stop("the time of the run is over (--deadline)");
-            session.cases.now();
+            session.cases.cancel();
         }
     }
 }
 
 impl Finished {
-    fn take(&mut self, note: &Note) {
+    fn count(&mut self, note: &Note) {
         match note {
             Note::Ended(case) => self.tally.count(case.end, case.flaky),
-            Note::Parted(guest) => self.guests_failed |= guest.is_failure(),
+            Note::GuestEnded(guest) => self.guests_failed |= guest.is_failure(),
             _ => {}
         }
     }
 }
 
 /// Builds the kernels, one after another.
-fn build(session: &Session<'_>, make: &impl Fn(usize) -> Result<Target>) {
+fn build(session: &RunSession<'_>, make: &impl Fn(usize) -> Result<Target>) {
     for lane in 0..session.plan.lanes.len() {
         if session.queue.stopped().is_some() {
             return;
@@ -160,12 +160,12 @@ fn build(session: &Session<'_>, make: &impl Fn(usize) -> Result<Target>) {
 }
 
 /// What a seat does from the run's beginning to its end.
-fn sit<'a>(session: &'a Session<'a>, number: usize, mut seat: Seat<'a>) {
+fn seat_loop<'a>(session: &'a RunSession<'a>, number: usize, mut seat: Seat<'a>) {
     let mut lane = None;
     loop {
         let taken = session.queue.take(lane).or_else(|| {
             // Nobody knows how long a kernel takes: its memory is for others meanwhile.
-            part(session, &mut seat, Retire::SwitchOff);
+            release_guest(session, &mut seat, Retire::SwitchOff);
             session.tell(Note::Idle(number));
             session.queue.wait(lane)
         });
@@ -173,11 +173,11 @@ fn sit<'a>(session: &'a Session<'a>, number: usize, mut seat: Seat<'a>) {
         lane = Some(taken.lane);
         execute(session, number, &mut seat, taken);
     }
-    part(session, &mut seat, Retire::SwitchOff);
+    release_guest(session, &mut seat, Retire::SwitchOff);
 }
 
 /// Parts with the guest of a seat, if there is one.
-fn part(session: &Session<'_>, seat: &mut Seat<'_>, how: Retire) {
+fn release_guest(session: &RunSession<'_>, seat: &mut Seat<'_>, how: Retire) {
     let parted = match cancel::check() {
         Ok(()) => seat.retire(how),
         Err(_) => seat.retire(Retire::Drop),
@@ -189,14 +189,14 @@ fn part(session: &Session<'_>, seat: &mut Seat<'_>, how: Retire) {
 }
 
 /// Runs a job, and again if it fails and may be tried again.
-fn execute(session: &Session<'_>, number: usize, seat: &mut Seat<'_>, taken: Taken<Target>) {
+fn execute(session: &RunSession<'_>, number: usize, seat: &mut Seat<'_>, taken: Taken<Target>) {
     let Taken { lane, target, job } = taken;
     let plan = session.plan;
     let mut attempt = 1;
     loop {
         let apart = plan.reuse == Reuse::Never || is_apart(session, &job);
         if ((attempt > 1 || apart) && seat.is_used()) || seat.is_spoilt() {
-            part(session, seat, Retire::SwitchOff);
+            release_guest(session, seat, Retire::SwitchOff);
         }
         let kernel = target.kernel.name.clone();
         let case = job.case.full_name();
@@ -220,7 +220,7 @@ fn execute(session: &Session<'_>, number: usize, seat: &mut Seat<'_>, taken: Tak
         session.tell(Note::Ended(line));
         if (apart && seat.is_used()) || seat.is_spoilt() {
             session.tell(Note::Idle(number));
-            part(session, seat, Retire::SwitchOff);
+            release_guest(session, seat, Retire::SwitchOff);
         }
         return;
     }
@@ -233,13 +233,13 @@ const MOST_FOR_STARVED: u32 = 2;
 pub const FAIL_FAST: &str = "a case failed (--no-fail-fast goes on)";
 
 /// Whether a case is one of those that share no guest.
-fn is_apart(session: &Session<'_>, job: &Job) -> bool {
+fn is_apart(session: &RunSession<'_>, job: &Job) -> bool {
     let name = job.case.full_name();
     session.ctx.config.tests.fresh.iter().any(|word| name.contains(word))
 }
 
 /// A case for which there was no guest to the end.
-fn give_up(session: &Session<'_>, lane: usize, error: anyhow::Error) -> Verdict {
+fn give_up(session: &RunSession<'_>, lane: usize, error: anyhow::Error) -> Verdict {
     if error.is::<Interrupted>() {
         session.stop("interrupted");
         return Verdict::not_run(&session.queue.stopped().unwrap_or_default());

@@ -12,11 +12,11 @@ use uml_protocol::{env, wire};
 use super::cases::Case;
 use super::note::Note;
 use super::plan::Target;
-use super::session::Session;
+use super::session::RunSession;
 use super::verdict::{Place, Verdict};
 use super::word::Word;
 use crate::guest::machine::{CaseRecord, End};
-use crate::guest::{Calibration, CaseEnd, Complaint, Cow, Gone, Guest, Spec, boot};
+use crate::guest::{Calibration, CaseRun, Complaint, Cow, Gone, Guest, GuestSpec, boot};
 use crate::record::{GuestEnd, GuestLine};
 use crate::stage::Share;
 
@@ -25,7 +25,7 @@ const PEER_PORT: u16 = 7879;
 
 /// A place for one guest.
 pub(super) struct Seat<'a> {
-    session: &'a Session<'a>,
+    session: &'a RunSession<'a>,
     share: Share,
     current: Option<Current<'a>>,
 }
@@ -62,7 +62,7 @@ pub(super) enum Retire {
 }
 
 impl<'a> Seat<'a> {
-    pub fn new(session: &'a Session<'a>, share: Share) -> Self {
+    pub fn new(session: &'a RunSession<'a>, share: Share) -> Self {
         Self { session, share, current: None }
     }
 
@@ -77,7 +77,7 @@ impl<'a> Seat<'a> {
     }
 
     /// Has a guest of that kernel there.
-    fn board(&mut self, target: &Arc<Target>) -> Result<&mut Current<'a>> {
+    fn ensure_guest(&mut self, target: &Arc<Target>) -> Result<&mut Current<'a>> {
         let other = |current: &Current<'_>| current.spoilt || !Arc::ptr_eq(&current.target, target);
         if self.current.as_ref().is_some_and(other) {
             self.retire(Retire::SwitchOff)?;
@@ -96,11 +96,11 @@ impl<'a> Seat<'a> {
         let mut end = End::Lost("twice".into());
         for _ in 0..2 {
             let session = self.session;
-            let current = self.board(target)?;
+            let current = self.ensure_guest(target)?;
             let (began, clock) = (session.elapsed(), Instant::now());
             let record = match current.run(session, case, attempt)? {
-                CaseEnd::Ran(record) => *record,
-                CaseEnd::NotBegun => {
+                CaseRun::Ran(record) => *record,
+                CaseRun::NotBegun => {
                     end = current.guest.end().cloned().unwrap_or(end);
                     self.retire(Retire::SwitchOff)?;
                     continue;
@@ -158,7 +158,7 @@ impl<'a> Seat<'a> {
             strays: strays.iter().map(ToString::to_string).collect(),
         };
         let failed = failed || line.is_failure();
-        self.session.tell(Note::Parted(line));
+        self.session.tell(Note::GuestEnded(line));
         match cow {
             Some(cow) if failed => {
                 cow.take_back()?;
@@ -173,7 +173,7 @@ impl<'a> Seat<'a> {
 
 impl<'a> Current<'a> {
     /// Boots a guest.
-    fn start(session: &'a Session<'a>, target: &Arc<Target>, share: Share) -> Result<Self> {
+    fn start(session: &'a RunSession<'a>, target: &Arc<Target>, share: Share) -> Result<Self> {
         let (ctx, stage, kernel) = (session.ctx, session.stage, &target.kernel);
         let name = target.next_name();
         let image = session.plan.image;
@@ -186,7 +186,7 @@ impl<'a> Current<'a> {
             false => None,
         };
         let nonce = crate::store::Key::of(&(run.id(), &name))?;
-        let spec = Spec {
+        let spec = GuestSpec {
             name: &name,
             kernel: (&kernel.path, &shown_kernel),
             image: (&image_path, &shown_image),
@@ -232,7 +232,7 @@ impl<'a> Current<'a> {
         u32::try_from(self.ran.len()).unwrap_or(u32::MAX)
     }
 
-    fn run(&mut self, session: &Session<'_>, case: &Case, attempt: u32) -> Result<CaseEnd> {
+    fn run(&mut self, session: &RunSession<'_>, case: &Case, attempt: u32) -> Result<CaseRun> {
         let mut environment = self.environment.clone();
         environment.push((env::ATTEMPT.into(), attempt.to_string()));
         let timeout = session.ctx.config.case_timeout.max(Duration::from_secs(1));
@@ -281,9 +281,9 @@ fn wire_word(word: Word) -> wire::Word {
 
 /// Boots a guest; the first of its kernel on this machine alone, because it measures the CPU.
 fn boot_calibrated<'a>(
-    session: &'a Session<'a>,
+    session: &'a RunSession<'a>,
     target: &Target,
-    spec: &Spec<'_>,
+    spec: &GuestSpec<'_>,
 ) -> Result<Guest<'a>> {
     let key = &target.kernel.key;
     let mut calibration = Calibration::of(&session.ctx.layout, key);

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use cargo_metadata::{Metadata, MetadataCommand, Package};
 
 use crate::config::hint;
-use crate::ctx::{Ctx, Network};
+use crate::ctx::{Ctx, NetworkAccess};
 
 /// The feature that a package may have for what is built for guests alone.
 const FEATURE: &str = "guest";
@@ -182,7 +182,7 @@ fn read(ctx: &Ctx, path: &Path) -> Result<Metadata> {
     );
     let mut command = MetadataCommand::new();
     command.manifest_path(path).no_deps();
-    if ctx.options.network == Network::Offline {
+    if ctx.options.network == NetworkAccess::Offline {
         command.other_options(["--offline".into()]);
     }
     command.exec().with_context(|| format!("cannot read the workspace of {}", path.display()))

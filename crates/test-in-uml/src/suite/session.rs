@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use super::note::Note;
 use super::plan::{Plan, Target};
 use super::queue::Queue;
-use crate::cancel::CallOff;
+use crate::cancel::CancelToken;
 use crate::ctx::Ctx;
 use crate::stage::Stage;
 
 /// What all threads of a run share.
-pub(super) struct Session<'a> {
+pub(super) struct RunSession<'a> {
     pub ctx: &'a Ctx,
     pub stage: &'a Stage,
     pub plan: &'a Plan<'a>,
@@ -19,14 +19,14 @@ pub(super) struct Session<'a> {
     /// What is left to run.
     pub queue: Queue<Target>,
     /// Ends the cases that run.
-    pub cases: CallOff,
+    pub cases: CancelToken,
     /// Ends the kernel that is being built.
-    pub builds: CallOff,
+    pub builds: CancelToken,
     /// To whoever called the run.
     pub notes: Sender<Note>,
 }
 
-impl Session<'_> {
+impl RunSession<'_> {
     /// Since the run began.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
@@ -40,6 +40,6 @@ impl Session<'_> {
     /// Has nothing new begin; what runs goes on.
     pub fn stop(&self, why: &str) {
         self.queue.stop(why);
-        self.builds.now();
+        self.builds.cancel();
     }
 }

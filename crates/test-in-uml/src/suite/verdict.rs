@@ -4,10 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use uml_protocol::marker::Expectation;
-use uml_protocol::wire::{End as ProcessEnd, Exit, Leftover};
+use uml_protocol::wire::{Exit, Leftover, ProcessEnd};
 
 use super::word::{self, Word};
-use crate::guest::kernel_line::KernelLine;
+use crate::guest::kernel_line::LogLine;
 use crate::guest::machine::{CaseRecord, End, lost_lines, out_of_memory};
 use crate::guest::{Complaint, is_starved};
 use crate::record::CaseEnd;
@@ -286,7 +286,7 @@ fn outcome(record: &CaseRecord, asked: Asked<'_>, guest: Option<&End>) -> Outcom
 fn killer(record: &CaseRecord, signal: i32) -> Option<String> {
     const SIGKILL: i32 = 9;
     let log = record.log.all();
-    let lines: Vec<String> = log.iter().map(|line| KernelLine::of_boot(line).text).collect();
+    let lines: Vec<String> = log.iter().map(|line| LogLine::of_boot(line).text).collect();
     let lines = lines.iter().map(String::as_str);
     (signal == SIGKILL).then(|| out_of_memory(lines))?
 }

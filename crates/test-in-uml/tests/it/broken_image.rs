@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use test_in_uml::config::Memory;
-use test_in_uml::guest::{Calibration, Init, Spec, Transport, boot};
+use test_in_uml::config::ByteSize;
+use test_in_uml::guest::{Calibration, GuestSpec, Init, Transport, boot};
 use test_in_uml::layout::Layout;
 use test_in_uml::stage::{Share, Stage, StageOptions};
 
@@ -43,12 +43,12 @@ fn failure_within(boot_timeout: Duration, init: Init, commands: &[&str]) -> Stri
     let config = fs::read_to_string(kernel.with_file_name("config")).unwrap();
     let vector = config.contains("CONFIG_UML_NET_VECTOR=y");
     let stage = Stage::start(&isolation(), &StageOptions { size: 1 << 31 }).unwrap();
-    let spec = Spec {
+    let spec = GuestSpec {
         name: "guest",
         kernel: (&kernel, &stage.expose(&kernel, "kernel").unwrap()),
         image: (&image, &stage.expose(&image, "image").unwrap()),
         cow: None,
-        memory: "64M".parse::<Memory>().unwrap(),
+        memory: "64M".parse::<ByteSize>().unwrap(),
         transport: if vector { Transport::Vector } else { Transport::Tuntap },
         init,
         known_boot_complaints: &[],

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use test_in_uml::isolation::{Contained, Isolation, Limits, Shown};
+use test_in_uml::isolation::{Contained, Isolation, Shown, ShutLimits};
 
 use super::support::{OwnGroup as _, eventually, exe, is_running, unique};
 
@@ -23,15 +23,15 @@ fn program(dir: &Path) -> File {
     File::open(path).unwrap()
 }
 
-fn limits() -> Limits {
-    Limits { time: Duration::from_secs(600), output: 1 << 20, memory: 1 << 30, threads: 1000 }
+fn limits() -> ShutLimits {
+    ShutLimits { time: Duration::from_secs(600), output: 1 << 20, memory: 1 << 30, threads: 1000 }
 }
 
 fn shut_in(
     isolation: &Isolation,
     env: &[String],
     runs: &[&[&str]],
-    limits: &Limits,
+    limits: &ShutLimits,
 ) -> anyhow::Result<Vec<Shown>> {
     let dir = tempfile::tempdir().unwrap();
     Contained::shut_in(isolation, program(dir.path()), env, runs, limits)
@@ -91,7 +91,7 @@ fn a_program_that_is_shut_in_reaches_nothing_of_the_host() {
 
 #[test]
 fn a_program_that_does_not_end_is_ended_and_what_it_did_is_said() {
-    let short = Limits { time: Duration::from_millis(300), ..limits() };
+    let short = ShutLimits { time: Duration::from_millis(300), ..limits() };
     for host in hosts() {
         for (manner, limits, why) in [
             ("sleeps", &short, "it takes longer than 300ms"),

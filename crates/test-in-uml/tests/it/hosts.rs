@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use nix::libc;
 use nix::unistd::geteuid;
-use test_in_uml::isolation::{Contained, Ids, Isolation, Means};
+use test_in_uml::isolation::{Contained, Ids, Isolation, Privilege};
 use test_in_uml::stage::{Stage, StageOptions};
 
 use super::store::{Host, KERNEL, says};
@@ -224,7 +224,7 @@ fn a_list_is_made_behind_a_filter_alone_or_not_at_all() {
 fn namespaces_in_which_nothing_is_allowed_are_none() {
     // As AppArmor's restriction of Ubuntu 24.04: unshare(2) succeeds, and what follows is denied.
     let isolation = refusing(&[Refused(libc::SYS_mount, None)], || Isolation::find(exe()).unwrap());
-    assert_eq!(*isolation.means(), Means::None);
+    assert_eq!(*isolation.privilege(), Privilege::None);
     let why = refusal(&isolation, "namespaces");
     assert!(why.contains("mount") && why.contains("EPERM"), "{why}");
     let step = contained(&isolation, Ids::Own, &["echo", "it runs"]);
@@ -248,7 +248,7 @@ fn without_any_user_namespace_left_the_limit_is_named() {
 fn without_ptrace_steps_run_and_guests_do_not() {
     let why = refusing(&[Refused(libc::SYS_ptrace, None)], || {
         let isolation = Isolation::find(exe()).unwrap();
-        assert!(*isolation.means() != Means::None, "steps need none");
+        assert!(*isolation.privilege() != Privilege::None, "steps need none");
         let error = Stage::start(&isolation, &StageOptions { size: 1 << 20 }).unwrap_err();
         assert!(error.to_string().contains("guests cannot run on this host: ptrace"), "{error}");
         refusal(&isolation, "ptrace")
@@ -300,7 +300,7 @@ fn walls_that_a_host_cannot_build_are_named_and_guests_have_the_others() {
 fn where_guests_could_not_have_a_root_of_their_own_there_are_none() {
     refusing(&[Refused(libc::SYS_pivot_root, None)], || {
         let isolation = Isolation::find(exe()).unwrap();
-        assert!(*isolation.means() != Means::None, "steps need none");
+        assert!(*isolation.privilege() != Privilege::None, "steps need none");
         let error = Stage::start(&isolation, &StageOptions { size: 1 << 20 }).unwrap_err();
         let error = error.to_string();
         assert!(error.contains("guests cannot run on this host: pivot_root"), "{error}");
@@ -330,7 +330,7 @@ fn the_roots_of_containers_and_namespaces_set_a_stage_of_their_own() {
     for root in roots {
         let wrapped = Wrapped::new(&format!("exec {root} \"$0.real\" \"$@\""));
         let isolation = wrapped.isolation();
-        assert_eq!(*isolation.means(), Means::UserNamespace, "{root}: {isolation:?}");
+        assert_eq!(*isolation.privilege(), Privilege::UserNamespace, "{root}: {isolation:?}");
         assert_eq!(guest_says(&isolation, "id -u"), "0\n", "{root}");
         assert_eq!(contained(&isolation, Ids::Own, &["id", "-u"]), "0\n", "{root}");
     }
@@ -355,7 +355,7 @@ pub fn device_with_mode(mode: &str) -> String {
 fn an_ordinary_user_meets_a_closed_device_and_no_range_of_ids() {
     let Some(closed) = as_nobody(&device_with_mode("0600")) else { return };
     let isolation = closed.isolation();
-    assert_eq!(*isolation.means(), Means::UserNamespace, "{isolation:?}");
+    assert_eq!(*isolation.privilege(), Privilege::UserNamespace, "{isolation:?}");
     assert!(refusal(&isolation, "tap").contains("Permission denied"));
     assert_eq!(isolation.refused_to_guests().map(|tried| &*tried.name), Some("tap"));
     let said = contained(&isolation, Ids::Subordinate, &["true"]);

@@ -127,7 +127,7 @@ impl Modules {
     fn home(&self, path: &[String], steps: usize) -> Place {
         let mut at = Place::new();
         for (index, name) in path.iter().enumerate() {
-            let below = [at.as_slice(), &[name.clone()]].concat();
+            let below = [at.as_slice(), std::slice::from_ref(name)].concat();
             if self.0.contains_key(&below) {
                 at = below;
                 continue;

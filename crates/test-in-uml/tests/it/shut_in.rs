@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use nix::unistd::geteuid;
 use test_in_uml::guest::machine::End;
-use test_in_uml::guest::{Calibration, Gone, Init, Spec, Transport, boot};
+use test_in_uml::guest::{Calibration, Gone, GuestSpec, Init, Transport, boot};
 use test_in_uml::isolation::Isolation;
 use test_in_uml::layout::Layout;
 use test_in_uml::stage::{GuestCommand, Share, Sight, Stage, StageOptions};
@@ -230,7 +230,7 @@ fn a_kernel_runs_as_an_ordinary_users_guest() {
     let vector = config.contains("CONFIG_UML_NET_VECTOR=y");
     fs::write(kernel.with_file_name("config"), config).unwrap();
     let stage = Stage::start(&user.isolation(), &StageOptions { size: 1 << 31 }).unwrap();
-    let spec = Spec {
+    let spec = GuestSpec {
         known_boot_complaints: &[],
         name: "guest",
         kernel: (&kernel, &stage.expose(&kernel, "kernel").unwrap()),

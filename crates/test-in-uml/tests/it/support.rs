@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use test_in_uml::isolation::{Isolation, Means};
+use test_in_uml::isolation::{Isolation, Privilege};
 use test_in_uml::stage::{GuestCommand, Share, Sight};
 
 /// The executable whose hidden subcommands are under test.
@@ -31,7 +31,10 @@ pub fn own_target() -> PathBuf {
 pub fn isolation() -> Isolation {
     let isolation = Isolation::find(exe()).unwrap();
     let refused: Vec<_> = isolation.facilities().iter().filter(|f| f.result.is_err()).collect();
-    assert!(*isolation.means() != Means::None, "this host grants no namespaces: {refused:?}");
+    assert!(
+        *isolation.privilege() != Privilege::None,
+        "this host grants no namespaces: {refused:?}"
+    );
     isolation
 }
 

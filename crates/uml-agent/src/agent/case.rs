@@ -24,7 +24,7 @@ use nix::unistd::{Pid, pipe2};
 use uml_agent::stuck::Looks;
 use uml_protocol::marker::Event;
 use uml_protocol::wire::{
-    self, End, Exit, Leftover, Run, Stream, ToGuest, ToHost, Word, add_frame, send_frames,
+    self, Exit, Leftover, ProcessEnd, Run, Stream, ToGuest, ToHost, Word, add_frame, send_frames,
 };
 use uml_protocol::{env, path_of};
 
@@ -93,7 +93,7 @@ impl Cases {
         let ended = since_the_kernel_started()?;
         let duration = ended.saturating_sub(started);
         let pid = case.pid.as_raw();
-        if end == End::TimedOut {
+        if end == ProcessEnd::TimedOut {
             case.say_where_it_is(log)?;
         }
         let mut leftovers = case.cases.watch.end_processes()?;
@@ -154,10 +154,10 @@ fn since_the_kernel_started() -> Result<Duration> {
     Ok(time.into())
 }
 
-fn end_of(status: ExitStatus) -> End {
+fn end_of(status: ExitStatus) -> ProcessEnd {
     match (status.code(), status.signal()) {
-        (Some(code), _) => End::Code(code),
-        (None, signal) => End::Signal(signal.unwrap_or(0)),
+        (Some(code), _) => ProcessEnd::Code(code),
+        (None, signal) => ProcessEnd::Signal(signal.unwrap_or(0)),
     }
 }
 
@@ -216,7 +216,7 @@ impl<'a> Case<'a> {
     }
 
     /// Passes the output on until the process ends or its time is over.
-    fn wait(&mut self, limit: Duration, log: &mut Log) -> Result<End> {
+    fn wait(&mut self, limit: Duration, log: &mut Log) -> Result<ProcessEnd> {
         self.set_timer(limit)?;
         loop {
             let turn = self.turn(log)?;
@@ -230,12 +230,12 @@ impl<'a> Case<'a> {
             {
                 self.stuck = over.stuck;
                 let status = over.status.map(ExitStatus::from_raw);
-                return Ok(status.map_or(End::TimedOut, end_of));
+                return Ok(status.map_or(ProcessEnd::TimedOut, end_of));
             }
             if turn.time_is_over {
                 match self.ask_for_more_time()? {
                     Some(more) => self.set_timer(more)?,
-                    None => return Ok(End::TimedOut),
+                    None => return Ok(ProcessEnd::TimedOut),
                 }
             }
         }

@@ -4,8 +4,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use uml_protocol::wire::Owner;
 use uml_protocol::wire::{
-    End, Error, Exit, LONGEST, Leftover, Log, Run, Stream, ToGuest, ToHost, VERSION, Word, greet,
-    receive, send,
+    Error, Exit, LONGEST, Leftover, Log, ProcessEnd, Run, Stream, ToGuest, ToHost, VERSION, Word,
+    greet, receive, send,
 };
 
 fn to_guest() -> impl Strategy<Value = ToGuest> {
@@ -34,7 +34,11 @@ fn to_host() -> impl Strategy<Value = ToHost> {
         any::<Vec<u8>>().prop_map(|bytes| ToHost::Output { stream: Stream::Stderr, bytes }),
         exit.prop_map(|(sequence, number, skip, name)| ToHost::Exited(Exit {
             sequence,
-            end: if number % 2 == 0 { End::Code(number) } else { End::Signal(number) },
+            end: if number % 2 == 0 {
+                ProcessEnd::Code(number)
+            } else {
+                ProcessEnd::Signal(number)
+            },
             duration: Duration::from_nanos(sequence.into()),
             skip: skip.clone(),
             leftovers: vec![Leftover::Process(name.clone()), Leftover::Mount(name.clone())],

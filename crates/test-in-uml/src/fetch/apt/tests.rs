@@ -76,30 +76,30 @@ fn versions_are_read_from_the_policy() {
 
 #[test]
 fn only_silence_counts_as_unreachable() {
-    let of = |text: &str| Failure::of(&lines(text));
+    let of = |text: &str| AptFailure::of(&lines(text));
     let gone = of("Ign:1 http://h sid InRelease\nErr:1 http://h sid InRelease\n  \
                    Could not resolve 'h'\nReading package lists...\n\
                    E: Failed to fetch http://h/dists/sid/InRelease  Could not resolve 'h'\n\
                    E: Some index files failed to download.\n");
-    let Failure::Unreachable(reasons) = gone else { panic!("{gone:?}") };
+    let AptFailure::Unreachable(reasons) = gone else { panic!("{gone:?}") };
     assert_eq!(reasons, ["http://h/dists/sid/InRelease: Could not resolve 'h'"]);
     let forbidden =
         "E: Failed to fetch http://h/dists/sid/InRelease  403  Forbidden [IP: 1.2.3.4 80]\n";
-    assert_eq!(of(forbidden), Failure::Other);
+    assert_eq!(of(forbidden), AptFailure::Other);
     let unsigned = "W: GPG error: http://h sid InRelease: The following signatures couldn't be \
                     verified because the public key is not available: NO_PUBKEY 1\n\
                     E: Failed to fetch http://h/x  y\n";
-    assert_eq!(of(unsigned), Failure::Untrusted);
+    assert_eq!(of(unsigned), AptFailure::Untrusted);
     for why in
         ["is expired (invalid since 2 days)", "is not valid yet (invalid for another 2 days)"]
     {
         let dated = format!("E: Release file for http://h/dists/sid/InRelease {why}.\n");
-        assert_eq!(of(&dated), Failure::Untrusted, "{why}");
+        assert_eq!(of(&dated), AptFailure::Untrusted, "{why}");
     }
     let sync = "E: Failed to fetch http://h/x  File has unexpected size (1 != 2). Mirror sync in \
                 progress? [IP: 1.2.3.4 80]\n";
-    assert_eq!(of(sync), Failure::MirrorSync);
-    assert_eq!(of("E: Version '1' for 'p' was not found\n"), Failure::Other);
+    assert_eq!(of(sync), AptFailure::MirrorSync);
+    assert_eq!(of("E: Version '1' for 'p' was not found\n"), AptFailure::Other);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use uml_protocol::marker::Expectation;
 
-use super::trace::{self, Place};
+use super::trace::{self, TracePlace};
 use super::{ALL_TASKS, Complaint, Pattern, Severity};
 
 /// More complaints than this are counted and not kept: there is no doubt any more.
@@ -53,7 +53,7 @@ struct Open {
     /// How many declarations were made before it.
     declarations: usize,
     declared: bool,
-    place: Place,
+    place: TracePlace,
     /// How many lines it has after its first.
     lines: usize,
 }
@@ -70,7 +70,7 @@ impl Open {
             // The tasks have call traces, and lines of their own between them.
             ALL_TASKS => true,
             // Not all notices come with a trace: they do not wait for that of another.
-            _ if self.severity == Severity::Notice && self.place == Place::Before => {
+            _ if self.severity == Severity::Notice && self.place == TracePlace::Before => {
                 !self.one_line && self.place.goes_on(text) && self.lines <= LONGEST_MESSAGE
             }
             _ => !self.one_line && self.place.goes_on(text) && self.lines <= LONGEST_REPORT,
@@ -125,7 +125,7 @@ impl Reports {
     /// Declares the report that is open, if this line of it says what was declared before it.
     fn declare(&mut self, text: &str, expectations: &[Expectation]) {
         let Some(open) = &mut self.open else { return };
-        let is_about_it = open.place == Place::Within || open.lines <= LONGEST_MESSAGE;
+        let is_about_it = open.place == TracePlace::Within || open.lines <= LONGEST_MESSAGE;
         let before = expectations.iter().take(open.declarations);
         for expected in before.filter(|expected| is_about_it && expected.is_met_by(text)) {
             open.declared = true;
@@ -148,7 +148,7 @@ impl Reports {
             one_line: pattern.one_line,
             declarations: expectations.len(),
             declared: false,
-            place: Place::Before,
+            place: TracePlace::Before,
             lines: 0,
         });
     }
@@ -166,7 +166,7 @@ impl Reports {
             one_line: false,
             declarations: expectations.len(),
             declared,
-            place: Place::Within,
+            place: TracePlace::Within,
             lines: 0,
         });
     }

@@ -4,7 +4,7 @@ pub(super) use super::patterns::{begins_trace as begins, disables_detector};
 
 /// Where in its report a line is.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum TracePlace {
     /// No dump has begun yet.
     #[default]
     Before,
@@ -12,14 +12,14 @@ pub(super) enum Place {
     Within,
 }
 
-impl Place {
+impl TracePlace {
     /// Whether the report goes on with this line.
     pub fn goes_on(&mut self, text: &str) -> bool {
         let begins = begins(text);
         if begins {
-            *self = Place::Within;
+            *self = TracePlace::Within;
         }
-        *self == Place::Before || begins || belongs(text)
+        *self == TracePlace::Before || begins || belongs(text)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use uml_protocol::wire::Log;
 
-use crate::guest::kernel_line::{KernelLine, records, syslog_lines};
+use crate::guest::kernel_line::{LogLine, records, syslog_lines};
 
 /// More lines than this are not kept of a console that the agent does not keep up with.
 const MOST_WAITING: usize = 1 << 14;
@@ -18,11 +18,11 @@ pub(super) struct TwoWays {
     /// The beginning of a line whose end has not come yet.
     partial: Vec<u8>,
     /// Lines that the console had and the agent did not, in order.
-    console_only: VecDeque<KernelLine>,
+    console_only: VecDeque<LogLine>,
     /// Lines that the agent had and the console did not, of the last stamp alone.
-    agent_only: Vec<KernelLine>,
+    agent_only: Vec<LogLine>,
     /// A line of the agent's that the console has still to show.
-    passed: Option<KernelLine>,
+    passed: Option<LogLine>,
     /// When the agent's last line was written.
     agent_stamp: u64,
     /// How many lines of the console there was no room for, and the stamp of the last of them.
@@ -35,7 +35,7 @@ pub(super) struct TwoWays {
 /// What a piece of the log brought.
 #[derive(Debug, Default)]
 pub(super) struct Piece {
-    pub lines: Vec<KernelLine>,
+    pub lines: Vec<LogLine>,
     /// How many records the kernel had no room for before the agent could read them, at least.
     pub lost: u64,
 }
@@ -47,7 +47,7 @@ impl TwoWays {
             Log::Boot { text, records } => {
                 let lines = syslog_lines(text, *records);
                 // `linux_banner` is the first that a kernel says (init/main.c); ours says more before it.
-                let is_first = |line: &KernelLine| line.text.starts_with("Linux version ");
+                let is_first = |line: &LogLine| line.text.starts_with("Linux version ");
                 let lost = u64::from(!lines.iter().any(is_first));
                 Piece { lines, lost }
             }
@@ -78,7 +78,7 @@ impl TwoWays {
     }
 
     /// The agent has this line, and so all before it: the console's are not needed.
-    fn cover(&mut self, line: &KernelLine) {
+    fn cover(&mut self, line: &LogLine) {
         let stamp = line.stamp.unwrap_or(0);
         if stamp > self.agent_stamp {
             self.agent_stamp = stamp;
@@ -101,7 +101,7 @@ impl TwoWays {
 
     /// No program runs when this line is written: what the console has before it is the agent's business, and
     /// what else is there a program wrote.
-    pub fn pass(&mut self, line: &KernelLine) {
+    pub fn pass(&mut self, line: &LogLine) {
         let is_to_come = self.agent_only.iter().any(|known| is_same(known, line));
         self.passed = is_to_come.then(|| line.clone());
     }
@@ -110,14 +110,14 @@ impl TwoWays {
     pub fn console_line(&mut self, line: &str) {
         if let Some(traces) = &mut self.traces {
             if traces.len() < MOST_WAITING {
-                traces.push(KernelLine::of_boot(line).to_string());
+                traces.push(LogLine::of_boot(line).to_string());
             }
-        } else if let Some(line) = KernelLine::of_console(line) {
+        } else if let Some(line) = LogLine::of_console(line) {
             self.console(line);
         }
     }
 
-    fn console(&mut self, line: KernelLine) {
+    fn console(&mut self, line: LogLine) {
         if self.passed.take_if(|passed| is_same(passed, &line)).is_some() {
             self.console_only.clear();
             return;
@@ -158,7 +158,7 @@ impl TwoWays {
 }
 
 /// Whether two lines are one: a console drops blanks at the end.
-fn is_same(a: &KernelLine, b: &KernelLine) -> bool {
+fn is_same(a: &LogLine, b: &LogLine) -> bool {
     a.stamp == b.stamp && a.text.trim_end() == b.text.trim_end()
 }
 
@@ -170,8 +170,8 @@ mod tests {
         Log::Records(format!("6,{sequence},{stamp},-;{text}\n").into_bytes())
     }
 
-    fn console(stamp: u64, text: &str) -> KernelLine {
-        KernelLine::of_console(&format!("[{:5}.{:06}] {text}", 0, stamp)).unwrap()
+    fn console(stamp: u64, text: &str) -> LogLine {
+        LogLine::of_console(&format!("[{:5}.{:06}] {text}", 0, stamp)).unwrap()
     }
 
     fn rest(ways: &mut TwoWays) -> Vec<String> {

@@ -4,7 +4,7 @@ use uml_protocol::marker::Expectation;
 use uml_protocol::wire::Exit;
 
 use crate::guest::complaint::Reports;
-use crate::guest::kernel_line::{KernelLine, Origin};
+use crate::guest::kernel_line::{LogLine, Origin};
 use crate::guest::output::{Lines, Output};
 
 /// A case, as the guest told of it.
@@ -74,7 +74,7 @@ impl CaseRecord {
     }
 
     /// Takes a line of the log.
-    pub fn line(&mut self, line: &KernelLine) {
+    pub fn line(&mut self, line: &LogLine) {
         let counts = line.origin != Origin::Program && {
             self.expectations.take(&line.text);
             self.last_line.clone_from(&line.text);

@@ -2,11 +2,11 @@ use std::cell::Cell;
 
 use uml_protocol::marker::{Expectation, Marker};
 use uml_protocol::wire::Owner;
-use uml_protocol::wire::{End as ProcessEnd, Exit, Log, Stream};
+use uml_protocol::wire::{Exit, Log, ProcessEnd, Stream};
 
 use super::*;
 
-const LIMITS: Limits = Limits {
+const LIMITS: TimeLimits = TimeLimits {
     boot: Duration::from_secs(1),
     connect: Duration::from_secs(2),
     power_off: Duration::from_secs(3),
@@ -29,18 +29,18 @@ thread_local! {
 }
 
 /// A line of the console.
-fn console(text: &str) -> Event {
-    Event::Line(format!("[    0.100000] {text}"))
+fn console(text: &str) -> GuestEvent {
+    GuestEvent::Line(format!("[    0.100000] {text}"))
 }
 
 /// A line of the log that the agent read.
-fn record(priority: u32, text: &str) -> Event {
+fn record(priority: u32, text: &str) -> GuestEvent {
     let number = NEXT_RECORD.replace(NEXT_RECORD.get() + 1);
     let record = format!("{priority},{number},100000,-;{text}\n");
-    Event::Message(ToHost::Log(Log::Records(record.into_bytes())))
+    GuestEvent::Message(ToHost::Log(Log::Records(record.into_bytes())))
 }
 
-fn line(text: &str) -> Event {
+fn line(text: &str) -> GuestEvent {
     record(KERNEL, text)
 }
 
@@ -50,27 +50,27 @@ fn sealed(text: &str) -> String {
 }
 
 /// A marker of the agent's.
-fn mark(text: &str) -> Event {
+fn mark(text: &str) -> GuestEvent {
     record(PROGRAM, &sealed(text))
 }
 
 /// The same, as the console has it.
-fn mark_on_console(text: &str) -> Event {
+fn mark_on_console(text: &str) -> GuestEvent {
     console(&sealed(text))
 }
 
 /// A marker of the agent before it has a key, or of anybody.
-fn open_mark(text: &str) -> Event {
+fn open_mark(text: &str) -> GuestEvent {
     record(PROGRAM, &format!("uml-agent n {text}"))
 }
 
 /// The agent's first word.
-fn is_ready() -> Event {
+fn is_ready() -> GuestEvent {
     console("uml-agent n ready 7")
 }
 
-fn exit(sequence: u32, code: i32) -> Event {
-    Event::Message(ToHost::Exited(Exit {
+fn exit(sequence: u32, code: i32) -> GuestEvent {
+    GuestEvent::Message(ToHost::Exited(Exit {
         sequence,
         end: ProcessEnd::Code(code),
         duration: Duration::ZERO,
@@ -83,19 +83,19 @@ fn exit(sequence: u32, code: i32) -> Event {
     }))
 }
 
-fn exited(raw: i32) -> Event {
-    Event::Exited(Some(ExitStatus::from_raw(raw)))
+fn exited(raw: i32) -> GuestEvent {
+    GuestEvent::Exited(Some(ExitStatus::from_raw(raw)))
 }
 
-fn run(sequence: u32) -> Event {
-    Event::Run { sequence, limit: Duration::from_secs(9) }
+fn run(sequence: u32) -> GuestEvent {
+    GuestEvent::Run { sequence, limit: Duration::from_secs(9) }
 }
 
 /// A guest that is ready, after which `events` happened.
-fn ready(events: impl IntoIterator<Item = Event>) -> Machine {
+fn ready(events: impl IntoIterator<Item = GuestEvent>) -> Machine {
     let (mut machine, _) = Machine::new("n", KEY, LIMITS);
     assert_eq!(machine.step(is_ready())[0], Action::Connect(7));
-    machine.step(Event::Connected);
+    machine.step(GuestEvent::Connected);
     for event in events {
         machine.step(event);
     }
@@ -104,7 +104,7 @@ fn ready(events: impl IntoIterator<Item = Event>) -> Machine {
 
 fn end(machine: &Machine) -> &End {
     match machine.state() {
-        State::Over(end) => end,
+        GuestState::Over(end) => end,
         other => panic!("it is not over: {other:?}"),
     }
 }
@@ -117,7 +117,7 @@ fn a_case_is_closed_by_the_agents_word_after_its_log() {
     let case = machine.take_case_if_settled().unwrap();
     assert_eq!(case.log.all(), ["[    0.100000] said"]);
     assert_eq!(case.disorder, None);
-    assert!(matches!(machine.state(), State::Ready));
+    assert!(matches!(machine.state(), GuestState::Ready));
     let mut machine = ready([run(1), mark("begin 1"), exit(1, 0)]);
     let case = machine.take_case_if_settled().unwrap();
     assert!(case.disorder.unwrap().contains("end marker is missing"));
@@ -149,7 +149,7 @@ fn what_a_program_writes_is_kept_and_is_no_word_of_the_kernels() {
     assert_eq!(case.log.all().len(), 2);
     assert!(case.reports.undeclared().is_empty() && case.last_line.is_empty());
     machine.step(exited(ABORT));
-    machine.step(Event::ConsoleClosed);
+    machine.step(GuestEvent::ConsoleClosed);
     assert!(matches!(end(&machine), End::Lost(_)), "{}", end(&machine));
 }
 
@@ -192,9 +192,9 @@ fn a_panic_is_told_by_the_console_and_keeps_the_case() {
     for event in [
         console("Kernel panic - not syncing: no"),
         console("Call Trace:"),
-        Event::Disconnected("reset".into()),
+        GuestEvent::Disconnected("reset".into()),
         exited(ABORT),
-        Event::ConsoleClosed,
+        GuestEvent::ConsoleClosed,
     ] {
         machine.step(event);
     }
@@ -209,10 +209,10 @@ fn a_panic_explains_a_broken_connection_that_was_seen_first() {
     let machine = ready([
         run(1),
         mark("begin 1"),
-        Event::Disconnected("reset".into()),
+        GuestEvent::Disconnected("reset".into()),
         console("Kernel panic - not syncing: late"),
         exited(ABORT),
-        Event::ConsoleClosed,
+        GuestEvent::ConsoleClosed,
     ]);
     assert_eq!(end(&machine), &End::Panicked("Kernel panic - not syncing: late".into()));
 }
@@ -222,11 +222,11 @@ fn what_a_case_declared_counts_though_its_guests_end_is_known_before() {
     let mut machine = ready([
         run(1),
         exited(ABORT),
-        Event::Disconnected("reset".into()),
+        GuestEvent::Disconnected("reset".into()),
         mark_on_console("begin 1"),
         mark_on_console("expect death Kernel panic"),
         console("Kernel panic - not syncing: asked for"),
-        Event::ConsoleClosed,
+        GuestEvent::ConsoleClosed,
     ]);
     let case = machine.take_case_if_settled().unwrap();
     assert_eq!(case.expectations.all(), [Expectation::Death("Kernel panic".into())]);
@@ -237,22 +237,22 @@ fn what_a_case_declared_counts_though_its_guests_end_is_known_before() {
 
 #[test]
 fn a_silent_death_is_lost_and_says_how() {
-    let machine = ready([run(1), exited(9), Event::ConsoleClosed]);
+    let machine = ready([run(1), exited(9), GuestEvent::ConsoleClosed]);
     let killed = "the host killed it with signal 9 (out of memory on the host?)";
     assert_eq!(end(&machine), &End::Lost(killed.into()));
-    let machine = ready([run(1), exited(11), Event::ConsoleClosed]);
+    let machine = ready([run(1), exited(11), GuestEvent::ConsoleClosed]);
     assert_eq!(end(&machine), &End::Lost("signal 11 ended its process".into()));
 }
 
 #[test]
 fn a_case_that_outlives_its_limit_makes_the_guest_hung() {
     let mut machine = ready([run(1), mark("begin 1")]);
-    assert_eq!(machine.step(Event::Deadline), [Action::Trace, Action::Grant(LIMITS.traces)]);
+    assert_eq!(machine.step(GuestEvent::Deadline), [Action::Trace, Action::Grant(LIMITS.traces)]);
     machine.step(console("task:stuck"));
-    let actions = machine.step(Event::Deadline);
+    let actions = machine.step(GuestEvent::Deadline);
     assert_eq!(actions, [Action::Kill, Action::Grant(LIMITS.grace)]);
-    machine.step(Event::Exited(None));
-    machine.step(Event::ConsoleClosed);
+    machine.step(GuestEvent::Exited(None));
+    machine.step(GuestEvent::ConsoleClosed);
     assert!(matches!(end(&machine), End::Hung(_)));
     let case = machine.take_case_if_settled().unwrap();
     assert!(case.exit.is_none());
@@ -262,8 +262,8 @@ fn a_case_that_outlives_its_limit_makes_the_guest_hung() {
 #[test]
 fn a_guest_that_dies_of_being_asked_for_traces_is_hung_all_the_same() {
     let panic = console("Kernel panic - not syncing: Segfault with no mm");
-    let late = [run(1), mark("begin 1"), Event::Deadline, panic, exited(ABORT)];
-    let mut machine = ready(late.into_iter().chain([Event::ConsoleClosed]));
+    let late = [run(1), mark("begin 1"), GuestEvent::Deadline, panic, exited(ABORT)];
+    let mut machine = ready(late.into_iter().chain([GuestEvent::ConsoleClosed]));
     assert!(matches!(end(&machine), End::Hung(_)));
     let case = machine.take_case_if_settled().unwrap();
     assert_eq!(case.log.all().len(), 1, "it is shown");
@@ -272,70 +272,72 @@ fn a_guest_that_dies_of_being_asked_for_traces_is_hung_all_the_same() {
 
 #[test]
 fn a_late_answer_ends_a_case_whose_guest_was_taken_for_hung() {
-    let mut machine = ready([run(1), mark("begin 1"), Event::Deadline, mark("end 1"), exit(1, 0)]);
+    let mut machine =
+        ready([run(1), mark("begin 1"), GuestEvent::Deadline, mark("end 1"), exit(1, 0)]);
     assert!(machine.take_case_if_settled().unwrap().exit.is_some());
-    machine.step(Event::Disconnected("reset".into()));
+    machine.step(GuestEvent::Disconnected("reset".into()));
     machine.step(exited(9));
-    machine.step(Event::ConsoleClosed);
+    machine.step(GuestEvent::ConsoleClosed);
     assert!(matches!(end(&machine), End::Lost(_)));
 }
 
 #[test]
 fn the_farewell_decides_and_not_the_exit_status() {
-    let farewell = || Event::Message(ToHost::Farewell);
-    let clean = ready([Event::PowerOff, farewell(), exited(0), Event::ConsoleClosed]);
+    let farewell = || GuestEvent::Message(ToHost::Farewell);
+    let clean = ready([GuestEvent::PowerOff, farewell(), exited(0), GuestEvent::ConsoleClosed]);
     assert_eq!(end(&clean), &End::Clean { aborted: false });
     let aborted = ready([
-        Event::PowerOff,
+        GuestEvent::PowerOff,
         mark_on_console("farewell"),
-        Event::Disconnected("closed".into()),
-        Event::ConsoleClosed,
+        GuestEvent::Disconnected("closed".into()),
+        GuestEvent::ConsoleClosed,
         exited(ABORT),
     ]);
     assert_eq!(end(&aborted), &End::Clean { aborted: true });
     // Status, messages and console come by different ways, in any order.
     for (status, aborted) in [(0, false), (ABORT, true)] {
         let orders = [
-            [exited(status), mark_on_console("farewell"), Event::ConsoleClosed],
-            [exited(status), farewell(), Event::ConsoleClosed],
-            [Event::Disconnected("closed".into()), farewell(), Event::ConsoleClosed],
+            [exited(status), mark_on_console("farewell"), GuestEvent::ConsoleClosed],
+            [exited(status), farewell(), GuestEvent::ConsoleClosed],
+            [GuestEvent::Disconnected("closed".into()), farewell(), GuestEvent::ConsoleClosed],
         ];
         for order in orders {
-            let late = ready([Event::PowerOff].into_iter().chain(order).chain([exited(status)]));
+            let late =
+                ready([GuestEvent::PowerOff].into_iter().chain(order).chain([exited(status)]));
             assert_eq!(end(&late), &End::Clean { aborted });
         }
     }
-    let silent = ready([Event::PowerOff, exited(0), Event::ConsoleClosed]);
+    let silent = ready([GuestEvent::PowerOff, exited(0), GuestEvent::ConsoleClosed]);
     assert_eq!(end(&silent), &End::Lost("its process exited with 0".into()));
 }
 
 #[test]
 fn a_boot_that_fails_says_why() {
-    let boot = |events: Vec<Event>| {
+    let boot = |events: Vec<GuestEvent>| {
         let (mut machine, _) = Machine::new("n", KEY, LIMITS);
         for event in events {
             machine.step(event);
         }
         end(&machine).to_string()
     };
-    let over = || [exited(ABORT), Event::ConsoleClosed];
+    let over = || [exited(ABORT), GuestEvent::ConsoleClosed];
     let panic = || console("Kernel panic - not syncing: VFS");
     let mut events = vec![panic()];
     events.extend(over());
     assert!(boot(events).contains("not syncing: VFS"));
     assert!(boot(over().into()).contains("signal 6"));
-    let mut late = vec![Event::Deadline];
+    let mut late = vec![GuestEvent::Deadline];
     late.extend(over());
     assert!(boot(late).contains("did not become ready in time"));
-    let mut refused = vec![is_ready(), Event::Disconnected("refused".into())];
+    let mut refused = vec![is_ready(), GuestEvent::Disconnected("refused".into())];
     refused.extend(over());
     assert!(boot(refused).contains("refused"));
 }
 
 #[test]
 fn grace_ends_what_never_ends_by_itself() {
-    let mut machine = ready([run(1), mark("begin 1"), Event::Disconnected("reset".into())]);
-    assert_eq!(machine.step(Event::Deadline), [Action::Kill]);
+    let mut machine = ready([run(1), mark("begin 1"), GuestEvent::Disconnected("reset".into())]);
+    assert_eq!(machine.step(GuestEvent::Deadline), [Action::Kill]);
     assert!(matches!(end(&machine), End::Lost(_)));
 }
 
@@ -343,7 +345,7 @@ fn grace_ends_what_never_ends_by_itself() {
 fn markers_of_another_run_mean_nothing() {
     let (mut machine, _) = Machine::new("n", KEY, LIMITS);
     assert!(machine.step(console("uml-agent other ready 7")).is_empty());
-    assert!(matches!(machine.state(), State::Booting));
+    assert!(matches!(machine.state(), GuestState::Booting));
 }
 
 #[test]
@@ -351,7 +353,7 @@ fn a_flood_of_output_is_bounded() {
     let mut machine = ready([run(1), mark("begin 1")]);
     for _ in 0..100 {
         let bytes = vec![b'x'; 1 << 20];
-        machine.step(Event::Message(ToHost::Output { stream: Stream::Stdout, bytes }));
+        machine.step(GuestEvent::Message(ToHost::Output { stream: Stream::Stdout, bytes }));
     }
     for number in 0..50_000 {
         machine.step(line(if number == 30_000 { "WARNING: at x.c:3" } else { "flood" }));
@@ -388,7 +390,7 @@ fn a_complaint_while_no_case_runs_belongs_to_none_and_is_kept() {
 #[test]
 fn a_guest_that_dies_before_a_case_begins_leaves_a_record_without_a_beginning() {
     let mut machine = ready([run(1), console("Kernel panic - not syncing: x"), exited(ABORT)]);
-    machine.step(Event::ConsoleClosed);
+    machine.step(GuestEvent::ConsoleClosed);
     assert!(!machine.take_case_if_settled().unwrap().begin_seen);
     assert_eq!(*end(&machine), End::Panicked("Kernel panic - not syncing: x".into()));
 }
@@ -421,14 +423,14 @@ fn a_guest_that_goes_by_itself_is_named_by_its_kernels_last_words() {
         let by_console = ready([run(1), mark("begin 1"), console(line)]);
         for mut machine in [by_agent, by_console] {
             machine.step(exited(0));
-            machine.step(Event::ConsoleClosed);
+            machine.step(GuestEvent::ConsoleClosed);
             assert_eq!(end(&machine), &End::Lost(name.into()));
         }
     }
     // Who boots again has said that it restarts.
     let mut again = ready([run(1), mark("begin 1"), console("Restarting system."), is_ready()]);
-    again.step(Event::Exited(None));
-    again.step(Event::ConsoleClosed);
+    again.step(GuestEvent::Exited(None));
+    again.step(GuestEvent::ConsoleClosed);
     assert_eq!(end(&again), &End::Lost("the guest was rebooted".into()));
 }
 
@@ -437,11 +439,11 @@ fn a_forged_farewell_does_not_make_an_end_clean() {
     let forged = [run(1), mark("begin 1"), open_mark("farewell"), mark("end 1"), exit(1, 0)];
     let forged_on_console = console("uml-agent n farewell");
     let late = [
-        Event::PowerOff,
+        GuestEvent::PowerOff,
         open_mark("farewell"),
         forged_on_console,
         exited(ABORT),
-        Event::ConsoleClosed,
+        GuestEvent::ConsoleClosed,
     ];
     let machine = ready(forged.into_iter().chain(late));
     assert!(matches!(end(&machine), End::Lost(_)));
@@ -451,8 +453,8 @@ fn a_forged_farewell_does_not_make_an_end_clean() {
 fn a_guest_that_boots_again_is_lost_at_once() {
     let (mut machine, again) = (ready([run(1), mark("begin 1")]), is_ready());
     assert!(machine.step(again).contains(&Action::Kill));
-    machine.step(Event::Exited(None));
-    machine.step(Event::ConsoleClosed);
+    machine.step(GuestEvent::Exited(None));
+    machine.step(GuestEvent::ConsoleClosed);
     assert_eq!(end(&machine), &End::Lost("it began to boot again".into()));
     assert!(machine.take_case_if_settled().unwrap().exit.is_none());
 }
@@ -462,10 +464,10 @@ fn a_case_that_is_over_is_not_waited_for_as_long_as_one_that_runs() {
     let mut machine = ready([run(1), mark("begin 1")]);
     assert_eq!(machine.step(mark_on_console("end 1")), [Action::Grant(LIMITS.marker)]);
     assert_eq!(machine.step(mark_on_console("end 1")), [], "once");
-    assert_eq!(machine.step(Event::Deadline), [Action::Trace, Action::Grant(LIMITS.traces)]);
-    machine.step(Event::Deadline);
-    machine.step(Event::Exited(None));
-    machine.step(Event::ConsoleClosed);
+    assert_eq!(machine.step(GuestEvent::Deadline), [Action::Trace, Action::Grant(LIMITS.traces)]);
+    machine.step(GuestEvent::Deadline);
+    machine.step(GuestEvent::Exited(None));
+    machine.step(GuestEvent::ConsoleClosed);
     assert!(end(&machine).to_string().contains("over by its marker"), "{}", end(&machine));
     assert!(machine.take_case_if_settled().unwrap().exit.is_none());
 }
@@ -474,10 +476,10 @@ fn a_case_that_is_over_is_not_waited_for_as_long_as_one_that_runs() {
 fn a_panic_is_why_a_guest_does_not_come_up_though_the_connection_broke_first() {
     let (mut machine, _) = Machine::new("n", KEY, LIMITS);
     machine.step(is_ready());
-    machine.step(Event::Disconnected("reset".into()));
+    machine.step(GuestEvent::Disconnected("reset".into()));
     machine.step(console("Kernel panic - not syncing: corrupted stack end"));
     machine.step(exited(ABORT));
-    machine.step(Event::ConsoleClosed);
+    machine.step(GuestEvent::ConsoleClosed);
     let expected = End::BootFailed("Kernel panic - not syncing: corrupted stack end".into());
     assert_eq!(*end(&machine), expected);
 }
@@ -494,13 +496,13 @@ fn memory_that_a_case_lost_is_told_unless_its_kernel_said_so_then() {
     let mut machine = ready(case(1, "nothing").into_iter().chain(case(2, found)));
     assert!(machine.is_memory_in_order());
     machine.expect_at_boot(&["of Nobody".into()]);
-    machine.step(Event::Message(ToHost::Leaks(leaks.to_vec())));
+    machine.step(GuestEvent::Message(ToHost::Leaks(leaks.to_vec())));
     assert_eq!(machine.take_leaks(), [], "nobody looked");
-    machine.step(Event::PowerOff);
-    let searches = || Event::Message(ToHost::SearchesForLeaks);
+    machine.step(GuestEvent::PowerOff);
+    let searches = || GuestEvent::Message(ToHost::SearchesForLeaks);
     assert_eq!(machine.step(searches()), [Action::Grant(LIMITS.search)]);
     assert_eq!(machine.step(searches()), []);
-    machine.step(Event::Message(ToHost::Leaks(leaks.to_vec())));
+    machine.step(GuestEvent::Message(ToHost::Leaks(leaks.to_vec())));
     machine.step(line(found));
     machine.step(line("kmemleak: Found object by alias at 0x1"));
     let strays = machine.take_strays();
@@ -523,7 +525,7 @@ fn what_an_earlier_case_lost_is_not_the_fault_of_the_one_that_looks() {
     let charged = |owners: &[Owner]| {
         let found = "kmemleak: 2 new suspected memory leaks (see /sys/kernel/debug/kmemleak)";
         let mut over = exit(2, 0);
-        if let Event::Message(ToHost::Exited(exit)) = &mut over {
+        if let GuestEvent::Message(ToHost::Exited(exit)) = &mut over {
             exit.leaks = Some(owners.iter().map(|owner| (*owner, "64 bytes".into())).collect());
         }
         let mut machine = ready([run(2), mark("begin 2"), line(found), mark("end 2"), over]);

@@ -41,7 +41,7 @@ use crate::isolation::{
 
 /// What a program that is shut in may take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
+pub struct ShutLimits {
     /// How long all runs may take together.
     pub time: Duration,
     /// How much each run may write, in bytes.
@@ -70,13 +70,13 @@ impl Shown {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Spec {
+struct ShutSpec {
     program: PathBuf,
     /// Whether namespaces are to be had.
     apart: bool,
     env: Vec<String>,
     runs: Vec<Vec<String>>,
-    limits: Limits,
+    limits: ShutLimits,
 }
 
 /// The program took more than its limits allow, and was ended.
@@ -95,11 +95,11 @@ impl Contained {
         program: impl AsFd,
         env: &[String],
         runs: &[&[&str]],
-        limits: &Limits,
+        limits: &ShutLimits,
     ) -> Result<Vec<Shown>> {
         // By our descriptor it is the very file that was opened, whatever has its path by now.
         let number = program.as_fd().as_raw_fd();
-        let spec = Spec {
+        let spec = ShutSpec {
             program: format!("/proc/{}/fd/{number}", std::process::id()).into(),
             apart: isolation.has_tmpfs(),
             env: env.to_vec(),
@@ -135,7 +135,7 @@ impl Contained {
 /// Serves `__shut`: stays outside of the namespaces, and waits.
 pub(in crate::isolation) fn serve(args: &[OsString]) -> Result<i32> {
     let [spec] = args else { bail!("usage: {SHUT} SPEC") };
-    let spec: Spec = serde_json::from_slice(spec.as_bytes()).context("no such spec")?;
+    let spec: ShutSpec = serde_json::from_slice(spec.as_bytes()).context("no such spec")?;
     // Ctrl-C is for the process that started us alone.
     setsid().context("cannot start a session")?;
     let own = getpid();
@@ -172,14 +172,14 @@ fn answer(shown: Result<Vec<Shown>>) -> Result<i32> {
 
 /// PID 1: what it needs of the host is open before it leaves it.
 struct Keeper<'a> {
-    spec: &'a Spec,
+    spec: &'a ShutSpec,
     program: File,
     null: File,
     was_root: bool,
 }
 
 impl<'a> Keeper<'a> {
-    fn open(spec: &'a Spec) -> Result<Self> {
+    fn open(spec: &'a ShutSpec) -> Result<Self> {
         let program = File::open(&spec.program).context("cannot open the program")?;
         let null = File::open("/dev/null").context("cannot open /dev/null")?;
         Ok(Self { spec, program, null, was_root: is_real_root() })
@@ -234,7 +234,7 @@ impl<'a> Keeper<'a> {
             .chain(args.iter().map(text))
             .collect::<Result<_>>()?;
         let env: Vec<CString> = self.spec.env.iter().map(text).collect::<Result<_>>()?;
-        let Limits { time, memory, threads, .. } = self.spec.limits;
+        let ShutLimits { time, memory, threads, .. } = self.spec.limits;
         let seconds = time.as_secs() + 1;
         drop_privileges(self.was_root)?;
         // Changing the user clears it.
@@ -282,7 +282,7 @@ impl<'a> Keeper<'a> {
                 fds[1..].iter().map(ready).collect::<Vec<_>>().into_iter();
             for (stream, written) in streams.iter_mut().zip(&mut written) {
                 if stream.is_some() && ready.next() == Some(true) {
-                    self.take(stream, written)?;
+                    self.read_available(stream, written)?;
                 }
             }
             if streams.iter().all(Option::is_none)
@@ -294,7 +294,7 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    fn take(&self, stream: &mut Option<PipeReader>, written: &mut Vec<u8>) -> Result<()> {
+    fn read_available(&self, stream: &mut Option<PipeReader>, written: &mut Vec<u8>) -> Result<()> {
         let mut buffer = [0; 64 << 10];
         let Some(open) = stream else { return Ok(()) };
         match open.read(&mut buffer).context("cannot read what it writes")? {

@@ -2,8 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn merge(fragments: &[(&str, &str)]) -> Result<Request> {
-    Request::merge(fragments.iter().map(|(name, text)| (PathBuf::from(name), (*text).to_owned())))
+fn merge(fragments: &[(&str, &str)]) -> Result<ConfigRequest> {
+    ConfigRequest::merge(
+        fragments.iter().map(|(name, text)| (PathBuf::from(name), (*text).to_owned())),
+    )
 }
 
 fn error(fragments: &[(&str, &str)]) -> String {

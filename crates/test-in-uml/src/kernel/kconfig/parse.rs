@@ -13,7 +13,7 @@ pub(super) fn files(first: &str, read: &impl Fn(&str) -> Option<String>) -> Symb
         symbols: BTreeMap::new(),
         open: Vec::new(),
         blocks: Vec::new(),
-        entry: Entry::Other,
+        entry: ConfigEntry::Other,
     };
     parser.file(first);
     parser.symbols
@@ -25,7 +25,7 @@ struct Parser<'a, R> {
     /// The files that are being read: none may include itself.
     open: Vec<String>,
     blocks: Vec<Block>,
-    entry: Entry,
+    entry: ConfigEntry,
 }
 
 /// `if`, `menu` or `choice`: holds for all that is in it.
@@ -36,7 +36,7 @@ struct Block {
 }
 
 /// What attributes belong to.
-enum Entry {
+enum ConfigEntry {
     /// The last definition of a symbol.
     Symbol(String),
     /// The innermost block.
@@ -89,9 +89,9 @@ impl<R: Fn(&str) -> Option<String>> Parser<'_, R> {
             "if" => self.open(Expr::parse(uncommented(rest)), None),
             "endmenu" | "endchoice" | "endif" => {
                 self.blocks.pop();
-                self.entry = Entry::Other;
+                self.entry = ConfigEntry::Other;
             }
-            "comment" | "mainmenu" => self.entry = Entry::Other,
+            "comment" | "mainmenu" => self.entry = ConfigEntry::Other,
             "depends" => {
                 let (_, condition) = split_word(rest);
                 let condition = Expr::parse(uncommented(condition));
@@ -118,7 +118,7 @@ impl<R: Fn(&str) -> Option<String>> Parser<'_, R> {
 
     fn open(&mut self, depends: Expr, choice: Option<String>) {
         self.blocks.push(Block { depends, choice });
-        self.entry = Entry::Block;
+        self.entry = ConfigEntry::Block;
     }
 
     fn define(&mut self, name: &str, place: String) {
@@ -132,21 +132,21 @@ impl<R: Fn(&str) -> Option<String>> Parser<'_, R> {
             selects: Vec::new(),
         };
         self.symbols.entry(name.clone()).or_default().push(definition);
-        self.entry = Entry::Symbol(name);
+        self.entry = ConfigEntry::Symbol(name);
     }
 
     fn definition(&mut self) -> Option<&mut Definition> {
         match &self.entry {
-            Entry::Symbol(name) => self.symbols.get_mut(name)?.last_mut(),
+            ConfigEntry::Symbol(name) => self.symbols.get_mut(name)?.last_mut(),
             _ => None,
         }
     }
 
     fn depends(&mut self) -> Option<&mut Expr> {
         match &self.entry {
-            Entry::Symbol(_) => self.definition().map(|definition| &mut definition.depends),
-            Entry::Block => self.blocks.last_mut().map(|block| &mut block.depends),
-            Entry::Other => None,
+            ConfigEntry::Symbol(_) => self.definition().map(|definition| &mut definition.depends),
+            ConfigEntry::Block => self.blocks.last_mut().map(|block| &mut block.depends),
+            ConfigEntry::Other => None,
         }
     }
 }

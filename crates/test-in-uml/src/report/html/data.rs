@@ -9,20 +9,20 @@ use super::super::excerpt::Excerpt;
 use super::super::model::{Attempt, CaseId, CaseResult};
 use super::super::plain;
 use super::super::read::RunReport;
-use super::Beside;
+use super::PageContext;
 use crate::record::CaseEnd;
 use crate::runs::RunFiles;
 
 /// How much text is on the page, in bytes.
 #[derive(Debug, Clone, Copy)]
-pub(in super::super) struct Limits {
+pub(in super::super) struct TextLimits {
     /// Of one text, and of all texts, of cases that failed at least once.
     pub failures: (usize, usize),
     /// Of one text of another case, and of all texts.
     pub others: (usize, usize),
 }
 
-impl Default for Limits {
+impl Default for TextLimits {
     fn default() -> Self {
         Self { failures: (32 << 10, 12 << 20), others: (4 << 10, 16 << 20) }
     }
@@ -35,11 +35,11 @@ const FILES: usize = 100;
 pub(in super::super) type Texts<'a> = Vec<(String, &'a Attempt)>;
 
 /// The page's data.
-pub(super) fn of<'a>(report: &'a RunReport, beside: &Beside<'_>) -> (Value, Texts<'a>) {
+pub(super) fn of<'a>(report: &'a RunReport, beside: &PageContext<'_>) -> (Value, Texts<'a>) {
     let kernels = report.kernel_names();
     let mut data = Data {
-        binaries: Names::default(),
-        guests: Names::default(),
+        binaries: SharedNames::default(),
+        guests: SharedNames::default(),
         text: 0,
         limit: (0, 0),
         texts: Vec::new(),
@@ -83,8 +83,8 @@ pub(super) fn of<'a>(report: &'a RunReport, beside: &Beside<'_>) -> (Value, Text
 }
 
 struct Data<'a> {
-    binaries: Names<'a>,
-    guests: Names<'a>,
+    binaries: SharedNames<'a>,
+    guests: SharedNames<'a>,
     /// How much text is on the page so far.
     text: usize,
     /// How much of one text may be, and how much in all.
@@ -161,12 +161,12 @@ fn state(end: CaseEnd, is_flaky: bool) -> &'static str {
 
 /// Names that many cases share, each kept once.
 #[derive(Default)]
-struct Names<'a> {
+struct SharedNames<'a> {
     names: Vec<&'a str>,
     places: HashMap<&'a str, usize>,
 }
 
-impl<'a> Names<'a> {
+impl<'a> SharedNames<'a> {
     fn place(&mut self, name: &'a str) -> usize {
         *self.places.entry(name).or_insert_with(|| {
             self.names.push(name);

@@ -4,7 +4,7 @@ use super::super::compare::compare;
 use super::super::samples::{HOSTILE, Line, Sample, case, guest, kernel, sample};
 use super::*;
 
-fn page_of(sample: &Sample, beside: &Beside<'_>) -> String {
+fn page_of(sample: &Sample, beside: &PageContext<'_>) -> String {
     page(&sample.report, beside).unwrap().0
 }
 
@@ -32,7 +32,7 @@ fn nothing_of_a_guest_is_markup() {
         guest(HOSTILE, "lost").with("detail", HOSTILE).with("strays", vec![HOSTILE]),
     ]);
     let comparison = compare(&sample.report, &sample.report);
-    let beside = Beside { comparison: Some(&comparison), ..Beside::default() };
+    let beside = PageContext { comparison: Some(&comparison), ..PageContext::default() };
     let page = page_of(&sample, &beside);
     // The two scripts are ours, and so are all other tags.
     assert_eq!(page.matches("<script").count(), 2);
@@ -44,7 +44,7 @@ fn nothing_of_a_guest_is_markup() {
         case("6.12", "x", "passed", "passed"),
         guest("x", "lost").with("detail", "x").with("strays", vec!["x"]),
     ]);
-    assert_eq!(tags(&page), tags(&page_of(&harmless, &Beside::default())));
+    assert_eq!(tags(&page), tags(&page_of(&harmless, &PageContext::default())));
     // What the guest wrote is there, for the script to show as text.
     let output = &data_of(&page)["cases"][0][4][0]["output"];
     assert!(output.as_str().unwrap().contains("</script><script>alert(1)</script>"));
@@ -52,7 +52,7 @@ fn nothing_of_a_guest_is_markup() {
 
 #[test]
 fn the_page_is_complete_in_itself_and_may_run_nothing_else() {
-    let page = page_of(&sample(&[case("6.12", "b", "n", "passed")]), &Beside::default());
+    let page = page_of(&sample(&[case("6.12", "b", "n", "passed")]), &PageContext::default());
     let addresses: Vec<&str> =
         page.match_indices("://").map(|(at, _)| &page[at - 4..at + 13]).collect();
     assert_eq!(addresses, ["http://www.w3.org"], "only the name of SVG may look like an address");
@@ -68,7 +68,8 @@ fn the_page_is_complete_in_itself_and_may_run_nothing_else() {
 #[test]
 fn without_a_script_the_page_still_says_what_failed() {
     let failed = case("6.12", "b", "n", "failed").with("detail", "<exit code 101>");
-    let page = page_of(&sample(&[failed, case("6.12", "b", "m", "passed")]), &Beside::default());
+    let page =
+        page_of(&sample(&[failed, case("6.12", "b", "m", "passed")]), &PageContext::default());
     assert!(page.contains("<li>6.12 b n: failed &lt;exit code 101&gt;</li>"));
     assert!(page.contains("<h1>1 failed, 1 passed</h1>"));
 }
@@ -86,7 +87,8 @@ fn the_script_is_given_times_and_earlier_durations() {
             .with("cpu", 3),
     ]);
     let earlier = [before.report, other.report];
-    let data = data_of(&page_of(&now, &Beside { earlier: &earlier, ..Beside::default() }));
+    let data =
+        data_of(&page_of(&now, &PageContext { earlier: &earlier, ..PageContext::default() }));
     let case = &data["cases"][0];
     assert_eq!(case[6], serde_json::json!([0.5, null]));
     assert_eq!((&case[4][0]["started"], &case[4][0]["order"]), (&1.5.into(), &0.into()));
@@ -102,8 +104,9 @@ fn the_page_is_bounded_and_links_to_what_is_too_long() {
         .map(|number| case("k", "b", &format!("n{number}"), "failed").with("output", long.as_str()))
         .collect();
     let sample = sample(&lines);
-    let limits = Limits { failures: (100, 20_000), others: (10, 20_000) };
-    let (page, texts) = page(&sample.report, &Beside { limits, ..Beside::default() }).unwrap();
+    let limits = TextLimits { failures: (100, 20_000), others: (10, 20_000) };
+    let (page, texts) =
+        page(&sample.report, &PageContext { limits, ..PageContext::default() }).unwrap();
     let data = data_of(&page);
     let attempt = |number: usize| &data["cases"][number][4][0];
     let shown =

@@ -2,7 +2,7 @@ use uml_protocol::wire::Stream;
 
 use super::*;
 use crate::guest::Output;
-use crate::guest::kernel_line::{KernelLine, Origin};
+use crate::guest::kernel_line::{LogLine, Origin};
 
 const PASSED: &str = "\nrunning 1 test\ntest a ... ok\n\n\
     test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n";
@@ -129,7 +129,7 @@ fn declared(mut record: CaseRecord, what: &[Expectation], lines: &[&str]) -> Cas
     what.iter().for_each(|what| record.expectations.declare(what.clone()));
     for text in lines {
         let origin = Origin::Kernel;
-        record.line(&KernelLine { stamp: Some(1_000_000), origin, text: (*text).into() });
+        record.line(&LogLine { stamp: Some(1_000_000), origin, text: (*text).into() });
     }
     record.reports.finish();
     record

@@ -12,9 +12,9 @@ const MOST: u64 = 1 << 40;
 /// A size in bytes, written as User Mode Linux writes `mem=`: a number with `K`, `M` or `G`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Memory(u64);
+pub struct ByteSize(u64);
 
-impl Memory {
+impl ByteSize {
     /// A number of mebibytes.
     pub const fn mib(count: u64) -> Self {
         Self(count << 20)
@@ -26,13 +26,13 @@ impl Memory {
     }
 }
 
-impl Default for Memory {
+impl Default for ByteSize {
     fn default() -> Self {
         Self::mib(256)
     }
 }
 
-impl FromStr for Memory {
+impl FromStr for ByteSize {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -52,7 +52,7 @@ impl FromStr for Memory {
     }
 }
 
-impl TryFrom<String> for Memory {
+impl TryFrom<String> for ByteSize {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -60,13 +60,13 @@ impl TryFrom<String> for Memory {
     }
 }
 
-impl From<Memory> for String {
-    fn from(memory: Memory) -> Self {
+impl From<ByteSize> for String {
+    fn from(memory: ByteSize) -> Self {
         memory.to_string()
     }
 }
 
-impl fmt::Display for Memory {
+impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             bytes if bytes % (1 << 30) == 0 => write!(f, "{}G", bytes >> 30),
