@@ -10,9 +10,9 @@ use crate::ctx::{Ctx, Locking, NetworkAccess, Options};
 use crate::doctor::Consent;
 use crate::kernel::KernelBinary;
 use crate::ui::{self, Verbosity};
-use crate::{cancel, clean, fetch, kernel, rootfs, space, suite};
+use crate::{cancel, clean, fetch, invocation, kernel, rootfs, space, suite};
 use anyhow::{Context as _, Result, anyhow};
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 mod choice;
 mod ci;
@@ -26,7 +26,7 @@ mod test_in_uml;
 
 /// Builds User Mode Linux kernels and images, boots guests and runs Rust tests in them.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+#[command(version)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -286,7 +286,8 @@ fn wrong_usage(error: anyhow::Error) -> anyhow::Error {
 
 pub fn main() -> ExitCode {
     environment::settle();
-    let cli = Cli::parse();
+    let command = Cli::command().name(invocation::command()).bin_name(invocation::command());
+    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     let result = run(&cli);
     result.unwrap_or_else(|error| {
         // Ctrl-C reaches the programs that we wait for too: that one of them failed says nothing.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::ctx::Ctx;
+use crate::invocation;
 use crate::isolation::{Contained, Ids, Privilege};
 
 mod causes;
@@ -104,11 +105,12 @@ pub fn ensure_guests(ctx: &Ctx) -> Result<()> {
     let Some(refused) = ctx.isolation()?.refused_to_guests() else { return Ok(()) };
     let cure = FACILITIES.iter().find(|known| known.name == refused.name).map(cure);
     bail!(
-        "guests cannot run on this host: {}: {}\n  cure: {}\n  `cargo xtask doctor` looks at \
+        "guests cannot run on this host: {}: {}\n  cure: {}\n  `{} doctor` looks at \
          everything; `fetch`, `kernel` and `image` may work without guests",
         refused.name,
         refused.result.as_ref().err().map_or("", |why| why),
-        cure.unwrap_or_default()
+        cure.unwrap_or_default(),
+        invocation::command()
     );
 }
 
@@ -124,7 +126,7 @@ fn finding(name: &str, seen: Option<String>, effect: &str, cure: &str) -> Findin
 }
 
 fn install(package: &str) -> String {
-    format!("cargo xtask setup, or: apt-get install {package}")
+    format!("{} setup, or: apt-get install {package}", invocation::command())
 }
 
 /// Finds a program; Debian keeps some where an ordinary user's `PATH` does not reach.
@@ -176,7 +178,9 @@ fn space(dir: &Path) -> Result<Finding> {
         &format!("space in {}", dir.display()),
         seen,
         "a kernel's tree, its objects and an image may not fit",
-        "make room (cargo xtask clean), or name another place with CARGO_TARGET_DIR or \
-         UML_CACHE_DIR",
+        &format!(
+            "make room ({} clean), or name another place with CARGO_TARGET_DIR or UML_CACHE_DIR",
+            invocation::command()
+        ),
     ))
 }

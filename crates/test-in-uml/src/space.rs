@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Error, Result, ensure};
 use nix::sys::statvfs::statvfs;
 
+use crate::invocation;
 use crate::layout::Layout;
 use crate::ui::NoOutput;
 
@@ -31,16 +32,22 @@ pub fn ensure_room(dir: &Path, needed: u64, what: &str) -> Result<()> {
     let free = free(dir)?;
     ensure!(
         free >= needed,
-        "no room for {what}: {} MiB are needed, and {} MiB are free in {}\n  {CURE}",
+        "no room for {what}: {} MiB are needed, and {} MiB are free in {}\n  {}",
         needed.div_ceil(1 << 20),
         free >> 20,
-        dir.display()
+        dir.display(),
+        cure()
     );
     Ok(())
 }
 
-const CURE: &str = "make room (`cargo xtask clean --older-than 30` removes what no run has used for \
-                    so long), or name another place with CARGO_TARGET_DIR, UML_CACHE_DIR or TMPDIR";
+fn cure() -> String {
+    format!(
+        "make room (`{} clean --older-than 30` removes what no run has used for so long), or name another place \
+         with CARGO_TARGET_DIR, UML_CACHE_DIR or TMPDIR",
+        invocation::command()
+    )
+}
 
 /// Says first that a disk is full, and which, where that is why something failed.
 pub fn explain(error: Error, layout: &Layout) -> Error {
@@ -60,8 +67,9 @@ pub fn explain(error: Error, layout: &Layout) -> Error {
         .map(|(dir, free)| format!("{} MiB are free in {}", free >> 20, dir.display()))
         .collect();
     error.context(format!(
-        "a disk was full, or a quota used up; now {}\n  {CURE}\n  what failed",
-        places.join(", ")
+        "a disk was full, or a quota used up; now {}\n  {}\n  what failed",
+        places.join(", "),
+        cure()
     ))
 }
 

@@ -33,6 +33,7 @@ use nix::sys::time::{TimeVal, TimeValLike as _};
 
 use crate::confine::DIR;
 pub use crate::confine::Sight;
+use crate::invocation;
 use crate::isolation::{Isolation, STAGE};
 
 mod asking;
@@ -99,8 +100,9 @@ impl Stage {
         if let Some(refused) = isolation.refused_to_guests() {
             let why = refused.result.as_ref().err().map_or("", |why| why);
             bail!(
-                "guests cannot run on this host: {}: {why}; `cargo xtask doctor` says more",
-                refused.name
+                "guests cannot run on this host: {}: {why}; `{} doctor` says more",
+                refused.name,
+                invocation::command()
             );
         }
         let (ours, theirs) =

@@ -315,7 +315,7 @@ impl Store {
         match Stamp::read(&dir).and_then(|stamp| stamp.check(&dir, seen.as_ref())) {
             Ok(seen) => Ok(Some(seen)),
             Err(error) => {
-                let line = format!("warning: what the store has is no good: {error:#}");
+                let line = format!("warning: cached entry damaged, rebuilding: {error:#}");
                 let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
                 if said.insert(line.clone()) {
                     to_stderr(&line);

@@ -119,7 +119,7 @@ fn among(ctx: &Ctx, cases: &[Case], earlier: &[Again], kernel: &str) -> Vec<Case
     };
     let (found, gone) = again.among(cases);
     for name in gone {
-        ctx.ui.warn(&format!("`{name}` is no case any more"));
+        ctx.ui.warn(&format!("`{name}` no longer exists"));
     }
     found
 }

@@ -26,6 +26,9 @@ pub(super) fn report(ctx: &Ctx) -> Result<ExitCode> {
         print("this host has everything that is needed")?;
         return Ok(ExitCode::SUCCESS);
     }
-    print(format_args!("{problems} problems"))?;
+    match problems {
+        1 => print("1 problem")?,
+        _ => print(format_args!("{problems} problems"))?,
+    }
     Ok(ExitCode::from(code::SETUP_FAILED))
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::ctx::Ctx;
 use crate::doctor::{self, Consent};
 use crate::guest::Init;
+use crate::invocation;
 use crate::kernel;
 use crate::report::{Again, Reporter, RunFacts};
 use crate::stage::{Stage, StageOptions};
@@ -144,8 +145,8 @@ impl TestInUml {
 
     /// The command that runs again what failed.
     fn again(&self) -> String {
-        let mut words: Vec<String> =
-            ["cargo", "xtask", "test-in-uml", "--last-failed"].map(String::from).to_vec();
+        let mut words: Vec<String> = invocation::command().split(' ').map(String::from).collect();
+        words.extend(["test-in-uml".into(), "--last-failed".into()]);
         let own = [("--tree", &self.sources.tree), ("--tarball", &self.sources.tarball)];
         for (flag, path) in own {
             if let Some(path) = path {

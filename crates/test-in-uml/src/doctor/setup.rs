@@ -10,6 +10,7 @@ use xshell::{Shell, cmd};
 use super::find;
 use super::needs::{FILES, TOOLS};
 use crate::ctx::Ctx;
+use crate::invocation;
 
 /// Whether packages may be installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +38,9 @@ pub fn ensure(ctx: &Ctx, consent: Option<Consent>) -> Result<()> {
         _ if missing.is_empty() => Ok(()),
         Some(consent) => setup(ctx, consent),
         None => bail!(
-            "packages are missing: {}; run `cargo xtask setup`, or say --yes",
-            missing.into_iter().collect::<Vec<_>>().join(", ")
+            "packages are missing: {}; run `{} setup`, or say --yes",
+            missing.into_iter().collect::<Vec<_>>().join(", "),
+            invocation::command()
         ),
     }
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::unistd::{getegid, geteuid};
 
+use crate::invocation;
 use crate::rootfs::Image;
 
 const MAGIC: &[u8] = b"OOOM";
@@ -76,9 +77,10 @@ impl Cow {
     /// What the user wants to know of it.
     pub fn how_to_boot(&self, kernel: &str, by_hand: &str) -> String {
         let path = self.path.to_string_lossy();
+        let xtask = invocation::command();
         let quoted = shlex::try_quote(&path).unwrap_or_else(|_| path.as_ref().into());
         format!(
-            "the guest's disk is kept at {path}\n  to boot it again:\n    cargo xtask shell --kernel \
+            "the guest's disk is kept at {path}\n  to boot it again:\n    {xtask} shell --kernel \
              {kernel} --keep {quoted}\n  or by hand, without a network:\n    {by_hand}"
         )
     }

@@ -14,6 +14,7 @@ use super::build::{build, stored};
 use crate::config::Kernel;
 use crate::ctx::{Ctx, Locking, NetworkAccess};
 use crate::fetch::{self, SourceArchive, Unreachable};
+use crate::invocation;
 use crate::store::hex;
 
 /// Builds it. Also gives a line for each kernel that was passed over.
@@ -69,17 +70,19 @@ fn first_reachable<T>(
             (Some(Unreachable { reasons, .. }), _) => {
                 let tried = reasons.len();
                 let last = reasons.last().map_or("", String::as_str);
-                let why = format!("none of {tried} places gave its source; the last: {last}");
+                let why = format!("all {tried} downloads failed; the last: {last}");
                 // What is not tried now may be reached later.
                 if ctx.options.network == NetworkAccess::Online {
                     UnreachableNote::of(ctx, kernel)?.keep(&why);
                 }
                 why
             }
-            (_, Some(Remembered(why))) => format!("{why} (remembered until `cargo xtask fetch`)"),
+            (_, Some(Remembered(why))) => {
+                format!("{why} (remembered until `{} fetch`)", invocation::command())
+            }
             _ => return Err(error),
         };
-        let line = format!("kernel {name} is passed over: {why}");
+        let line = format!("skipping kernel {name}: {why}");
         ctx.ui.warn(&line);
         passed_over.push(line);
     }

@@ -14,6 +14,7 @@ use super::fragment::{ConfigRequest, Setting};
 use super::patches::Series;
 use crate::config::{Kernel, Start};
 use crate::ctx::Ctx;
+use crate::invocation;
 
 /// Raised whenever what is done with a recipe changes, so that older entries are not found.
 const VERSION: u32 = 2;
@@ -133,8 +134,8 @@ pub fn program(name: &str) -> Option<PathBuf> {
 }
 
 fn tool_file(name: &str) -> Result<ToolFile> {
-    let path =
-        program(name).with_context(|| format!("no `{name}` in PATH: run `cargo xtask setup`"))?;
+    let path = program(name)
+        .with_context(|| format!("no `{name}` in PATH: run `{} setup`", invocation::command()))?;
     let path = path.canonicalize().with_context(|| format!("cannot find {}", path.display()))?;
     let meta = meta(&path)?;
     Ok(ToolFile { path, size: meta.len(), modified: (meta.mtime(), meta.mtime_nsec()) })

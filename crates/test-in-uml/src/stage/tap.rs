@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::link::Link;
 use crate::confine::TUN;
+use crate::invocation;
 
 /// Makes it in the network namespace that we are in; `owner` may open it.
 pub(super) fn add(link: &Link, owner: u32) -> Result<()> {
@@ -16,8 +17,10 @@ pub(super) fn add(link: &Link, owner: u32) -> Result<()> {
         "tuntap add dev {tap} mode tap user {owner}\naddress add {address} dev {tap}\n\
          link set {tap} up\n"
     );
-    ip(&batch)
-        .with_context(|| format!("if {TUN} may not be opened, `cargo xtask doctor` names the cure"))
+    ip(&batch).with_context(|| {
+        let xtask = invocation::command();
+        format!("if {TUN} may not be opened, `{xtask} doctor` names the cure")
+    })
 }
 
 /// Gives ip(8) several commands at once: to start it costs more than any of them.

@@ -155,7 +155,7 @@ impl Stamp {
         let meta = fs::symlink_metadata(dir)
             .with_context(|| format!("cannot look at {}", dir.display()))?;
         let owner = Uid::from_raw(meta.uid());
-        ensure!(meta.is_dir(), "{} is no folder any more", dir.display());
+        ensure!(meta.is_dir(), "{} is no longer a folder", dir.display());
         ensure!(owner == geteuid(), "{} belongs to {} now", dir.display(), trust::name(owner));
         ensure!(meta.mode() & 0o022 == 0, "others may write to {}", dir.display());
         for entry in fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))? {
@@ -172,7 +172,7 @@ impl Sealed {
     fn compare(&self, path: &Path, meta: &Metadata) -> Result<()> {
         let path = path.display();
         let owner = Uid::from_raw(meta.uid());
-        ensure!(meta.is_file(), "{path} is not a plain file any more");
+        ensure!(meta.is_file(), "{path} is no longer a plain file");
         ensure!(owner == geteuid(), "{path} belongs to {} now", trust::name(owner));
         ensure!(meta.mode() & 0o022 == 0, "others may write to {path}");
         if let Some(mode) = self.mode {

@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use super::server::{Server, give};
-use super::support::{eventually, exe, is_in_an_environment};
+use super::support::{eventually, is_in_an_environment, xtask};
 use super::workspace::Workspace;
 
 /// A limit for what hangs, not a measure: to remove a kernel's tree takes its time on a busy machine.
@@ -61,7 +61,7 @@ impl Host {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(exe());
+        let mut command = xtask();
         command
             .args(&self.args)
             .env("UML_CACHE_DIR", self.path("cache"))

@@ -45,7 +45,7 @@ fn another_default_kernel_is_taken_only_where_the_first_cannot_be_reached() {
     };
     let dead = first("http://127.0.0.1:1");
     let (code, _, said) = dead.xtask(&["fetch"]);
-    assert!(code == Some(0) && said.contains("kernel first is passed over"), "{said}");
+    assert!(code == Some(0) && said.contains("skipping kernel first"), "{said}");
     let (code, _, said) = dead.xtask(&["--locked", "fetch"]);
     assert!(code == Some(96) && said.contains("--locked takes no other"), "{said}");
     let (code, _, said) = first(&gone.url).xtask(&["fetch"]);

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use test_in_uml::store::{Kind, Store};
 
-use super::support::{eventually, exe};
+use super::support::{eventually, xtask};
 
 /// Configures as it is told, and then waits for `go` before it has built. It fails when it is called
 /// while another of its kind is at work.
@@ -66,7 +66,7 @@ impl Host {
     /// `cargo xtask` in a checkout of that name.
     pub fn xtask(&self, checkout: &str, args: &[&str]) -> Command {
         let path = std::env::var("PATH").unwrap();
-        let mut command = Command::new(exe());
+        let mut command = xtask();
         command
             .args(args)
             .env("UML_CACHE_DIR", self.path("cache"))
@@ -193,7 +193,7 @@ fn a_damaged_kernel_is_built_again() {
         (path, says(&output))
     };
     let linux = build().0;
-    assert!(!build().1.contains("no good"));
+    assert!(!build().1.contains("damaged"));
     fs::set_permissions(&linux, fs::Permissions::from_mode(0o755)).unwrap();
     fs::write(&linux, "not a kernel").unwrap();
     let (again, said) = build();

@@ -19,6 +19,8 @@ pub fn exe() -> &'static Path {
 pub fn xtask() -> Command {
     let mut command = Command::new(exe());
     command.env("CARGO_TARGET_DIR", own_target());
+    // As `cargo run` sets it.
+    command.env("CARGO_PKG_NAME", "xtask");
     command
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use sha2::{Digest as _, Sha256};
 use test_in_uml::store::hex;
 
-use super::support::exe;
+use super::support::xtask;
 
 const TABLE: &str = r#"
 [workspace.metadata.uml]
@@ -88,7 +88,7 @@ impl Workspace {
 
     /// xtask in this workspace, with nothing in the environment that leads elsewhere.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(exe());
+        let mut command = xtask();
         for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
             command.env_remove(name).env_remove(name.to_uppercase());
         }
