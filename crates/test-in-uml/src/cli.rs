@@ -11,11 +11,10 @@ use crate::doctor::Consent;
 use crate::kernel::KernelBinary;
 use crate::ui::{self, Verbosity};
 use crate::{cancel, clean, fetch, invocation, kernel, rootfs, space, suite};
-use anyhow::{Context as _, Result, anyhow};
-use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use anyhow::{Context as _, Result, anyhow, bail};
+use clap::{ArgAction, ArgMatches, Args, CommandFactory as _, FromArgMatches, Parser, Subcommand};
 
 mod choice;
-mod ci;
 mod config;
 mod doctor;
 mod environment;
@@ -93,8 +92,6 @@ enum Command {
     Init(init::InitArgs),
     /// Show the configuration that holds, and which files are the engine's and which the workspace's
     Config,
-    /// Check everything that this project promises of itself
-    Ci,
 }
 
 #[derive(Debug, Args)]
@@ -284,11 +281,32 @@ fn wrong_usage(error: anyhow::Error) -> anyhow::Error {
     WrongUsage(error).into()
 }
 
-pub fn main() -> ExitCode {
+/// A command that a workspace has beside those of the engine.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnCommand {
+    /// What it is called.
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub about: &'static str,
+    /// Does it.
+    pub run: fn(&Ctx) -> Result<ExitCode>,
+}
+
+/// Does what the command line says.
+pub fn main(own: Option<OwnCommand>) -> ExitCode {
     environment::settle();
-    let command = Cli::command().name(invocation::command()).bin_name(invocation::command());
-    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
-    let result = run(&cli);
+    let mut command = Cli::command().name(invocation::command()).bin_name(invocation::command());
+    if let Some(own) = own {
+        command = command.subcommand(clap::Command::new(own.name).about(own.about));
+    }
+    let matches = command.get_matches();
+    let own = own.filter(|own| matches.subcommand_name() == Some(own.name));
+    let act = || match own {
+        Some(own) => in_workspace(&parsed::<Global>(&matches), own.run),
+        None => run(&parsed(&matches)),
+    };
+    let ready = crate::isolation::refuse_sudo().and_then(|()| cancel::install());
+    let result = ready.and_then(|()| act());
     result.unwrap_or_else(|error| {
         // Ctrl-C reaches the programs that we wait for too: that one of them failed says nothing.
         let error = if cancel::was_requested() { cancel::Interrupted.into() } else { error };
@@ -310,14 +328,30 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 }
 
 fn run(cli: &Cli) -> Result<ExitCode> {
-    crate::isolation::refuse_sudo()?;
-    cancel::install()?;
     if let Command::Init(args) = &cli.command {
         args.run()?;
         return Ok(ExitCode::SUCCESS);
     }
-    let ctx = Ctx::new(cli.global.options())?;
-    act(&ctx, &cli.command).map_err(|error| space::explain(error, &ctx.layout))
+    in_workspace(&cli.global, |ctx| act(ctx, &cli.command))
+}
+
+fn parsed<T: FromArgMatches>(matches: &ArgMatches) -> T {
+    T::from_arg_matches(matches).unwrap_or_else(|error| error.exit())
+}
+
+fn in_workspace(global: &Global, act: impl FnOnce(&Ctx) -> Result<ExitCode>) -> Result<ExitCode> {
+    let ctx = Ctx::new(global.options())?;
+    act(&ctx).map_err(|error| space::explain(error, &ctx.layout))
+}
+
+/// Does what `test-in-uml` does with these arguments; returns its exit code.
+///
+/// # Errors
+/// When the set-up fails, or an argument is wrong.
+pub fn test(ctx: &Ctx, args: &[&str]) -> Result<u8> {
+    let Cli { command, .. } = Cli::try_parse_from([&["xtask", "test-in-uml"], args].concat())?;
+    let Command::TestInUml(tests) = command else { bail!("{command:?} is not test-in-uml") };
+    tests.run(ctx)
 }
 
 fn act(ctx: &Ctx, command: &Command) -> Result<ExitCode> {
@@ -348,13 +382,15 @@ fn act(ctx: &Ctx, command: &Command) -> Result<ExitCode> {
         // It needs no workspace, and is done by now.
         Command::Init(_) => {}
         Command::Config => config::run(ctx)?,
-        Command::Ci => return ci::run(ctx),
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Builds the image and what goes into it.
-fn image(ctx: &Ctx) -> Result<rootfs::Image> {
+///
+/// # Errors
+/// When it cannot be built.
+pub fn image(ctx: &Ctx) -> Result<rootfs::Image> {
     let agent = suite::agent(ctx)?;
     let rootfs = rootfs::bootstrap(ctx)?;
     rootfs::build(ctx, &rootfs, &agent)

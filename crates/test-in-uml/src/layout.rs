@@ -62,21 +62,6 @@ impl Layout {
         defaults::layers(&self.root, name).pop().unwrap_or_else(|| self.root.join(name))
     }
 
-    /// The table of how faults have to end.
-    pub fn fault_matrix(&self) -> PathBuf {
-        self.root.join("guest-tests/fault-matrix.toml")
-    }
-
-    /// The table of how cases that do harm have to end.
-    pub fn harm_matrix(&self) -> PathBuf {
-        self.root.join("guest-tests/harm-matrix.toml")
-    }
-
-    /// The table of how faults have to end after the same ones were declared.
-    pub fn twin_matrix(&self) -> PathBuf {
-        self.root.join("guest-tests/twin-matrix.toml")
-    }
-
     /// The lock file with the resolved versions and hashes.
     pub fn lock_file(&self) -> PathBuf {
         self.root.join("uml.lock")

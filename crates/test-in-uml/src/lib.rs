@@ -22,7 +22,7 @@ pub mod kernel;
 pub mod layout;
 mod lock;
 pub mod lockfile;
-mod record;
+pub mod record;
 pub mod report;
 pub mod rootfs;
 pub mod runs;
@@ -36,11 +36,19 @@ mod text;
 mod threads;
 pub mod ui;
 
+pub use cli::{OwnCommand, image, test};
+
 /// Does what the command line says.
 ///
 /// The first thing of a program: where it is asked for the hidden parts of a guest's stage, it unshares, and
 /// must have no threads.
 pub fn main() -> std::process::ExitCode {
     hidden::entry();
-    cli::main()
+    cli::main(None)
+}
+
+/// The same with a command of the workspace's own.
+pub fn main_with(own: OwnCommand) -> std::process::ExitCode {
+    hidden::entry();
+    cli::main(Some(own))
 }

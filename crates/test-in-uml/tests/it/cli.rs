@@ -30,7 +30,6 @@ fn the_help_names_every_command() {
           clean        Remove what can be built again
           init         Have tests of another repository run in guests: writes what it needs, and overwrites nothing
           config       Show the configuration that holds, and which files are the engine's and which the workspace's
-          ci           Check everything that this project promises of itself
           help         Print this message or the help of the given subcommand(s)
 
         Options:

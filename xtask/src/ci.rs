@@ -5,20 +5,20 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::ctx::Ctx;
-use crate::doctor::{Consent, setup};
-use crate::isolation::OWN_EXE;
-use crate::record::CaseEnd;
-use crate::report::{CaseResult, FAULTS, HARM, Matrix, RunReport, TWINS};
-use crate::store::sha256_of;
-use anyhow::{Result, bail, ensure};
-use clap::Parser as _;
+use anyhow::{Result, ensure};
+use test_in_uml::ctx::Ctx;
+use test_in_uml::doctor::{Consent, setup};
+use test_in_uml::isolation::OWN_EXE;
+use test_in_uml::record::CaseEnd;
+use test_in_uml::report::{CaseResult, FAULTS, HARM, Matrix, RunReport, TWINS};
+use test_in_uml::store::sha256_of;
+use test_in_uml::test;
 use xshell::{Shell, cmd};
 
-use super::test_in_uml::TestInUml;
-use super::{Cli, code};
+/// The exit code of a run in which a case failed.
+const TEST_FAILED: u8 = 100;
 
-pub(super) fn run(ctx: &Ctx) -> Result<ExitCode> {
+pub fn run(ctx: &Ctx) -> Result<ExitCode> {
     setup(ctx, Consent::Given)?;
     let shell = Shell::new()?;
     shell.change_dir(ctx.layout.root());
@@ -43,7 +43,7 @@ pub(super) fn run(ctx: &Ctx) -> Result<ExitCode> {
     // With all features the guest tests are built for the host too, and must refuse to run there.
     step("tests on the host", cmd!(shell, "{cargo} test --workspace --all-features"))?;
     ctx.ui.line(&format!("{:>12} tests in guests", "ci"));
-    let code = tests(&["--no-fail-fast"])?.run(ctx)?;
+    let code = test(ctx, &["--no-fail-fast"])?;
     if code != 0 {
         return Ok(ExitCode::from(code));
     }
@@ -56,7 +56,7 @@ pub(super) fn run(ctx: &Ctx) -> Result<ExitCode> {
         ),
     )?;
     ctx.ui.line(&format!("{:>12} tests after a full boot", "ci"));
-    let code = tests(&["--no-fail-fast", "--init", "sysv"])?.run(ctx)?;
+    let code = test(ctx, &["--no-fail-fast", "--init", "sysv"])?;
     if code != 0 {
         return Ok(ExitCode::from(code));
     }
@@ -64,22 +64,27 @@ pub(super) fn run(ctx: &Ctx) -> Result<ExitCode> {
     what_is_tried_again(ctx)?;
     // A fault that nothing sees may harm whoever comes after it.
     let apart = ["--fresh", "--guests", "4", "faults matrix::"];
-    hold_matrix(ctx, &apart, Matrix::read(&ctx.layout.fault_matrix(), FAULTS)?)?;
+    hold_matrix(ctx, &apart, Matrix::read(&table(ctx, "fault-matrix.toml"), FAULTS)?)?;
     // In one guest what was declared comes before what was not.
     hold_matrix(
         ctx,
         &["--guests", "1", "twins "],
-        Matrix::read(&ctx.layout.twin_matrix(), TWINS)?,
+        Matrix::read(&table(ctx, "twin-matrix.toml"), TWINS)?,
     )?;
     // In one guest a harm meets the case after it.
     hold_matrix(
         ctx,
         &["--guests", "1", "harmful "],
-        Matrix::read(&ctx.layout.harm_matrix(), HARM)?,
+        Matrix::read(&table(ctx, "harm-matrix.toml"), HARM)?,
     )?;
     ctx.ui.line(&format!("{:>12} the same image twice", "ci"));
     same_image_twice(ctx, &shell)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A table of how cases have to end that fail on purpose.
+fn table(ctx: &Ctx, name: &str) -> PathBuf {
+    ctx.layout.root().join("guest-tests").join(name)
 }
 
 /// Guests that die and kernels that complain: whatever fails on purpose must not come back green.
@@ -88,8 +93,8 @@ fn what_has_to_fail(ctx: &Ctx) -> Result<()> {
     // One of them takes as long as a case may: the others do not wait for it.
     let args =
         ["--no-fail-fast", "--guests", "4", "--run-ignored", "only", "dying ", "undeclared::"];
-    let code = tests(&args)?.run(ctx)?;
-    ensure!(code == code::TEST_FAILED, "they came back as {code}");
+    let code = test(ctx, &args)?;
+    ensure!(code == TEST_FAILED, "they came back as {code}");
     let report = RunReport::read(ctx.run()?.path())?;
     let green: Vec<String> = report
         .cases
@@ -108,8 +113,8 @@ fn what_has_to_fail(ctx: &Ctx) -> Result<()> {
     ctx.ui.line(&format!("{:>12} the disk of a guest in which a case failed", "ci"));
     let wanted = ["silence_fails_a_case", "the_journal_recovers"];
     let keep = ["--keep-failed", "--fresh", "--no-fail-fast", "--run-ignored", "all"];
-    let code = tests(&[keep.as_slice(), &wanted].concat())?.run(ctx)?;
-    ensure!(code == code::TEST_FAILED, "they came back as {code}");
+    let code = test(ctx, &[keep.as_slice(), &wanted].concat())?;
+    ensure!(code == TEST_FAILED, "they came back as {code}");
     let kept = kept_disks(ctx)?;
     ensure!(kept.len() == 1, "one guest of two had a failure, and these are kept: {kept:?}");
     Ok(())
@@ -119,14 +124,14 @@ fn what_has_to_fail(ctx: &Ctx) -> Result<()> {
 fn what_is_tried_again(ctx: &Ctx) -> Result<()> {
     ctx.ui.line(&format!("{:>12} cases that are tried again", "ci"));
     let flaky = "the_first_attempt_fails";
-    let code = tests(&["--run-ignored", "only", "--retries", "1", flaky])?.run(ctx)?;
+    let code = test(ctx, &["--run-ignored", "only", "--retries", "1", flaky])?;
     ensure!(code == 0, "{flaky} came back as {code}");
     let report = RunReport::read(ctx.run()?.path())?;
     ensure!(report.tally().flaky == 1, "{flaky} is not called flaky");
     let one = ["--guests", "1", "--no-fail-fast", "--run-ignored", "all"];
     let wanted = ["silence_fails_a_case", "what_cannot_be_found"];
-    let code = tests(&[one.as_slice(), &wanted].concat())?.run(ctx)?;
-    ensure!(code == code::TEST_FAILED, "they came back as {code}");
+    let code = test(ctx, &[one.as_slice(), &wanted].concat())?;
+    ensure!(code == TEST_FAILED, "they came back as {code}");
     for (args, cases) in [
         (["--last-failed", "--no-fail-fast"], 1),
         (
@@ -137,13 +142,13 @@ fn what_is_tried_again(ctx: &Ctx) -> Result<()> {
             1,
         ),
     ] {
-        let code = tests(&args)?.run(ctx)?;
-        ensure!(code == code::TEST_FAILED, "{args:?} came back as {code}");
+        let code = test(ctx, &args)?;
+        ensure!(code == TEST_FAILED, "{args:?} came back as {code}");
         let ran = RunReport::read(ctx.run()?.path())?.cases.len();
         ensure!(ran == cases, "{args:?} ran {ran} cases, not {cases}");
     }
-    let code = tests(&["--deadline", "1ms", "ubd"])?.run(ctx)?;
-    ensure!(code == code::TEST_FAILED, "a run without time came back as {code}");
+    let code = test(ctx, &["--deadline", "1ms", "ubd"])?;
+    ensure!(code == TEST_FAILED, "a run without time came back as {code}");
     let report = RunReport::read(ctx.run()?.path())?;
     let (tally, all) = (report.tally(), report.cases.len());
     ensure!(all > 0 && tally.not_run == all, "a run without time ran some of {all} cases");
@@ -154,8 +159,8 @@ fn what_is_tried_again(ctx: &Ctx) -> Result<()> {
 fn hold_matrix(ctx: &Ctx, which: &[&str], matrix: Matrix) -> Result<()> {
     ctx.ui.line(&format!("{:>12} {}, each with its end in a table", "ci", which.join(" ")));
     let args = [&["--no-fail-fast", "--run-ignored", "only"], which].concat();
-    let code = tests(&args)?.run(ctx)?;
-    ensure!(code == code::TEST_FAILED, "they came back as {code}");
+    let code = test(ctx, &args)?;
+    ensure!(code == TEST_FAILED, "they came back as {code}");
     let right = matrix.hold_against(&RunReport::read(ctx.run()?.path())?)?;
     ctx.ui.line(&format!("{:>12} {right} cases ended as the table says", "ci"));
     Ok(())
@@ -168,17 +173,9 @@ fn kept_disks(ctx: &Ctx) -> Result<Vec<PathBuf>> {
     Ok(files.into_iter().filter(|path| path.extension().is_some_and(|end| end == "cow")).collect())
 }
 
-fn tests(args: &[&str]) -> Result<TestInUml> {
-    let Cli { command, .. } = Cli::try_parse_from([&["xtask", "test-in-uml"], args].concat())?;
-    match command {
-        super::Command::TestInUml(tests) => Ok(*tests),
-        other => bail!("{other:?} is not test-in-uml"),
-    }
-}
-
 /// Assembles the image in another cache, from the same bootstrap, and compares the bytes.
 fn same_image_twice(ctx: &Ctx, shell: &Shell) -> Result<()> {
-    let first = super::image(ctx)?.path();
+    let first = test_in_uml::image(ctx)?.path();
     let cache = tempfile::tempdir()?;
     let (here, there) = (ctx.store.path(), cache.path().join("store"));
     fs::DirBuilder::new().mode(0o700).create(&there)?;
