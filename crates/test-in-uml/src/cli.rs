@@ -1,17 +1,13 @@
 //! Parse, call, exit code.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::config as configuration;
 use crate::ctx::{Ctx, Locking, NetworkAccess, Options};
 use crate::doctor::Consent;
-use crate::kernel::KernelBinary;
 use crate::ui::{self, Verbosity};
-use crate::{cancel, clean, fetch, invocation, kernel, rootfs, space, suite};
-use anyhow::{Context as _, Result, anyhow, bail};
+use crate::{cancel, clean, invocation, rootfs, space, suite};
+use anyhow::{Result, bail};
 use clap::{ArgAction, ArgMatches, Args, CommandFactory as _, FromArgMatches, Parser, Subcommand};
 
 mod choice;
@@ -19,9 +15,12 @@ mod config;
 mod doctor;
 mod environment;
 mod init;
+mod kernels;
 mod report;
 mod shell;
 mod test_in_uml;
+
+use kernels::{Kernels, Sources};
 
 /// Builds User Mode Linux kernels and images, boots guests and runs Rust tests in them.
 #[derive(Debug, Parser)]
@@ -104,160 +103,6 @@ struct Yes {
 impl Yes {
     fn given(&self) -> bool {
         self.yes || std::env::var_os("CI").is_some_and(|value| value == "true")
-    }
-}
-
-#[derive(Debug, Args)]
-struct Kernels {
-    /// Kernel to use; may be repeated [default: the first configured one that can be had]
-    #[arg(long = "kernel", value_name = "NAME")]
-    names: Vec<String>,
-}
-
-impl Kernels {
-    /// The kernels that were named.
-    fn named<'a>(&'a self, ctx: &'a Ctx) -> Result<Vec<(&'a str, &'a configuration::Kernel)>> {
-        self.names.iter().map(|name| Ok((name.as_str(), kernel_named(ctx, name)?))).collect()
-    }
-
-    /// Fetches their sources and prints where they are.
-    fn fetch(&self, ctx: &Ctx) -> Result<()> {
-        if self.names.is_empty() {
-            ui::print(kernel::fetch_default(ctx)?.path.display())?;
-        }
-        for (name, kernel) in self.named(ctx)? {
-            ui::print(fetch::source(ctx, name, kernel)?.path.display())?;
-        }
-        Ok(())
-    }
-}
-
-/// Kernels, and what they are built from.
-#[derive(Debug, Args)]
-struct Sources {
-    #[command(flatten)]
-    kernels: Kernels,
-    /// Build the kernel out of this archive instead of its configured source
-    #[arg(long, value_name = "PATH", conflicts_with = "tree")]
-    tarball: Option<PathBuf>,
-    /// Build the kernel out of this tree, which is not written into
-    #[arg(long, value_name = "PATH")]
-    tree: Option<PathBuf>,
-}
-
-impl Sources {
-    /// Whether anything but the default is asked for.
-    fn are_named(&self) -> bool {
-        self.tree.is_some() || self.tarball.is_some() || !self.kernels.names.is_empty()
-    }
-
-    /// The kernels that are meant, none of them built yet.
-    fn wanted<'a>(&'a self, ctx: &'a Ctx) -> Result<Vec<WantedKernel<'a>>> {
-        let own = match (&self.tree, &self.tarball) {
-            (Some(tree), _) => Some(Source::Tree(tree)),
-            (_, Some(tarball)) => Some(Source::Archive(tarball)),
-            _ => None,
-        };
-        let names = &self.kernels.names;
-        if let Some(source) = own {
-            let path = source.path();
-            if names.len() > 1 {
-                let path = path.display();
-                return Err(wrong_usage(anyhow!(
-                    "{path} can be only one kernel: give `--kernel` once"
-                )));
-            }
-            let there = fs::metadata(path);
-            there.with_context(|| source.is_missing()).map_err(wrong_usage)?;
-            let name = names.first().unwrap_or(&ctx.config.kernel[0]);
-            return Ok(vec![WantedKernel::named(ctx, name, source)?]);
-        }
-        if names.is_empty() {
-            return Ok(vec![WantedKernel::Default(&ctx.config.kernel[0])]);
-        }
-        names.iter().map(|name| WantedKernel::named(ctx, name, Source::Configured)).collect()
-    }
-
-    /// Builds the kernels; a default one whose source cannot be reached is passed over, and named.
-    fn build(&self, ctx: &Ctx) -> Result<(Vec<KernelBinary>, Vec<String>)> {
-        let (mut kernels, mut passed_over) = (Vec::new(), Vec::new());
-        for wanted in self.wanted(ctx)? {
-            let (kernel, over) = wanted.build(ctx)?;
-            kernels.push(kernel);
-            passed_over.extend(over);
-        }
-        Ok((kernels, passed_over))
-    }
-}
-
-/// The kernel that the command line names.
-fn kernel_named<'a>(ctx: &'a Ctx, name: &str) -> Result<&'a configuration::Kernel> {
-    ctx.config.kernel_named(name).map_err(wrong_usage)
-}
-
-/// A kernel that is to be built.
-#[derive(Debug, Clone, Copy)]
-enum WantedKernel<'a> {
-    /// The first configured one that can be had; this is the one that is tried first.
-    Default(&'a str),
-    /// The one with this name, and nothing in its place.
-    Named { name: &'a str, kernel: &'a configuration::Kernel, source: Source<'a> },
-}
-
-/// Where a kernel's source is.
-#[derive(Debug, Clone, Copy)]
-enum Source<'a> {
-    Configured,
-    Tree(&'a Path),
-    Archive(&'a Path),
-}
-
-impl<'a> Source<'a> {
-    fn path(self) -> &'a Path {
-        match self {
-            Source::Configured => Path::new(""),
-            Source::Tree(path) | Source::Archive(path) => path,
-        }
-    }
-
-    fn is_missing(self) -> String {
-        match self {
-            Source::Tree(path) => format!("no tree at {}", path.display()),
-            Source::Configured | Source::Archive(_) => {
-                format!("no archive at {}", self.path().display())
-            }
-        }
-    }
-}
-
-impl<'a> WantedKernel<'a> {
-    /// Every kernel of the configuration.
-    fn all(ctx: &'a Ctx) -> Result<Vec<Self>> {
-        let names = ctx.config.kernels.keys();
-        names.map(|name| Self::named(ctx, name, Source::Configured)).collect()
-    }
-
-    fn named(ctx: &'a Ctx, name: &'a str, source: Source<'a>) -> Result<Self> {
-        Ok(WantedKernel::Named { name, kernel: kernel_named(ctx, name)?, source })
-    }
-
-    /// What it is called as long as it is not built.
-    fn name(self) -> &'a str {
-        match self {
-            WantedKernel::Default(name) | WantedKernel::Named { name, .. } => name,
-        }
-    }
-
-    fn build(self, ctx: &Ctx) -> Result<(KernelBinary, Vec<String>)> {
-        let WantedKernel::Named { name, kernel, source } = self else {
-            return kernel::build_default(ctx);
-        };
-        let built = match source {
-            Source::Configured => kernel::build(ctx, name, kernel),
-            Source::Tree(path) => kernel::build_tree(ctx, name, kernel, path),
-            Source::Archive(path) => kernel::build_archive(ctx, name, kernel, path),
-        };
-        Ok((built?, Vec::new()))
     }
 }
 

@@ -9,7 +9,8 @@ use crate::ui;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use super::{WantedKernel, report, wrong_usage};
+use super::kernels::WantedKernel;
+use super::{report, wrong_usage};
 
 /// Each of them is kept in memory, for each case.
 const MOST_REPETITIONS: i64 = 10_000;

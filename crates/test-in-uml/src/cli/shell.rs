@@ -11,7 +11,8 @@ use crate::stage::{Stage, StageOptions};
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
 
-use super::{Sources, wrong_usage};
+use super::kernels::Sources;
+use super::wrong_usage;
 
 #[derive(Debug, Args)]
 pub(super) struct Shell {

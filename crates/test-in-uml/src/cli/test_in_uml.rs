@@ -15,7 +15,8 @@ use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 
 use super::choice::{Choice, Chosen};
-use super::{Source, Sources, WantedKernel, Yes, cancel, code, wrong_usage};
+use super::kernels::{Source, Sources, WantedKernel};
+use super::{Yes, cancel, code, wrong_usage};
 
 /// The flag that names a module's folder.
 const MODULE: &str = "--module";

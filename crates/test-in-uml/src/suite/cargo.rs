@@ -62,6 +62,19 @@ impl Build<'_> {
         }
     }
 
+    /// The very cargo that runs us, but for a workspace that names a toolchain: rustup's finds that.
+    fn program(&self) -> OsString {
+        let own = std::env::var_os("CARGO").filter(|_| !self.has_own_toolchain());
+        own.unwrap_or_else(|| "cargo".into())
+    }
+
+    /// Whether another workspace names its toolchain (The rustup book, overrides).
+    fn has_own_toolchain(&self) -> bool {
+        let Build::Tests { root, is_foreign: true, .. } = self else { return false };
+        let files = ["rust-toolchain.toml", "rust-toolchain"];
+        root.ancestors().any(|folder| files.iter().any(|file| folder.join(file).is_file()))
+    }
+
     fn args(&self, ctx: &Ctx) -> Vec<OsString> {
         let own: &[&str] = match self {
             Build::Agent => &["build", "--package", "uml-agent", "--bin", "uml-agent"],
@@ -116,11 +129,10 @@ impl Build<'_> {
 /// [`TestBuildFailed`] when that does not compile; another when cargo cannot be run.
 pub fn build(ctx: &Ctx, what: &Build<'_>) -> Result<Vec<Artifact>> {
     ctx.hold_checkout()?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     ctx.ui.status("building the guest's programs");
     let (output, theirs) = std::io::pipe().context("cannot make a pipe")?;
     // Contained, it and all its compilers end with us.
-    let mut contained = Contained::new(ctx.isolation()?, Ids::Own, cargo)
+    let mut contained = Contained::new(ctx.isolation()?, Ids::Own, what.program())
         .args(what.args(ctx))
         .dir(what.root(ctx))
         .stdout_to(theirs.into());
@@ -130,6 +142,9 @@ pub fn build(ctx: &Ctx, what: &Build<'_>) -> Result<Vec<Artifact>> {
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
             contained = contained.env_remove(&name);
         }
+    }
+    if what.has_own_toolchain() {
+        contained = contained.env_remove("RUSTUP_TOOLCHAIN");
     }
     // In the environment of this cargo alone: exported, the flags would reach xtask itself.
     let flags = rustflags::encoded(&what.rustflags(ctx)?);
