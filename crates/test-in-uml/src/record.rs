@@ -3,6 +3,7 @@
 //! `docs/report.md` documents them; a field is never given another meaning within a version. What came later
 //! than the first lines of a version is optional, so that older runs can be read.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -19,15 +20,15 @@ pub const VERSION: u32 = 1;
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
-pub enum Line {
+pub enum Line<'a> {
     /// The first.
     Run(RunLine),
     /// A kernel under test, before its cases.
     Kernel(KernelLine),
     /// A case is over, or an attempt at it.
-    Case(CaseLine),
+    Case(Cow<'a, CaseLine>),
     /// A guest is over.
-    Guest(GuestLine),
+    Guest(Cow<'a, GuestLine>),
     /// Something makes the run red and is neither a case's nor a guest's.
     Trouble(Trouble),
     /// The last.

@@ -26,5 +26,4 @@ pub use note::{Note, Observer};
 pub use plan::{AfterFailure, Job, Lane, Plan, Reuse, Target};
 pub use run::{FAIL_FAST, Finished, run};
 pub use selection::Selection;
-pub use verdict::{Outcome, Place, Verdict};
 pub use word::Word;

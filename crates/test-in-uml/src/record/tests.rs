@@ -13,7 +13,7 @@ fn text() -> impl Strategy<Value = String> {
     select(&["", "6.12", "a b", "\u{0}\u{fffd}\n", "\"}{\\", "ä"][..]).prop_map(String::from)
 }
 
-fn run() -> impl Strategy<Value = Line> {
+fn run() -> impl Strategy<Value = Line<'static>> {
     let shard = (text(), text(), option::of(text()), any::<bool>());
     let shard =
         shard.prop_map(|(id, prefix, partition, cut_off)| Shard { id, prefix, partition, cut_off });
@@ -33,7 +33,7 @@ fn run() -> impl Strategy<Value = Line> {
     })
 }
 
-fn case() -> impl Strategy<Value = Line> {
+fn case() -> impl Strategy<Value = Line<'static>> {
     use CaseEnd::{Error, Failed, Hung, Kernel, Lost, NotRun, Panicked, Passed, Skipped, TimedOut};
     let ends = [Passed, Failed, Kernel, TimedOut, Skipped, Panicked, Hung, Lost, Error, NotRun];
     let end = select(ends.to_vec());
@@ -47,7 +47,7 @@ fn case() -> impl Strategy<Value = Line> {
         vec(text(), 0..3),
     );
     parts.prop_map(|(text, guest, number, flaky, started, end, lines)| {
-        Line::Case(CaseLine {
+        Line::Case(Cow::Owned(CaseLine {
             kernel: text.clone(),
             guest: guest.clone(),
             order: number,
@@ -64,11 +64,11 @@ fn case() -> impl Strategy<Value = Line> {
             output: text,
             kernel_log: lines.clone(),
             left_behind: lines,
-        })
+        }))
     })
 }
 
-fn guest() -> impl Strategy<Value = Line> {
+fn guest() -> impl Strategy<Value = Line<'static>> {
     use GuestEnd::{BootFailed, Clean, Hung, Lost, Panicked};
     let end = select(vec![Clean, BootFailed, Panicked, Hung, Lost]);
     let parts =
@@ -85,11 +85,11 @@ fn guest() -> impl Strategy<Value = Line> {
             strays,
             ..GuestLine::default()
         };
-        Line::Guest(line)
+        Line::Guest(Cow::Owned(line))
     })
 }
 
-fn others() -> impl Strategy<Value = Line> {
+fn others() -> impl Strategy<Value = Line<'static>> {
     let tally = (any::<u16>(), time()).prop_map(|(count, time)| {
         let mut tally = Tally { passed: count.into(), ..Tally::default() };
         tally.count(CaseEnd::Kernel, false);
@@ -113,7 +113,7 @@ proptest! {
     fn what_is_written_is_read_again(line in prop_oneof![run(), case(), guest(), others()]) {
         let text = serde_json::to_string(&line).unwrap();
         prop_assert!(!text.contains('\n'), "{text}");
-        let read: Line = serde_json::from_str(&text).unwrap();
+        let read: Line<'_> = serde_json::from_str(&text).unwrap();
         prop_assert_eq!(read, line);
     }
 }
@@ -123,7 +123,7 @@ fn a_word_of_a_later_version_is_no_success() {
     assert!(serde_json::from_str::<CaseEnd>("\"teleported\"").unwrap().is_failure());
     let guest: GuestLine = serde_json::from_str(r#"{"guest":"g","end":"melted"}"#).unwrap();
     assert!(guest.is_failure());
-    assert_eq!(serde_json::from_str::<Line>(r#"{"event":"weather"}"#).unwrap(), Line::Other);
+    assert_eq!(serde_json::from_str::<Line<'_>>(r#"{"event":"weather"}"#).unwrap(), Line::Other);
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn shards(reports: &[RunReport]) -> Vec<Shard> {
 fn write(reports: &[RunReport], into: &Path, path: &Path) -> Result<()> {
     let mut out = BufWriter::new(File::create(path)?);
     let mut line = |value: &Value| -> Result<()> { Ok(writeln!(out, "{value}")?) };
-    let own = |line: Line| serde_json::to_value(line);
+    let own = |line: Line<'_>| serde_json::to_value(line);
     let first = reports.first().context("there is nothing to merge")?;
     let began = reports.iter().filter_map(|report| report.run.started_at).reduce(f64::min);
     line(&own(Line::Run(RunLine {

@@ -1,5 +1,6 @@
 //! Keeps what is told of a run, line by line.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
@@ -44,8 +45,8 @@ impl Recorder {
                 Ok(line) => self.write(&Line::Kernel(line)),
                 Err(error) => drop(self.failed.get_or_insert(error)),
             },
-            Note::Again(case) | Note::Ended(case) => self.write(&Line::Case((**case).clone())),
-            Note::GuestEnded(guest) => self.write(&Line::Guest(guest.clone())),
+            Note::Again(case) | Note::Ended(case) => self.write(&Line::Case(Cow::Borrowed(case))),
+            Note::GuestEnded(guest) => self.write(&Line::Guest(Cow::Borrowed(guest))),
             // A kernel that does not build, a guest that does not come up.
             Note::Broken(error) => {
                 let (subject, what) = (self.id.clone(), format!("{error:#}"));
@@ -56,7 +57,7 @@ impl Recorder {
     }
 
     /// Writes a line, in one piece: who reads along never sees half of one.
-    pub fn write(&mut self, line: &Line) {
+    pub fn write(&mut self, line: &Line<'_>) {
         if self.failed.is_some() {
             return;
         }

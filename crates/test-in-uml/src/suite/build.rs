@@ -1,6 +1,7 @@
 //! The programs that guests run: the agent, and the test binaries with their names.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -57,20 +58,24 @@ pub fn agent(ctx: &Ctx) -> Result<PathBuf> {
 pub fn test_binaries(ctx: &Ctx, selection: &Selection) -> Result<Vec<TestBinary>> {
     let selected = selection.of(ctx)?;
     let root = selected.metadata.workspace_root.as_std_path();
-    let is_foreign = selected.is_foreign;
+    let is_foreign = selected.is_foreign();
     let built = cargo::build(ctx, &Build::Tests { root, is_foreign, args: selected.args() })?;
     let names = TargetNames::of(&selected);
-    let mut binaries = Vec::new();
+    let (mut binaries, mut manifests) = (Vec::new(), HashMap::new());
     for artifact in
         built.iter().filter(|artifact| artifact.profile.test && !is_for_host(&artifact.target))
     {
         let Some(path) = &artifact.executable else { continue };
         let package = package_of(&selected, artifact)?;
+        let manifest = match manifests.entry(&package.id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(manifest(package)?),
+        };
         binaries.push(TestBinary {
             name: names.of_target(package, &artifact.target),
             package: package.name.to_string(),
             path: path.into(),
-            harness: harness(package, &artifact.target)?,
+            harness: harness(manifest, &kind(&artifact.target), &artifact.target.name),
             is_for_tests: artifact.target.is_test(),
         });
     }
@@ -164,17 +169,15 @@ fn full_name(package: &str, kind: &TargetKind, name: &str) -> String {
     }
 }
 
-/// Whether the manifest takes libtest's harness from the target; cargo does not tell.
-fn harness(package: &Package, target: &Target) -> Result<Harness> {
+fn manifest(package: &Package) -> Result<toml::Table> {
     let path = package.manifest_path.as_std_path();
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let manifest: toml::Table =
-        toml::from_str(&text).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(harness_in(&manifest, &kind(target), &target.name))
+    toml::from_str(&text).with_context(|| format!("cannot read {}", path.display()))
 }
 
-fn harness_in(manifest: &toml::Table, kind: &TargetKind, name: &str) -> Harness {
+/// Whether the manifest takes libtest's harness from the target; cargo does not tell.
+fn harness(manifest: &toml::Table, kind: &TargetKind, name: &str) -> Harness {
     let is_own =
         |target: &toml::Value| target.get("harness").and_then(toml::Value::as_bool) == Some(false);
     let is_named =
@@ -250,12 +253,12 @@ mod tests {
              [[bin]]\nname = \"own\"\n",
         )
         .unwrap();
-        let of = |kind, name| harness_in(&manifest, &kind, name);
+        let of = |kind, name| harness(&manifest, &kind, name);
         assert_eq!(of(TargetKind::Lib, "x"), Harness::Own);
         assert_eq!(of(TargetKind::Test, "own"), Harness::Own);
         assert_eq!(of(TargetKind::Test, "plain"), Harness::Libtest);
         assert_eq!(of(TargetKind::Test, "found_by_cargo"), Harness::Libtest);
         assert_eq!(of(TargetKind::Bin, "own"), Harness::Libtest);
-        assert_eq!(harness_in(&toml::Table::new(), &TargetKind::Lib, "x"), Harness::Libtest);
+        assert_eq!(harness(&toml::Table::new(), &TargetKind::Lib, "x"), Harness::Libtest);
     }
 }

@@ -15,13 +15,18 @@ pub(super) fn case_line(
     job: &Job,
     attempt: u32,
     started: Duration,
-    verdict: &Verdict,
+    verdict: Verdict,
 ) -> CaseLine {
-    let (case, place, end) = (&job.case, verdict.place.as_ref(), verdict.outcome.end());
+    let (detail, end) = (verdict.detail(), verdict.outcome.end());
+    let complaint = verdict.outcome.complaint().map(String::from);
+    let order = verdict.place.as_ref().map(|place| place.order);
+    let output = String::from_utf8(verdict.output)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+    let case = &job.case;
     CaseLine {
         kernel: kernel.into(),
-        guest: place.map(|place| place.guest.clone()),
-        order: place.map(|place| place.order),
+        guest: verdict.place.map(|place| place.guest),
+        order,
         binary: case.binary.name.clone(),
         name: case.name.clone(),
         repeat: Some(job.repetition),
@@ -29,11 +34,11 @@ pub(super) fn case_line(
         flaky: attempt > 1 && end == CaseEnd::Passed,
         started: Some(started.as_secs_f64()),
         end,
-        detail: verdict.detail(),
-        complaint: verdict.outcome.complaint().map(String::from),
+        detail,
+        complaint,
         seconds: verdict.duration.as_secs_f64(),
-        output: String::from_utf8_lossy(&verdict.output).into_owned(),
-        kernel_log: verdict.log.clone(),
+        output,
+        kernel_log: verdict.log,
         left_behind: verdict.leftovers.iter().map(describe).collect(),
     }
 }
@@ -78,7 +83,7 @@ mod tests {
             (Outcome::Failed("exit code 1".into()), 2, false),
         ] {
             let verdict = Verdict { outcome, ..Verdict::not_run("") };
-            let line = case_line("6.12", &job, attempt, Duration::ZERO, &verdict);
+            let line = case_line("6.12", &job, attempt, Duration::ZERO, verdict);
             assert_eq!(line.flaky, flaky, "{line:?}");
         }
     }

@@ -81,7 +81,7 @@ pub fn run(
     })?;
     for (kernel, job, why) in session.queue.rest() {
         let verdict = Verdict::not_run(&why);
-        let note = Note::Ended(case_line(&kernel, &job, 1, session.elapsed(), &verdict).into());
+        let note = Note::Ended(case_line(&kernel, &job, 1, session.elapsed(), verdict).into());
         finished.count(&note);
         observer.note(&note);
     }
@@ -205,9 +205,10 @@ fn execute(session: &RunSession<'_>, number: usize, seat: &mut Seat<'_>, taken: 
         let ran = seat.run(&target, &job.case, attempt);
         let verdict = ran.unwrap_or_else(|error| give_up(session, lane, error));
         let failed = verdict.outcome.is_failure();
+        let starved = verdict.starved;
         let started = verdict.place.as_ref().map_or(asked, |place| place.began);
-        let line = Box::new(case_line(&kernel, &job, attempt, started, &verdict));
-        let tries = if verdict.starved { plan.retries.max(MOST_FOR_STARVED) } else { plan.retries };
+        let line = Box::new(case_line(&kernel, &job, attempt, started, verdict));
+        let tries = if starved { plan.retries.max(MOST_FOR_STARVED) } else { plan.retries };
         if failed && attempt <= tries && session.queue.stopped().is_none() {
             session.tell(Note::Again(line));
             attempt += 1;

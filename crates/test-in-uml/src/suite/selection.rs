@@ -68,8 +68,6 @@ pub struct Selection {
 #[derive(Debug)]
 pub(super) struct Selected<'a> {
     pub metadata: Cow<'a, Metadata>,
-    /// Whether it is another workspace than the one of the configuration.
-    pub is_foreign: bool,
     selection: &'a Selection,
     /// The packages that are tested, by their places in the metadata.
     chosen: Vec<usize>,
@@ -89,11 +87,11 @@ impl Selection {
             Some(path) => Cow::Owned(read(ctx, path)?),
             None => Cow::Borrowed(&ctx.metadata),
         };
-        let is_foreign = matches!(metadata, Cow::Owned(_));
+        let is_foreign = self.manifest_path.is_some();
         let chosen = self.chosen(ctx, &metadata)?;
         let usual = usual(ctx, &metadata, is_foreign);
         let configured = ctx.config.tests.features.clone().filter(|_| !is_foreign);
-        Ok(Selected { metadata, is_foreign, selection: self, chosen, usual, configured })
+        Ok(Selected { metadata, selection: self, chosen, usual, configured })
     }
 
     /// The flags as they were given.
@@ -189,6 +187,11 @@ fn read(ctx: &Ctx, path: &Path) -> Result<Metadata> {
 }
 
 impl Selected<'_> {
+    /// Whether it is another workspace than the one of the configuration.
+    pub fn is_foreign(&self) -> bool {
+        self.selection.manifest_path.is_some()
+    }
+
     /// The packages that are tested.
     pub fn packages(&self) -> impl Iterator<Item = &Package> + Clone {
         self.chosen.iter().map(|&place| &self.metadata.packages[place])

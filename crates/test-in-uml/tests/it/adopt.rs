@@ -42,9 +42,7 @@ impl Repository {
             .output()
             .unwrap()
     }
-}
 
-impl Repository {
     fn write(&self, name: &str, text: &str) {
         let path = self.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -164,18 +162,18 @@ fn two_packages_are_tested_from_their_own_repository() {
     assert_success(&repository.init(&[]));
     repository.take_versions();
     let ran = repository.xtask(&["test-in-uml", "--kernel", "6.12", "--no-fail-fast"]);
-    let said = said(&ran);
-    assert_eq!(ran.status.code(), Some(100), "{said}");
+    let first = said(&ran);
+    assert_eq!(ran.status.code(), Some(100), "{first}");
     for line in [
         "6.12 one::same passes\n",
         "6.12 two::same passes\n",
         "6.12 two::same fails: exit code 101\n",
     ] {
-        assert!(said.contains(line), "{line}: {said}");
+        assert!(first.contains(line), "{line}: {first}");
     }
     // What has failed is run again, and by the name that it has everywhere.
     let again = repository.xtask(&["test-in-uml", "--last-failed", "-p", "two"]);
-    let said = [&again.stdout, &again.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat();
+    let said = said(&again);
     assert_eq!(again.status.code(), Some(100), "{said}");
     assert!(said.contains("two::same fails") && said.contains("0 passed, 1 failed"), "{said}");
 }
