@@ -103,6 +103,31 @@ impl Ctx {
         })
     }
 
+    /// A workspace without a package, all of whose files are in `dir`.
+    #[cfg(test)]
+    pub(crate) fn in_dir(dir: &Path) -> Self {
+        let metadata = serde_json::json!({
+            "packages": [], "workspace_members": [], "resolve": null, "version": 1,
+            "workspace_root": dir, "target_directory": dir.join("target"), "metadata": null,
+        });
+        let layout = Layout::in_dir(dir);
+        Self {
+            store: Store::open(layout.store()).unwrap(),
+            config: Config::from_metadata(&serde_json::Value::Null).unwrap(),
+            options: Options {
+                verbosity: Verbosity::Quiet,
+                locking: Locking::Update,
+                network: NetworkAccess::Offline,
+            },
+            ui: Ui::new(Verbosity::Quiet),
+            metadata: serde_json::from_value(metadata).unwrap(),
+            layout,
+            isolation: OnceLock::new(),
+            run: OnceLock::new(),
+            checkout: OnceLock::new(),
+        }
+    }
+
     /// Keeps `clean` away from what belongs to this checkout, for as long as this lives.
     ///
     /// # Errors

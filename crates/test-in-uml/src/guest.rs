@@ -11,7 +11,10 @@ mod console;
 mod cow;
 mod driver;
 #[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
 mod fuzz;
+mod host;
 pub mod kernel_line;
 mod limit;
 pub mod machine;
@@ -30,6 +33,7 @@ pub use command_line::{CommandLine, Init};
 pub use complaint::Complaint;
 pub use cow::Cow;
 pub use driver::{CaseRun, Gone, Guest};
+pub use host::GuestHost;
 pub(crate) use limit::is_starved;
 pub use output::Output;
 pub use program::Program;

@@ -30,6 +30,12 @@ impl Layout {
         })
     }
 
+    /// All of it in one folder.
+    #[cfg(test)]
+    pub(crate) fn in_dir(dir: &Path) -> Self {
+        Self { root: dir.into(), target: dir.join("target/uml"), cache: dir.join("cache") }
+    }
+
     /// The workspace's root.
     pub fn root(&self) -> &Path {
         &self.root

@@ -54,7 +54,7 @@ pub use process::{GuestProcess, GuestStatus};
 pub(crate) use serve::serve;
 pub use share::Share;
 pub(crate) use share::cpus;
-pub use withheld::Withheld;
+use withheld::Withheld;
 
 /// What a run needs of its stage.
 #[derive(Debug, Clone)]
@@ -200,7 +200,8 @@ impl Stage {
         };
         let fds = [command.console.as_fd(), theirs.as_fd()];
         let (id, _) = self.ask(&request, &fds).context("cannot start a guest")?;
-        Ok(GuestProcess { stage: self, id, status: File::from(OwnedFd::from(status)) })
+        let status = File::from(OwnedFd::from(status));
+        Ok(GuestProcess { stage: self, id, status, withheld: Withheld::default() })
     }
 
     /// Sends a command to the management console of the link's guest. Whatever it answers goes to

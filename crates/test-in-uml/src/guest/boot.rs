@@ -17,10 +17,11 @@ use super::console;
 use super::console::ConsoleLog;
 use super::cow::Cow;
 use super::driver::Guest;
+use super::host::{GuestHost, OwnLink};
 use super::machine::{GuestEvent, Machine, TimeLimits};
 use super::spec::{EVENTS, GuestSpec};
 use crate::config::ByteSize;
-use crate::stage::{GuestCommand, GuestStatus, Stage};
+use crate::stage::{GuestCommand, GuestStatus};
 use crate::threads;
 
 /// A guest that did not come up: its state, its command line, and what it said.
@@ -43,13 +44,13 @@ pub struct BootFailed {
 /// # Errors
 /// [`BootFailed`] when it does not come up; others when it cannot be started.
 pub fn boot<'a>(
-    stage: &'a Stage,
+    host: &'a dyn GuestHost,
     spec: &GuestSpec<'_>,
     calibration: &mut Calibration,
 ) -> Result<Guest<'a>> {
-    let link = stage.add_link()?;
+    let link = OwnLink::add(host)?;
     let cow = match spec.cow {
-        Some(kept) => stage.lend(kept.path(), &format!("cow-{}", spec.name))?,
+        Some(kept) => host.lend(kept.path(), &format!("cow-{}", spec.name))?,
         None => Path::new(&link.dir()).join("cow"),
     };
     let line = CommandLine {
@@ -71,7 +72,7 @@ pub fn boot<'a>(
     let log = ConsoleLog::create(&spec.console_log)?;
     let powered_on = Instant::now();
     let (kernel, image) = (spec.kernel, spec.image.1);
-    let sight = stage.libraries(kernel.0)?.with(kernel.1).with(image);
+    let sight = host.libraries(kernel.0)?.with(kernel.1).with(image);
     let command = GuestCommand {
         argv,
         sight: if spec.cow.is_some() { sight.with_lent(&cow) } else { sight },
@@ -79,7 +80,7 @@ pub fn boot<'a>(
         address_space: address_space(kernel.0, spec.memory),
         console: theirs.into(),
     };
-    let process = stage.spawn(&link, &command)?;
+    let process = host.spawn(&link, &command)?;
     drop(command);
     let (events, inbox) = sync_channel(EVENTS);
     console::watch(console, log, events.clone())?;
@@ -101,7 +102,7 @@ pub fn boot<'a>(
     let (mut machine, first) = Machine::new(spec.nonce, fresh_key()?, limits);
     machine.expect_at_boot(spec.known_boot_complaints);
     let (channel, machine) = ((events, inbox), (machine, first));
-    let mut guest = Guest::new(spec, stage, link.clone(), process, channel, machine, powered_on);
+    let mut guest = Guest::new(spec, host, link, process, channel, machine, powered_on);
     guest.by_hand.clone_from(&commands.by_hand);
     match guest.come_up(calibration)? {
         None => Ok(guest),

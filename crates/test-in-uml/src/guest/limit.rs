@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::complaint::Complaint;
-use crate::stage::{GuestProcess, Withheld};
+use super::host::HostProcess;
 
 /// With what the host withheld, a limit is at most so many times as long as without.
 const MOST: u32 = 10;
@@ -20,7 +20,6 @@ pub struct Times {
     granted: Option<Limit>,
     /// What the case that ran last may take, and by how much that was extended.
     case: Option<(Limit, Duration)>,
-    withheld: Withheld,
     /// What the host had withheld when that was looked at last, and when.
     seen: (Duration, Instant),
 }
@@ -28,12 +27,7 @@ pub struct Times {
 impl Times {
     /// Of a guest that was powered on then.
     pub fn new(powered_on: Instant) -> Self {
-        Self {
-            granted: None,
-            case: None,
-            withheld: Withheld::default(),
-            seen: (Duration::ZERO, powered_on),
-        }
+        Self { granted: None, case: None, seen: (Duration::ZERO, powered_on) }
     }
 
     /// Grants it so much, from now on.
@@ -52,7 +46,7 @@ impl Times {
     }
 
     /// What is left of the time that was granted, if it was; zero once it is over.
-    pub fn left(&mut self, guest: &GuestProcess<'_>) -> Option<Duration> {
+    pub fn left(&mut self, guest: &mut dyn HostProcess) -> Option<Duration> {
         if self.seen.1.elapsed() >= LOOK_PERIOD {
             self.look(guest);
         }
@@ -69,7 +63,7 @@ impl Times {
     }
 
     /// How much longer the case may take whose time is over by the guest's clock.
-    pub fn more_for_case(&mut self, guest: &GuestProcess<'_>) -> Duration {
+    pub fn more_for_case(&mut self, guest: &mut dyn HostProcess) -> Duration {
         let withheld = self.look(guest);
         let Some((limit, extended)) = &mut self.case else { return Duration::ZERO };
         let more = limit.extension(withheld).saturating_sub(*extended);
@@ -81,13 +75,13 @@ impl Times {
     }
 
     /// What the host withheld since the case began that ran last.
-    pub fn withheld_from_case(&mut self, guest: &GuestProcess<'_>) -> Duration {
+    pub fn withheld_from_case(&mut self, guest: &mut dyn HostProcess) -> Duration {
         let withheld = self.look(guest);
         self.case.map_or(Duration::ZERO, |(limit, _)| withheld.saturating_sub(limit.before))
     }
 
-    fn look(&mut self, guest: &GuestProcess<'_>) -> Duration {
-        let withheld = self.withheld.look(guest);
+    fn look(&mut self, guest: &mut dyn HostProcess) -> Duration {
+        let withheld = guest.withheld();
         self.seen = (withheld, Instant::now());
         withheld
     }

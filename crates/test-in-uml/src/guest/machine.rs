@@ -1,7 +1,6 @@
 //! What an event means for a guest. Pure: every rule of a verdict is tested without a guest.
 
 use std::collections::VecDeque;
-use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -9,10 +8,13 @@ use uml_protocol::marker::{self, Event as Mark, Expectation, Found, Key};
 use uml_protocol::wire::{Exit, Leaks, Log, ToHost};
 
 use super::complaint::{self, Complaint, Reports};
-use super::kernel_line::{LogLine, Origin};
+use super::kernel_line::LogLine;
 
 mod cause;
 mod end;
+mod ending;
+mod event;
+mod evidence;
 mod log;
 mod lost_memory;
 mod record;
@@ -21,69 +23,11 @@ mod tests;
 
 pub use cause::out_of_memory;
 pub use end::End;
-use log::{Piece, TwoWays};
+pub use event::{Action, GuestEvent, TimeLimits};
+use log::TwoWays;
+pub use log::lost_lines;
 use lost_memory::LostMemory;
 pub use record::{CaseRecord, Expectations};
-
-/// Something that happened to a guest.
-#[derive(Debug)]
-pub enum GuestEvent {
-    /// The console said this.
-    Line(String),
-    /// The console ended: no process of the guest is left.
-    ConsoleClosed,
-    /// The agent greeted us.
-    Connected,
-    /// The agent sent a message.
-    Message(ToHost),
-    /// The connection broke.
-    Disconnected(String),
-    /// The guest's process ended; nothing if its keeper was killed.
-    Exited(Option<ExitStatus>),
-    /// The time that was granted last is over.
-    Deadline,
-    /// We ask for a case.
-    Run {
-        /// Its sequence number.
-        sequence: u32,
-        /// How long it may take, by our clock.
-        limit: Duration,
-    },
-    /// We ask for the end.
-    PowerOff,
-}
-
-/// What the driver is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Connect to the agent's port.
-    Connect(u16),
-    /// Grant this long until the next [`GuestEvent::Deadline`].
-    Grant(Duration),
-    /// Ask the guest's kernel where its tasks are: its agent does not answer any more.
-    Trace,
-    /// End the guest's processes.
-    Kill,
-}
-
-/// How long the steps of a guest's life may take.
-#[derive(Debug, Clone, Copy)]
-pub struct TimeLimits {
-    /// From power-on to the agent's ready marker.
-    pub boot: Duration,
-    /// From there to the agent's greeting.
-    pub connect: Duration,
-    /// From our request to the end of the process.
-    pub power_off: Duration,
-    /// From a sign of the end to the end, for status and console to arrive.
-    pub grace: Duration,
-    /// For the traces of a guest that hangs.
-    pub traces: Duration,
-    /// For the search for leaks before a guest switches itself off.
-    pub search: Duration,
-    /// From a case's end marker on the console to the agent's word that the case is over.
-    pub marker: Duration,
-}
 
 /// Where a guest is in its life.
 #[derive(Debug)]
@@ -285,123 +229,6 @@ impl Machine {
         }
     }
 
-    /// What the kernel said before its agent could.
-    fn take_boot(&mut self, piece: &Piece) {
-        self.lost += piece.lost;
-        for line in piece.lines.iter().filter(|line| line.origin != Origin::Program) {
-            self.strays.take(&line.text, &self.known);
-        }
-        self.strays.finish();
-    }
-
-    /// A piece of the kernel's log.
-    fn take_log(&mut self, piece: &Piece) {
-        if piece.lost > 0 {
-            match self.current_case() {
-                Some(case) if case.is_open() => case.lost += piece.lost,
-                _ => self.lost += piece.lost,
-            }
-        }
-        for line in &piece.lines {
-            self.log_line(line);
-        }
-    }
-
-    /// The case that runs, or that ran when the guest ended.
-    fn current_case(&mut self) -> Option<&mut CaseRecord> {
-        match (&mut self.state, &mut self.finished) {
-            (GuestState::Running(case), _) | (GuestState::Ending(_), Some(case)) => Some(case),
-            _ => None,
-        }
-    }
-
-    fn log_line(&mut self, line: &LogLine) {
-        let mark = match line.origin {
-            Origin::Kernel => None,
-            Origin::Program | Origin::Unknown => marker::find(&line.text, &self.nonce, &self.key),
-        };
-        match mark {
-            Some(Found::Sealed(mark)) => {
-                if matches!(mark, Mark::End(_) | Mark::Farewell) {
-                    self.log.pass(line);
-                }
-                return self.mark_case(mark);
-            }
-            // Of the agent before it had a key, or of anybody: no verdict depends on it.
-            Some(Found::Open(mark)) => {
-                if let Some(case) = self.current_case().filter(|case| case.is_open()) {
-                    case.disorder =
-                        Some(format!("a marker that the agent did not write: {mark:?}"));
-                }
-                return;
-            }
-            None => {}
-        }
-        if line.origin != Origin::Program {
-            if self.last_lines.len() == LAST_LINES {
-                self.last_lines.pop_front();
-            }
-            self.last_lines.push_back(line.text.clone());
-        }
-        let fatal = line.origin != Origin::Program && complaint::is_fatal(&line.text);
-        if fatal {
-            self.panic = Some(line.text.clone());
-        }
-        match self.current_case() {
-            Some(case) if case.is_open() => case.line(line),
-            _ if line.origin == Origin::Program => {}
-            _ => drop(self.strays.take(&line.text, &[])),
-        }
-    }
-
-    /// The guest is over: the console tells what the agent could not.
-    fn over(&mut self, end: End) {
-        let rest = self.log.rest();
-        self.take_log(&rest);
-        let traces = self.log.take_traces();
-        if let Some(case) = &mut self.finished {
-            case.reports.finish();
-            // To be asked for them may be too much for a kernel: that is ours, not the case's.
-            traces.iter().for_each(|line| case.log.push(line, false));
-        }
-        let end = match self.prefer_panic(end) {
-            End::Lost(how) => {
-                let lines = self.last_lines.iter().map(String::as_str);
-                End::Lost(cause::of_guest(lines, self.status.flatten()).unwrap_or(how))
-            }
-            end => end,
-        };
-        self.state = GuestState::Over(end);
-    }
-
-    fn fatal(&mut self, why: &str) -> Vec<Action> {
-        self.lost_by(format!("the agent said: {why}"))
-    }
-
-    fn lost_by(&mut self, cause: String) -> Vec<Action> {
-        self.cause.get_or_insert_with(|| cause.clone());
-        self.end_observed(End::Lost(cause))
-    }
-
-    /// A marker of the agent's, in the kernel's log.
-    fn mark_case(&mut self, mark: Mark) {
-        // Nothing runs, so no verdict depends on it.
-        let Some(case) = self.current_case() else { return };
-        match mark {
-            Mark::Begin(sequence) if sequence == case.sequence => case.begin_seen = true,
-            Mark::Expect(what) if case.is_open() => case.expectations.declare(what),
-            Mark::End(sequence) if sequence == case.sequence => {
-                if !case.begin_seen {
-                    case.disorder = Some("its begin marker is missing in the log".into());
-                }
-                case.end_seen = true;
-                case.reports.finish();
-            }
-            Mark::Farewell => self.farewell = true,
-            mark => case.disorder = Some(format!("a marker out of order in the log: {mark:?}")),
-        }
-    }
-
     fn connected(&mut self) -> Vec<Action> {
         if matches!(self.state, GuestState::Connecting) {
             self.state = GuestState::Ready;
@@ -477,129 +304,4 @@ impl Machine {
         self.asked_to_go = true;
         vec![Action::Grant(self.limits.power_off)]
     }
-
-    /// A sign that the guest has ended or is about to.
-    fn end_observed(&mut self, end: End) -> Vec<Action> {
-        let end = self.hung.map_or(end, |what| End::Hung(what.into()));
-        match std::mem::replace(&mut self.state, GuestState::Booting) {
-            GuestState::Over(end) => self.state = GuestState::Over(end),
-            // The first sign names the end, but a panic explains it better.
-            GuestState::Ending(End::BootFailed(first)) => {
-                let why = self.panic.clone().unwrap_or(first);
-                self.state = GuestState::Ending(End::BootFailed(why));
-            }
-            GuestState::Ending(first) => self.state = GuestState::Ending(self.prefer_panic(first)),
-            // In an orderly power-off the connection and the console end as they should.
-            GuestState::ShuttingDown if self.farewell => {
-                self.state = GuestState::Ending(End::Clean { aborted: false });
-                return self.finish_if_complete(Some(Action::Grant(self.limits.grace)));
-            }
-            GuestState::Booting | GuestState::Connecting => {
-                let why = self.panic.clone().unwrap_or_else(|| end.to_string());
-                self.state = GuestState::Ending(End::BootFailed(why));
-                return self.finish_if_complete(Some(Action::Grant(self.limits.grace)));
-            }
-            GuestState::Running(case) => {
-                self.finished = Some(case);
-                self.state = GuestState::Ending(self.prefer_panic(end));
-                return self.finish_if_complete(Some(Action::Grant(self.limits.grace)));
-            }
-            GuestState::Ready | GuestState::ShuttingDown => {
-                self.state = GuestState::Ending(self.prefer_panic(end));
-                return self.finish_if_complete(Some(Action::Grant(self.limits.grace)));
-            }
-        }
-        self.finish_if_complete(None)
-    }
-
-    fn prefer_panic(&self, end: End) -> End {
-        match (&self.panic, end) {
-            // A program may write the words of a panic, and switch the guest off; a kernel that panics
-            // aborts (`os_dump_core()` in arch/um/os-Linux/util.c).
-            (Some(line), End::Lost(_) | End::Hung(_)) if !self.went_in_order() => {
-                End::Panicked(line.clone())
-            }
-            // The process was gone before its last words were read.
-            (_, End::Lost(_)) if self.shut_down_on_request() => End::Clean { aborted: false },
-            (_, end) => end,
-        }
-    }
-
-    fn went_in_order(&self) -> bool {
-        matches!(self.status, Some(Some(status)) if status.success())
-    }
-
-    /// Whether it went because we asked it to.
-    fn shut_down_on_request(&self) -> bool {
-        self.asked_to_go && self.farewell && self.cause.is_none()
-    }
-
-    /// Ends the life once status and console have arrived.
-    fn finish_if_complete(&mut self, otherwise: Option<Action>) -> Vec<Action> {
-        if let (GuestState::Ending(end), Some(status), true) =
-            (&self.state, self.status, self.console_closed)
-        {
-            let end = match end {
-                End::Lost(_) => {
-                    let cause = self.cause.clone();
-                    self.prefer_panic(End::Lost(cause.unwrap_or_else(|| self.how_it_went())))
-                }
-                end => end.clone(),
-            };
-            let end = match (end, status) {
-                (End::Clean { .. }, Some(status)) => End::Clean { aborted: !status.success() },
-                (end, _) => end,
-            };
-            self.over(end);
-            return Vec::new();
-        }
-        otherwise.into_iter().collect()
-    }
-
-    fn deadline(&mut self) -> Vec<Action> {
-        let what = match &mut self.state {
-            GuestState::Over(_) => return Vec::new(),
-            GuestState::Ending(end) => {
-                // Grace is over: whatever has not arrived by now will not.
-                let end = end.clone();
-                self.over(end);
-                return vec![Action::Kill];
-            }
-            GuestState::Booting => "it did not become ready in time",
-            GuestState::Connecting => "its agent did not answer in time",
-            GuestState::Ready => return Vec::new(),
-            GuestState::Running(case) => {
-                let what = match case.over_by_console {
-                    true => "it did not answer, though the case was over by its marker",
-                    false => "it did not answer when the case's time was over",
-                };
-                if self.hung.replace(what).is_none() {
-                    self.log.expect_traces(true);
-                    return vec![Action::Trace, Action::Grant(self.limits.traces)];
-                }
-                what
-            }
-            GuestState::ShuttingDown => "it did not switch off in time",
-        };
-        let mut actions = self.end_observed(End::Hung(what.into()));
-        actions.insert(0, Action::Kill);
-        actions
-    }
-
-    fn how_it_went(&self) -> String {
-        match self.status {
-            Some(Some(status)) => match (status.code(), status.signal()) {
-                (Some(code), _) => format!("its process exited with {code}"),
-                (None, Some(signal)) => format!("signal {signal} ended its process"),
-                (None, None) => "its process ended".into(),
-            },
-            Some(None) => "its keeper was killed".into(),
-            None => "its process did not end".into(),
-        }
-    }
-}
-
-/// Lines of the log that nobody has.
-pub fn lost_lines(count: u64) -> String {
-    format!("at least {count} lines of the kernel's log were lost before they could be read")
 }

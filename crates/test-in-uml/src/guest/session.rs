@@ -9,8 +9,9 @@ use anyhow::{Context as _, Result, bail};
 use uml_protocol::marker::Key;
 use uml_protocol::wire::{self, ToGuest, ToHost, greet, receive, send};
 
+use super::host::GuestHost;
 use super::machine::GuestEvent;
-use crate::stage::{Link, Stage};
+use crate::stage::Link;
 use crate::threads;
 
 /// A session. When it is dropped, the thread that reads it ends: a guest that is gone without a word
@@ -62,14 +63,14 @@ impl Write for Until<'_> {
 /// Connects to the agent. A thread gives it the key for its markers, says [`GuestEvent::Connected`], and reads
 /// its messages.
 pub(super) fn connect(
-    stage: &Stage,
+    host: &dyn GuestHost,
     link: &Link,
     port: u16,
     key: &Key,
     events: &SyncSender<GuestEvent>,
 ) -> Result<AgentSession> {
     let timeout = Duration::from_secs(10);
-    let stream = stage.connect(SocketAddrV4::new(link.guest(), port), timeout)?;
+    let stream = host.connect(SocketAddrV4::new(link.guest(), port), timeout)?;
     begin_session(stream, key.clone(), events.clone())
 }
 

@@ -108,6 +108,17 @@ impl KernelBinary {
         Self::read(name, dir, sha256_of(&Results(dir).linux())?, compiler)
     }
 
+    /// One that no guest can boot from, in `dir`.
+    #[cfg(test)]
+    pub(crate) fn empty(name: &str, dir: &Path) -> Self {
+        let results = Results(dir);
+        fs::write(results.linux(), "").unwrap();
+        fs::write(results.config(), "CONFIG_UML_NET_VECTOR=y\n").unwrap();
+        let version = Version { major: 6, minor: 12 };
+        results.describe("6.12.0", version, &ConfigRequest::default()).unwrap();
+        Self::of_folder(name, dir, "gcc").unwrap()
+    }
+
     fn read(name: &str, dir: &Path, key: String, compiler: &str) -> Result<Self> {
         let results = Results(dir);
         let path = dir.join(ABOUT);

@@ -48,6 +48,13 @@ pub struct Image {
 }
 
 impl Image {
+    /// One that no guest can boot from.
+    #[cfg(test)]
+    pub(crate) fn empty(store: &crate::store::Store) -> Self {
+        let fill = |dir: &Path| Ok(fs::write(dir.join(FILE), "")?);
+        Self { entry: store.get_or_build(Kind::Image, &"empty", fill).unwrap() }
+    }
+
     /// Where it is.
     pub fn path(&self) -> PathBuf {
         self.entry.file(FILE)

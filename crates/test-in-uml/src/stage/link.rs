@@ -21,7 +21,8 @@ pub struct Link {
 }
 
 impl Link {
-    pub(super) fn numbered(index: u16) -> Result<Self> {
+    /// The link with that number.
+    pub(crate) fn numbered(index: u16) -> Result<Self> {
         ensure!(index < ROOM, "a run has room for {ROOM} links, and this is one more");
         Ok(Self { index })
     }

@@ -5,11 +5,13 @@ use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::Stage;
 use super::channel::StageRequest;
+use super::withheld::Withheld;
 
 /// A guest's process, as its keeper sees it. Dropping it ends the guest.
 #[derive(Debug)]
@@ -17,6 +19,7 @@ pub struct GuestProcess<'a> {
     pub(super) stage: &'a Stage,
     pub(super) id: i32,
     pub(super) status: File,
+    pub(super) withheld: Withheld,
 }
 
 impl GuestProcess<'_> {
@@ -26,6 +29,11 @@ impl GuestProcess<'_> {
     /// When the pipe cannot be duplicated.
     pub fn status(&self) -> Result<GuestStatus> {
         Ok(GuestStatus(self.status.try_clone().context("cannot duplicate a pipe")?))
+    }
+
+    /// How long its threads were ready to run and had no CPU, since it was started.
+    pub fn withheld(&mut self) -> Duration {
+        self.withheld.look(self.stage.child.id(), self.id)
     }
 
     /// Ends the guest and all of its helper processes at once.
@@ -52,6 +60,12 @@ impl AsFd for GuestStatus {
 }
 
 impl GuestStatus {
+    /// Told by what is written to the other end of this pipe.
+    #[cfg(test)]
+    pub(crate) fn read_from(pipe: File) -> Self {
+        Self(pipe)
+    }
+
     /// Waits for the guest's end: its status, or nothing if its keeper was killed.
     ///
     /// # Errors

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use super::GuestProcess;
-
 /// The waits of a guest's processes, added up from look to look.
 #[derive(Debug, Default)]
 pub struct Withheld {
@@ -18,12 +16,11 @@ pub struct Withheld {
 }
 
 impl Withheld {
-    /// How long threads of the guest were ready to run and did not, since it was started; of threads that
+    /// How long threads of the guest with the keeper `id` on the stage of that process were ready to run and did not, since it was started; of threads that
     /// ended between two looks only what was seen. Nothing where the host does not tell (it needs
     /// CONFIG_SCHED_INFO and CONFIG_PROC_CHILDREN).
-    pub fn look(&mut self, guest: &GuestProcess<'_>) -> Duration {
-        let stage = guest.stage.child.id();
-        let keeper = *self.keeper.get_or_insert_with(|| keeper(stage, guest.id));
+    pub fn look(&mut self, stage: u32, id: i32) -> Duration {
+        let keeper = *self.keeper.get_or_insert_with(|| keeper(stage, id));
         let mut left = Vec::from_iter(keeper);
         while let Some(process) = left.pop() {
             for thread in threads(process) {

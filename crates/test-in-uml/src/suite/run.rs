@@ -19,9 +19,13 @@ use super::session::RunSession;
 use super::verdict::Verdict;
 use crate::cancel::{self, CancelToken, Interrupted};
 use crate::ctx::Ctx;
+use crate::guest::GuestHost;
 use crate::record::Tally;
-use crate::stage::{Share, Stage};
+use crate::stage::Share;
 use crate::threads;
+
+#[cfg(test)]
+mod tests;
 
 /// A run that is over.
 #[derive(Debug, Default)]
@@ -43,7 +47,7 @@ pub struct Finished {
 /// When no thread can be started.
 pub fn run(
     ctx: &Ctx,
-    stage: &Stage,
+    host: &dyn GuestHost,
     plan: &Plan<'_>,
     make: impl Fn(usize) -> Result<Target> + Sync,
     observer: &mut impl Observer,
@@ -53,7 +57,7 @@ pub fn run(
     let (notes, inbox) = channel();
     let session = RunSession {
         ctx,
-        stage,
+        host,
         plan,
         started: Instant::now(),
         queue: Queue::new(&plan.lanes),

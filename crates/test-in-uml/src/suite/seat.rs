@@ -174,12 +174,12 @@ impl<'a> Seat<'a> {
 impl<'a> Current<'a> {
     /// Boots a guest.
     fn start(session: &'a RunSession<'a>, target: &Arc<Target>, share: Share) -> Result<Self> {
-        let (ctx, stage, kernel) = (session.ctx, session.stage, &target.kernel);
+        let (ctx, host, kernel) = (session.ctx, session.host, &target.kernel);
         let name = target.next_name();
         let image = session.plan.image;
         let image_path = image.path();
-        let shown_kernel = stage.expose(&kernel.path, &format!("kernel-{}", kernel.key))?;
-        let shown_image = stage.expose(&image_path, &format!("image-{}", image.key().as_str()))?;
+        let shown_kernel = host.expose(&kernel.path, &format!("kernel-{}", kernel.key))?;
+        let shown_image = host.expose(&image_path, &format!("image-{}", image.key().as_str()))?;
         let run = ctx.run()?;
         let cow = match session.plan.keep_failed {
             true => Some(Cow::at(&run.cow(&name), image)?),
@@ -292,7 +292,7 @@ fn boot_calibrated<'a>(
         _alone = Some(target.calibrating.lock().unwrap_or_else(PoisonError::into_inner));
         calibration = Calibration::of(&session.ctx.layout, key);
     }
-    boot(session.stage, spec, &mut calibration)
+    boot(session.host, spec, &mut calibration)
 }
 
 fn environment(host: Ipv4Addr, target: &Target) -> Vec<(String, String)> {

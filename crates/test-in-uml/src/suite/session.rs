@@ -8,12 +8,12 @@ use super::plan::{Plan, Target};
 use super::queue::Queue;
 use crate::cancel::CancelToken;
 use crate::ctx::Ctx;
-use crate::stage::Stage;
+use crate::guest::GuestHost;
 
 /// What all threads of a run share.
 pub(super) struct RunSession<'a> {
     pub ctx: &'a Ctx,
-    pub stage: &'a Stage,
+    pub host: &'a dyn GuestHost,
     pub plan: &'a Plan<'a>,
     pub started: Instant,
     /// What is left to run.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use test_in_uml::stage::{GuestCommand, Link, Share, Stage, StageOptions, Withheld};
+use test_in_uml::stage::{GuestCommand, Link, Share, Stage, StageOptions};
 
 use super::support::{eventually, in_a_guests_place, is_running, isolation, sleeper, unique};
 
@@ -79,7 +79,7 @@ fn a_guest_has_no_privilege_and_no_descriptor_but_its_console() {
 #[test]
 fn what_the_host_withholds_from_a_guest_is_known() {
     let stage = stage();
-    let guests: Vec<_> = (0..2)
+    let mut guests: Vec<_> = (0..2)
         .map(|_| {
             let (_, theirs) = std::io::pipe().unwrap();
             // The one that is counted is a child of the guest's process, as tasks of a guest are.
@@ -89,10 +89,9 @@ fn what_the_host_withholds_from_a_guest_is_known() {
             stage.spawn(&stage.add_link().unwrap(), &command).unwrap()
         })
         .collect();
-    let mut withheld = Withheld::default();
-    eventually("a wait", || withheld.look(&guests[0]) > Duration::from_millis(200));
-    let before = withheld.look(&guests[0]);
-    assert!(withheld.look(&guests[0]) >= before, "what was withheld stays so");
+    eventually("a wait", || guests[0].withheld() > Duration::from_millis(200));
+    let before = guests[0].withheld();
+    assert!(guests[0].withheld() >= before, "what was withheld stays so");
     drop(guests);
     stage.shutdown().unwrap();
 }

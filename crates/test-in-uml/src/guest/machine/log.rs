@@ -162,6 +162,11 @@ fn is_same(a: &LogLine, b: &LogLine) -> bool {
     a.stamp == b.stamp && a.text.trim_end() == b.text.trim_end()
 }
 
+/// Lines of the log that nobody has.
+pub fn lost_lines(count: u64) -> String {
+    format!("at least {count} lines of the kernel's log were lost before they could be read")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,5 @@
 use std::cell::Cell;
+use std::os::unix::process::ExitStatusExt as _;
 
 use uml_protocol::marker::{Expectation, Marker};
 use uml_protocol::wire::Owner;

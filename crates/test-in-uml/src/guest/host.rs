@@ -1,0 +1,171 @@
+//! Where guests run, as far as a guest is concerned: a [`Stage`], or in tests one that plays it.
+
+use std::fmt::Debug;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::stage::{GuestCommand, GuestProcess, GuestStatus, Link, Sight, Stage};
+
+/// What a guest asks of where it runs; the methods of [`Stage`] say more.
+pub trait GuestHost: Debug + Sync {
+    /// Adds a link for one more guest.
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    fn add_link(&self) -> Result<Link>;
+
+    /// Removes the link of a guest that is gone.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    fn remove_link(&self, link: &Link) -> Result<()>;
+
+    /// Shows a file to guests; returns where they see it.
+    ///
+    /// # Errors
+    /// When it cannot be shown.
+    fn expose(&self, path: &Path, name: &str) -> Result<PathBuf>;
+
+    /// Shows a file to guests, who may write to it; returns where they see it.
+    ///
+    /// # Errors
+    /// When it cannot be lent.
+    fn lend(&self, path: &Path, name: &str) -> Result<PathBuf>;
+
+    /// The libraries that a kernel is linked with.
+    ///
+    /// # Errors
+    /// When one of them is not there.
+    fn libraries(&self, kernel: &Path) -> Result<Sight>;
+
+    /// Starts a guest's kernel.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    fn spawn(&self, link: &Link, command: &GuestCommand) -> Result<Box<dyn HostProcess + '_>>;
+
+    /// Sends a command to a guest's management console.
+    ///
+    /// # Errors
+    /// When the guest has none, or does not take it.
+    fn mconsole(&self, link: &Link, command: &str) -> Result<()>;
+
+    /// Connects to a guest.
+    ///
+    /// # Errors
+    /// When nobody answers within `timeout`.
+    fn connect(&self, address: SocketAddrV4, timeout: Duration) -> Result<TcpStream>;
+
+    /// Listens on the host end of a link.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    fn listen(&self, host: Ipv4Addr, port: u16) -> Result<TcpListener>;
+}
+
+/// The processes that are a guest on its host. Dropping this ends them.
+pub trait HostProcess: Debug + Send {
+    /// Tells how they ended; for a thread that waits for it.
+    ///
+    /// # Errors
+    /// When it cannot be shared.
+    fn status(&self) -> Result<GuestStatus>;
+
+    /// Ends them at once.
+    fn kill(&self);
+
+    /// How long they were ready to run and had no CPU, so far.
+    fn withheld(&mut self) -> Duration;
+}
+
+/// A guest's link, removed when this is dropped: after the guest's processes.
+#[derive(Debug)]
+pub(super) struct OwnLink<'a> {
+    host: &'a dyn GuestHost,
+    link: Link,
+    removed: bool,
+}
+
+impl<'a> OwnLink<'a> {
+    pub fn add(host: &'a dyn GuestHost) -> Result<Self> {
+        Ok(Self { host, link: host.add_link()?, removed: false })
+    }
+
+    pub fn remove(mut self) -> Result<()> {
+        self.removed = true;
+        self.host.remove_link(&self.link)
+    }
+}
+
+impl Deref for OwnLink<'_> {
+    type Target = Link;
+
+    fn deref(&self) -> &Link {
+        &self.link
+    }
+}
+
+impl Drop for OwnLink<'_> {
+    fn drop(&mut self) {
+        if !self.removed {
+            // What cannot be removed goes with its host.
+            let _ = self.host.remove_link(&self.link);
+        }
+    }
+}
+
+impl GuestHost for Stage {
+    fn add_link(&self) -> Result<Link> {
+        self.add_link()
+    }
+
+    fn remove_link(&self, link: &Link) -> Result<()> {
+        self.remove_link(link)
+    }
+
+    fn expose(&self, path: &Path, name: &str) -> Result<PathBuf> {
+        self.expose(path, name)
+    }
+
+    fn lend(&self, path: &Path, name: &str) -> Result<PathBuf> {
+        self.lend(path, name)
+    }
+
+    fn libraries(&self, kernel: &Path) -> Result<Sight> {
+        self.libraries(kernel)
+    }
+
+    fn spawn(&self, link: &Link, command: &GuestCommand) -> Result<Box<dyn HostProcess + '_>> {
+        Ok(Box::new(self.spawn(link, command)?))
+    }
+
+    fn mconsole(&self, link: &Link, command: &str) -> Result<()> {
+        self.mconsole(link, command)
+    }
+
+    fn connect(&self, address: SocketAddrV4, timeout: Duration) -> Result<TcpStream> {
+        self.connect(address, timeout)
+    }
+
+    fn listen(&self, host: Ipv4Addr, port: u16) -> Result<TcpListener> {
+        self.listen(host, port)
+    }
+}
+
+impl HostProcess for GuestProcess<'_> {
+    fn status(&self) -> Result<GuestStatus> {
+        self.status()
+    }
+
+    fn kill(&self) {
+        self.kill();
+    }
+
+    fn withheld(&mut self) -> Duration {
+        self.withheld()
+    }
+}
