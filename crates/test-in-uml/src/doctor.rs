@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::ctx::Ctx;
 use crate::invocation;
-use crate::isolation::{Contained, Ids, Privilege};
+use crate::isolation::{Cmd, Facility, Ids, Output, Privilege};
 
 mod causes;
 mod limits;
@@ -60,13 +60,13 @@ pub fn examine(ctx: &Ctx) -> Result<Vec<Finding>> {
         findings.push(finding(file.path, seen, file.purpose, &install(file.package)));
     }
     let isolation = ctx.isolation()?;
-    for facility in FACILITIES {
-        let tried = isolation.facilities().iter().find(|tried| tried.name == facility.name);
+    for need in FACILITIES {
+        let tried = isolation.tried().iter().find(|tried| tried.facility == need.facility);
         let seen = match tried {
             Some(tried) => tried.result.clone().err(),
             None => Some("not tried, because namespaces are refused".into()),
         };
-        findings.push(finding(facility.name, seen, facility.effect, &cure(facility)));
+        findings.push(finding(need.facility.name(), seen, need.effect, &cure(need)));
     }
     findings.push(subordinate_ids(ctx)?);
     findings.push(null_device());
@@ -103,21 +103,22 @@ pub fn ensure_guests(ctx: &Ctx) -> Result<()> {
          {processes}: raise its pids.max"
     );
     let Some(refused) = ctx.isolation()?.refused_to_guests() else { return Ok(()) };
-    let cure = FACILITIES.iter().find(|known| known.name == refused.name).map(cure);
+    let cure = FACILITIES.iter().find(|known| known.facility == refused.facility).map(cure);
     bail!(
         "guests cannot run on this host: {}: {}\n  cure: {}\n  `{} doctor` looks at \
          everything; `fetch`, `kernel` and `image` may work without guests",
-        refused.name,
+        refused.facility,
         refused.result.as_ref().err().map_or("", |why| why),
         cure.unwrap_or_default(),
         invocation::command()
     );
 }
 
-fn cure(facility: &HostNeed) -> String {
-    let in_namespaces = ["namespaces", "tmpfs", "loopback"].contains(&facility.name);
+fn cure(need: &HostNeed) -> String {
+    let in_namespaces =
+        matches!(need.facility, Facility::Namespaces | Facility::Tmpfs | Facility::Loopback);
     let exact = in_namespaces.then(|| causes::cure(Path::new("/proc"))).flatten();
-    exact.unwrap_or_else(|| facility.cure.into())
+    exact.unwrap_or_else(|| need.cure.into())
 }
 
 fn finding(name: &str, seen: Option<String>, effect: &str, cure: &str) -> Finding {
@@ -144,8 +145,8 @@ fn subordinate_ids(ctx: &Ctx) -> Result<Finding> {
         return Ok(finding(name, None, "", ""));
     }
     let (mut says, theirs) = std::io::pipe().context("cannot make a pipe")?;
-    let mut tried =
-        Contained::new(isolation, Ids::Subordinate, "true").output_to(theirs.into())?.spawn()?;
+    let trial = Cmd::new("true").ids(Ids::Subordinate);
+    let mut tried = trial.start(isolation, Output::Both(theirs.into()))?;
     let mut text = String::new();
     std::io::Read::read_to_string(&mut says, &mut text).context("cannot read a trial's output")?;
     let seen = (!tried.wait()?.success()).then(|| text.trim().to_owned());

@@ -10,15 +10,18 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
+mod cmd;
 mod contain;
+mod facility;
 mod namespace;
 mod probe;
 
-pub use contain::{Contained, Exceeded, Running, Shown, ShutLimits};
+pub use cmd::{Cmd, Output};
+pub use contain::{Exceeded, Running, Shown, ShutLimits, shut_in};
+pub use facility::{Facility, Tried};
 pub(crate) use namespace::{
     Namespaces, die_with_parent, enter, fork, is_real_root, mount_proc, reap, unblock_signals,
 };
-pub use probe::Facility;
 
 /// What sets our processes apart; found by trying, consumed in one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +39,7 @@ pub enum Privilege {
 pub struct Isolation {
     exe: PathBuf,
     privilege: Privilege,
-    facilities: Vec<Facility>,
+    tried: Vec<Tried>,
 }
 
 /// Whose ids a contained step sees.
@@ -74,15 +77,12 @@ impl Isolation {
     /// # Errors
     /// When the executable cannot be started.
     pub fn find(exe: &Path) -> Result<Self> {
-        let mut facilities = probe::ask(exe)?;
-        let root = facilities.extract_if(.., |tried| tried.name == probe::ROOT).next();
-        let granted = facilities.iter().any(|f| f.name == probe::NAMESPACES && f.result.is_ok());
-        let privilege = match (granted, root) {
-            (false, _) => Privilege::None,
-            (true, Some(Facility { result: Ok(()), .. })) => Privilege::Root,
-            (true, _) => Privilege::UserNamespace,
-        };
-        Ok(Self { exe: exe.to_owned(), privilege, facilities })
+        let probe::Probed { is_root, tried } = probe::ask(exe)?;
+        let mut isolation = Self { exe: exe.to_owned(), privilege: Privilege::None, tried };
+        if isolation.grants(Facility::Namespaces) {
+            isolation.privilege = if is_root { Privilege::Root } else { Privilege::UserNamespace };
+        }
+        Ok(isolation)
     }
 
     /// The privilege that was found.
@@ -97,18 +97,22 @@ impl Isolation {
     }
 
     /// The first thing without which guests cannot run, if anything is refused.
-    pub fn refused_to_guests(&self) -> Option<&Facility> {
-        self.facilities.iter().find(|facility| facility.result.is_err() && facility.is_needed())
+    pub fn refused_to_guests(&self) -> Option<&Tried> {
+        self.tried.iter().find(|tried| tried.result.is_err() && tried.facility.is_needed())
+    }
+
+    fn grants(&self, facility: Facility) -> bool {
+        self.tried.iter().any(|tried| tried.facility == facility && tried.result.is_ok())
     }
 
     /// Whether a step can have a file system in memory of its own.
     pub fn has_tmpfs(&self) -> bool {
-        self.facilities.iter().any(|f| f.name == probe::TMPFS && f.result.is_ok())
+        self.grants(Facility::Tmpfs)
     }
 
     /// All that was tried, with what came of it.
-    pub fn facilities(&self) -> &[Facility] {
-        &self.facilities
+    pub fn tried(&self) -> &[Tried] {
+        &self.tried
     }
 
     /// This executable with a hidden subcommand and what it needs to know.

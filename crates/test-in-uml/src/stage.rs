@@ -101,7 +101,7 @@ impl Stage {
             let why = refused.result.as_ref().err().map_or("", |why| why);
             bail!(
                 "guests cannot run on this host: {}: {why}; `{} doctor` says more",
-                refused.name,
+                refused.facility,
                 invocation::command()
             );
         }

@@ -1,8 +1,6 @@
 //! A step of a run: its commands are printed when asked for, logged to a file of the step, and on
 //! failure shown with the end of that log, as a line that can be pasted into a shell.
 
-use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, PipeReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,81 +10,10 @@ use anyhow::{Context as _, Result, anyhow};
 
 use crate::cancel::{self, Interruptible};
 use crate::ctx::Ctx;
-use crate::isolation::{Contained, Ids};
+use crate::isolation::{Cmd, Output};
 
 /// How many of the log's last lines a failure shows.
 const TAIL: usize = 25;
-
-/// A command of a step.
-#[derive(Debug, Clone)]
-pub struct Cmd {
-    program: OsString,
-    args: Vec<OsString>,
-    env: Vec<(OsString, OsString)>,
-    dir: Option<PathBuf>,
-    ids: Ids,
-}
-
-impl Cmd {
-    /// The command that runs `program`, found through `PATH`.
-    pub fn new(program: impl AsRef<OsStr>) -> Self {
-        let program = program.as_ref().to_owned();
-        Self { program, args: Vec::new(), env: Vec::new(), dir: None, ids: Ids::Own }
-    }
-
-    /// Adds an argument.
-    #[must_use]
-    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
-        self.args.push(arg.as_ref().to_owned());
-        self
-    }
-
-    /// Adds arguments.
-    #[must_use]
-    pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
-        self
-    }
-
-    /// Sets a variable of the environment.
-    #[must_use]
-    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.env.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
-        self
-    }
-
-    /// Says whose ids the command sees; its own without this.
-    #[must_use]
-    pub fn ids(mut self, ids: Ids) -> Self {
-        self.ids = ids;
-        self
-    }
-
-    /// Sets the working directory.
-    #[must_use]
-    pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.dir = Some(dir.into());
-        self
-    }
-}
-
-/// As one would type it into a shell, where it runs without the namespaces.
-impl fmt::Display for Cmd {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let quoted = |word: &OsStr| {
-            let word = word.to_string_lossy();
-            shlex::try_quote(&word).map_or_else(|_| word.to_string(), |word| word.into_owned())
-        };
-        if let Some(dir) = &self.dir {
-            write!(f, "cd {} && ", quoted(dir.as_os_str()))?;
-        }
-        for (name, value) in &self.env {
-            write!(f, "{}={} ", name.to_string_lossy(), quoted(value))?;
-        }
-        write!(f, "{}", quoted(&self.program))?;
-        self.args.iter().try_for_each(|arg| write!(f, " {}", quoted(arg)))
-    }
-}
 
 /// A step with its log.
 #[derive(Debug)]
@@ -140,15 +67,7 @@ impl<'a> Step<'a> {
         self.ctx.ui.detail(&format!("$ {cmd}"));
         self.note(&format!("$ {cmd}"))?;
         let (output, theirs) = std::io::pipe().context("cannot make a pipe")?;
-        let mut contained =
-            Contained::new(self.ctx.isolation()?, cmd.ids, &cmd.program).args(&cmd.args);
-        for (name, value) in &cmd.env {
-            contained = contained.env(name, value);
-        }
-        if let Some(dir) = &cmd.dir {
-            contained = contained.dir(dir);
-        }
-        let mut running = contained.output_to(theirs.into())?.spawn()?;
+        let mut running = cmd.start(self.ctx.isolation()?, Output::Both(theirs.into()))?;
         self.copy_output(output, &mut watch)?;
         match running.wait()?.code() {
             Some(0) => Ok(()),

@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::mount::{MntFlags, MsFlags, umount2};
@@ -46,20 +45,14 @@ impl Sight {
     /// # Errors
     /// When the program is linked with something that is not there.
     pub fn of_program(program: &Path) -> Result<Self> {
-        let output = Command::new(LOADER)
-            .arg("--list")
-            .arg(program)
-            .env_clear()
+        let asked = duct::cmd!(LOADER, "--list", program)
             // The loader finds and lists it like the others, or says that there is none and goes on.
-            .env("LD_PRELOAD", LOADED_LATE)
-            .stdin(Stdio::null())
-            .output();
-        let text = match output {
-            Ok(output) if output.status.success() => output.stdout,
-            // A program that is linked statically needs nothing, wherever the loader is.
-            _ => return Ok(Self::default()),
-        };
-        let text = String::from_utf8_lossy(&text);
+            .full_env([("LD_PRELOAD", LOADED_LATE)])
+            .stdin_null()
+            .stderr_null()
+            .read();
+        // A program that is linked statically needs nothing, wherever the loader is.
+        let Ok(text) = asked else { return Ok(Self::default()) };
         ensure!(
             !text.contains("not found"),
             "{} is linked with a library that is not there:\n{}",

@@ -1,5 +1,7 @@
 //! What each step declares that it needs.
 
+use crate::isolation::Facility;
+
 /// A program.
 pub(super) struct Tool {
     pub program: &'static str,
@@ -15,9 +17,9 @@ pub(super) struct NeededFile {
     pub purpose: &'static str,
 }
 
-/// Something that the host grants or refuses; see `isolation::probe`.
+/// Something that the host grants or refuses.
 pub(super) struct HostNeed {
-    pub name: &'static str,
+    pub facility: Facility,
     pub effect: &'static str,
     pub cure: &'static str,
 }
@@ -60,58 +62,58 @@ pub(super) const FILES: &[NeededFile] = &[
 
 pub(super) const FACILITIES: &[HostNeed] = &[
     HostNeed {
-        name: "namespaces",
+        facility: Facility::Namespaces,
         effect: "guests cannot run, and nothing ends what a killed run left",
         cure: "allow unshare(2): in a container, docker run --security-opt seccomp=unconfined, and \
                as root in it --cap-add SYS_ADMIN",
     },
     HostNeed {
-        name: "tmpfs",
+        facility: Facility::Tmpfs,
         effect: "guests have no place for their memory",
         cure: "allow mount(2) in namespaces of one's own",
     },
     HostNeed {
-        name: "loopback",
+        facility: Facility::Loopback,
         effect: "guests have no network",
         cure: "allow CAP_NET_ADMIN in namespaces of one's own",
     },
     HostNeed {
-        name: "tap",
+        facility: Facility::Tap,
         effect: "guests have no link",
         cure: "sudo modprobe tun && sudo chmod 0666 /dev/net/tun (udev does the latter where it \
                runs); in a container, pass --device /dev/net/tun",
     },
     HostNeed {
-        name: "ptrace",
+        facility: Facility::Ptrace,
         effect: "guests cannot run: User Mode Linux traces its own processes",
         cure: "set /proc/sys/kernel/yama/ptrace_scope to 1 or less; in a container, allow ptrace \
                (docker run --security-opt seccomp=unconfined)",
     },
     HostNeed {
-        name: "personality",
+        facility: Facility::Personality,
         effect: "guests run, but with addresses at random, and those of old kernels need more memory",
         cure: "in a container, allow personality(ADDR_NO_RANDOMIZE): docker run --security-opt \
                seccomp=unconfined",
     },
     HostNeed {
-        name: "pivot_root",
+        facility: Facility::PivotRoot,
         effect: "guests cannot run: they would see the files of this host",
         cure: "allow pivot_root(2) in namespaces of one's own, and run from no initial RAM disk; in a \
                container, docker run --security-opt seccomp=unconfined",
     },
     HostNeed {
-        name: "seccomp",
+        facility: Facility::Seccomp,
         effect: "guests run, but an evil one can make any system call of this host",
         cure: "a kernel with CONFIG_SECCOMP_FILTER",
     },
     HostNeed {
-        name: "landlock",
+        facility: Facility::Landlock,
         effect: "guests run, shut in by a root of their own alone",
         cure: "a kernel of 5.13 or later with CONFIG_SECURITY_LANDLOCK, and landlock among its security \
                modules (/sys/kernel/security/lsm, or lsm= at its boot)",
     },
     HostNeed {
-        name: "process limit",
+        facility: Facility::ProcessLimit,
         effect: "guests run, but an evil one can start as many processes as you can",
         cure: "allow user namespaces within user namespaces (/proc/sys/user/max_user_namespaces); \
                otherwise, bound the control group's pids.max",

@@ -11,7 +11,8 @@ use super::Unreachable;
 use crate::cancel::Interrupted;
 use crate::config::DebianSource;
 use crate::ctx::Ctx;
-use crate::step::{Cmd, Step};
+use crate::isolation::Cmd;
+use crate::step::Step;
 use crate::store::remove_tree;
 
 /// What Debian signs its suites with; the package debian-archive-keyring brings it, under a name

@@ -9,8 +9,9 @@ use super::apt::{Apt, Versions};
 use super::{OFFLINE, SourceArchive, SourceRecipe, Unreachable};
 use crate::config::DebianSource;
 use crate::ctx::{Ctx, Locking, NetworkAccess};
+use crate::isolation::Cmd;
 use crate::lockfile::{self, LockedKernel};
-use crate::step::{Cmd, Step};
+use crate::step::Step;
 use crate::store::{Kind, sha256_of};
 
 /// The source of the kernel called `name`. What the lock file names and the store has is taken

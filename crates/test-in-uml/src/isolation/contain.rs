@@ -8,7 +8,6 @@ use std::ffi::{OsStr, OsString};
 use std::io::PipeWriter;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result};
@@ -21,81 +20,10 @@ mod filter;
 mod shut;
 
 use super::namespace::{mount_proc, unblock_signals};
-use super::{
-    CONTAIN, FAILED, Ids, Isolation, Namespaces, Privilege, die_with_parent, enter, fork, reap,
-};
+use super::{CONTAIN, FAILED, Ids, Namespaces, die_with_parent, enter, fork, reap};
 
 pub(super) use shut::serve as serve_shut;
-pub use shut::{Exceeded, Shown, ShutLimits};
-
-/// A command that runs contained.
-#[derive(Debug)]
-pub struct Contained(Command);
-
-impl Contained {
-    /// The command `program`, found through `PATH`, with `ids`.
-    pub fn new(isolation: &Isolation, ids: Ids, program: impl AsRef<OsStr>) -> Self {
-        let mut command = isolation.hidden(CONTAIN);
-        let ids = if *isolation.privilege() == Privilege::None { "none" } else { ids.name() };
-        command.arg(ids).arg(program);
-        Self(command)
-    }
-
-    /// Adds arguments.
-    #[must_use]
-    pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        self.0.args(args);
-        self
-    }
-
-    /// Sets a variable of the environment.
-    #[must_use]
-    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.0.env(name, value);
-        self
-    }
-
-    /// Takes a variable out of the environment.
-    #[must_use]
-    pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Self {
-        self.0.env_remove(name);
-        self
-    }
-
-    /// Sets the working directory.
-    #[must_use]
-    pub fn dir(mut self, dir: impl AsRef<Path>) -> Self {
-        self.0.current_dir(dir);
-        self
-    }
-
-    /// Where standard output goes; standard error stays ours.
-    #[must_use]
-    pub fn stdout_to(mut self, file: OwnedFd) -> Self {
-        self.0.stdout(file);
-        self
-    }
-
-    /// Where standard output and standard error go.
-    ///
-    /// # Errors
-    /// When the file cannot be duplicated.
-    pub fn output_to(mut self, file: OwnedFd) -> Result<Self> {
-        let twin = file.try_clone().context("cannot duplicate the output of a step")?;
-        self.0.stdout(file).stderr(twin);
-        Ok(self)
-    }
-
-    /// Starts the command.
-    ///
-    /// # Errors
-    /// When it cannot be started.
-    pub fn spawn(mut self) -> Result<Running> {
-        let (lifeline, ours) = std::io::pipe().context("cannot make a lifeline")?;
-        let child = self.0.stdin(Stdio::from(OwnedFd::from(lifeline))).spawn();
-        Ok(Running { child: child.context("cannot start a contained step")?, lifeline: Some(ours) })
-    }
-}
+pub use shut::{Exceeded, Shown, ShutLimits, shut_in};
 
 /// A contained command that was started. Dropping it ends everything in it.
 #[derive(Debug)]
@@ -105,6 +33,13 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts the command, whose standard input becomes its lifeline.
+    pub(super) fn start(mut command: Command) -> Result<Self> {
+        let (lifeline, ours) = std::io::pipe().context("cannot make a lifeline")?;
+        let child = command.stdin(Stdio::from(OwnedFd::from(lifeline))).spawn();
+        Ok(Self { child: child.context("cannot start a contained program")?, lifeline: Some(ours) })
+    }
+
     /// Waits for the end.
     ///
     /// # Errors

@@ -15,56 +15,47 @@ use nix::sys::signal::{Signal, raise};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::ForkResult;
 
+use super::facility::{Facility, Tried};
 use super::{Ids, Isolation, Namespaces, PROBE, Privilege, enter, fork, is_real_root};
 use crate::confine::{
     DIR, TUN, drop_privileges, swap_roots, try_filter, try_landlock, try_own_user_namespace,
 };
 
-pub(super) const NAMESPACES: &str = "namespaces";
 /// Whether the kernel refuses us nothing; this is for choosing the privilege, and no facility.
-pub(super) const ROOT: &str = "root";
-pub(super) const TMPFS: &str = "tmpfs";
-/// What guests can do without: the first costs memory, the others are walls behind a wall.
-const PERSONALITY: &str = "personality";
-const LANDLOCK: &str = "landlock";
-const FILTER: &str = "seccomp";
-const PROCESSES: &str = "process limit";
+const ROOT: &str = "root";
 
-/// Something that a run needs of the host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facility {
-    /// Its name, as `doctor` shows it.
-    pub name: String,
-    /// Why it is not to be had.
-    pub result: Result<(), String>,
-}
-
-impl Facility {
-    /// Whether guests cannot do without it.
-    pub(super) fn is_needed(&self) -> bool {
-        ![PERSONALITY, LANDLOCK, FILTER, PROCESSES].contains(&self.name.as_str())
-    }
+/// What a probe found.
+#[derive(Debug, Default)]
+pub(super) struct Probed {
+    pub is_root: bool,
+    pub tried: Vec<Tried>,
 }
 
 /// Starts the child that tries, and reads what it says.
-pub(super) fn ask(exe: &Path) -> Result<Vec<Facility>> {
+pub(super) fn ask(exe: &Path) -> Result<Probed> {
     let isolation =
-        Isolation { exe: exe.to_owned(), privilege: Privilege::None, facilities: Vec::new() };
+        Isolation { exe: exe.to_owned(), privilege: Privilege::None, tried: Vec::new() };
     let output = isolation
         .hidden(PROBE)
         .output()
         .with_context(|| format!("cannot start {}", exe.display()))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.lines().filter_map(parse).collect())
+    let mut probed = Probed::default();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let Some((name, error)) = line.split_once('\t') else { continue };
+        let result = if error.is_empty() { Ok(()) } else { Err(error.to_owned()) };
+        match Facility::named(name) {
+            Some(facility) => probed.tried.push(Tried { facility, result }),
+            None => probed.is_root |= name == ROOT && result.is_ok(),
+        }
+    }
+    Ok(probed)
 }
 
-fn parse(line: &str) -> Option<Facility> {
-    let (name, error) = line.split_once('\t')?;
-    let result = if error.is_empty() { Ok(()) } else { Err(error.into()) };
-    Some(Facility { name: name.into(), result })
+fn say(facility: Facility, result: Result<()>) {
+    say_named(facility.name(), result);
 }
 
-fn say(name: &str, result: Result<()>) {
+fn say_named(name: &str, result: Result<()>) {
     let error = result.err().map_or_else(String::new, |error| format!("{error:#}"));
     println!("{name}\t{}", error.replace('\n', " "));
 }
@@ -72,10 +63,10 @@ fn say(name: &str, result: Result<()>) {
 /// Serves `__probe`: one line for each facility, `NAME TAB ERROR`.
 pub(super) fn serve(_: &[OsString]) -> Result<i32> {
     let was_root = is_real_root();
-    say(ROOT, was_root.then_some(()).context("not the root of the host"));
+    say_named(ROOT, was_root.then_some(()).context("not the root of the host"));
     let entered = enter(Namespaces::Run, Ids::Root);
     let refused = entered.is_err();
-    say(NAMESPACES, entered);
+    say(Facility::Namespaces, entered);
     if refused {
         return Ok(0);
     }
@@ -86,19 +77,22 @@ pub(super) fn serve(_: &[OsString]) -> Result<i32> {
             other => anyhow::bail!("the probe ended with {other:?}"),
         },
         ForkResult::Child => {
-            say(TMPFS, try_tmpfs());
+            say(Facility::Tmpfs, try_tmpfs());
             say(
-                "loopback",
+                Facility::Loopback,
                 uml_protocol::interface::bring_up("lo").context("cannot bring the loopback up"),
             );
-            say("tap", try_tap());
-            say("ptrace", in_a_guests_place(was_root, trace_a_child));
-            say(PERSONALITY, in_a_guests_place(was_root, keep_addresses));
-            say(FILTER, in_a_guests_place(was_root, || errno_of(try_filter())));
-            say(LANDLOCK, in_a_guests_place(was_root, || errno_of(try_landlock())));
-            say(PROCESSES, in_a_guests_place(was_root, || errno_of(try_own_user_namespace())));
+            say(Facility::Tap, try_tap());
+            say(Facility::Ptrace, in_a_guests_place(was_root, trace_a_child));
+            say(Facility::Personality, in_a_guests_place(was_root, keep_addresses));
+            say(Facility::Seccomp, in_a_guests_place(was_root, || errno_of(try_filter())));
+            say(Facility::Landlock, in_a_guests_place(was_root, || errno_of(try_landlock())));
+            say(
+                Facility::ProcessLimit,
+                in_a_guests_place(was_root, || errno_of(try_own_user_namespace())),
+            );
             // Afterwards there is nothing left to try anything with.
-            say("pivot_root", in_a_child(try_root));
+            say(Facility::PivotRoot, in_a_child(try_root));
             std::process::exit(0);
         }
     }

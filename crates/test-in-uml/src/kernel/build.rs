@@ -21,9 +21,10 @@ use super::work::{Objects, Work, ensure_buildable};
 use crate::config::Kernel;
 use crate::ctx::Ctx;
 use crate::fetch::{self, SourceArchive};
+use crate::isolation::Cmd;
 use crate::lockfile::{self, LockedKernel};
 use crate::space::ensure_room;
-use crate::step::{Cmd, Step};
+use crate::step::Step;
 use crate::store::{Kind, hex};
 
 /// The kernel `name`, built if the store does not have it.
@@ -190,7 +191,7 @@ impl<'a> Inputs<'a> {
         let targets: Vec<&str> = ["linux"].into_iter().chain(modules).collect();
         let expected = progress::counted(ctx, name).unwrap_or(tree.era().objects);
         let mut progress = BuildProgress::towards(expected);
-        make.run_counted(&targets, &mut progress)?;
+        make.build(config.verified(), &targets, &mut progress)?;
         work.end_build(&from)?;
         if objects == Objects::None {
             progress::keep_count(ctx, name, progress.done());

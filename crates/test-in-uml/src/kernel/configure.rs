@@ -9,15 +9,15 @@ use super::fragment::{ConfigRequest, Values};
 use super::kconfig::Kconfig;
 use super::make::{Make, assignment};
 use super::tree::KernelTree;
-use super::verify;
+use super::verify::{self, VerifiedValues};
 use super::work::Work;
 use crate::config::Start;
 
-/// A configured build folder.
+/// The configuration of a build folder, which is what was asked for.
 #[derive(Debug)]
 pub struct KernelConfig {
     path: PathBuf,
-    values: Values,
+    values: VerifiedValues,
 }
 
 impl KernelConfig {
@@ -26,9 +26,14 @@ impl KernelConfig {
         &self.path
     }
 
+    /// What make is called with.
+    pub(super) fn verified(&self) -> &VerifiedValues {
+        &self.values
+    }
+
     /// What is in it.
     pub fn values(&self) -> &Values {
-        &self.values
+        self.values.get()
     }
 }
 
@@ -52,18 +57,18 @@ pub fn configure(
             let requested = work.requested();
             fs::write(&requested, request.to_string())
                 .with_context(|| format!("cannot write {}", requested.display()))?;
-            make.run(&[start.target()], &[assignment("KCONFIG_ALLCONFIG", &requested)])?;
+            make.configure(start.target(), &[assignment("KCONFIG_ALLCONFIG", &requested)])?;
         }
         Start::Defconfig => {
-            make.run(&[start.target()], &[])?;
+            make.configure(start.target(), &[])?;
             // Of two lines about a symbol Kconfig takes the later.
             let text = read(&path)? + &request.to_string();
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-            make.run(&[tree.era().refresh], &[])?;
+            make.configure(tree.era().refresh, &[])?;
         }
     }
     let values = Values::parse(&read(&path)?).with_context(|| path.display().to_string())?;
-    verify::values(request, &values, &kconfig)?;
+    let values = verify::values(request, values, &kconfig)?;
     Ok(KernelConfig { path, values })
 }
 

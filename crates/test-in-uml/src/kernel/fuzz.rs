@@ -106,7 +106,7 @@ proptest! {
         let values = Values::default();
         let _ = verify::symbols(&request, &kconfig);
         let took = request.settings().all(|setting| setting.value == "n");
-        prop_assert_eq!(verify::values(&request, &values, &kconfig).is_ok(), took);
+        prop_assert_eq!(verify::values(&request, values.clone(), &kconfig).is_ok(), took);
     }
 
     #[test]

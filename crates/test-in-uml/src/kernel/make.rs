@@ -7,10 +7,13 @@ use std::thread::available_parallelism;
 use anyhow::Result;
 
 use super::complaints::Complaints;
+use super::kit::Kit;
 use super::progress::BuildProgress;
 use super::recipe::{compiler_name, program};
 use super::tree::KernelTree;
-use crate::step::{Cmd, Step};
+use super::verify::VerifiedValues;
+use crate::isolation::Cmd;
+use crate::step::Step;
 
 /// Variables of the user's environment that builds keep. All others could change what is built:
 /// make takes any of them for one of its own.
@@ -47,19 +50,32 @@ impl<'a> Make<'a> {
         Self { named_within: Some(dir), ..self }
     }
 
-    /// Makes targets. `variables` are for this call alone.
+    /// Makes a configuration by one of Kconfig's targets. `variables` are for this call alone.
+    ///
+    /// # Errors
+    /// When make fails: with Kconfig's errors.
+    pub fn configure(&self, target: &str, variables: &[OsString]) -> Result<()> {
+        self.watched(&[target], variables, |_| {})
+    }
+
+    /// Makes the modules in the folder `dir` against a kernel that was built.
     ///
     /// # Errors
     /// When make fails: with the compiler's errors.
-    pub fn run(&self, targets: &[&str], variables: &[OsString]) -> Result<()> {
-        self.watched(targets, variables, |_| {})
+    pub fn modules(&self, _built: &Kit, dir: &Path) -> Result<()> {
+        self.watched(&["modules"], &[assignment("M", dir)], |_| {})
     }
 
-    /// Makes targets, and shows and counts the objects.
+    /// Makes targets of a build folder that has this configuration; shows and counts the objects.
     ///
     /// # Errors
-    /// As [`Make::run`].
-    pub fn run_counted(&self, targets: &[&str], progress: &mut BuildProgress) -> Result<()> {
+    /// When make fails: with the compiler's errors.
+    pub fn build(
+        &self,
+        _config: &VerifiedValues,
+        targets: &[&str],
+        progress: &mut BuildProgress,
+    ) -> Result<()> {
         let show = self.step.progress();
         self.watched(targets, &[], |line| {
             if let Some(how_far) = progress.see(line) {

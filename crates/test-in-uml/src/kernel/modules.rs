@@ -11,7 +11,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use super::binary::KernelBinary;
 use super::kit::Kit;
-use super::make::{Make, assignment};
+use super::make::Make;
 use super::recipe::Toolchain;
 use super::work::ensure_buildable;
 use crate::ctx::Ctx;
@@ -113,7 +113,7 @@ fn make(ctx: &Ctx, step: &Step<'_>, kit: &Path, folder: &Path, dest: &Path) -> R
         };
         copied.with_context(|| format!("cannot copy {}", entry.path().display()))?;
     }
-    Make::new(step, &tree, &build).naming(&own).run(&["modules"], &[assignment("M", &own)])?;
+    Make::new(step, &tree, &build).naming(&own).modules(&kit, &own)?;
     let mut names = Vec::new();
     for path in objects(&own)? {
         let file = path.file_name().context("a module has a name")?;

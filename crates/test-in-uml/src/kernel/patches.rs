@@ -10,7 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::cancel;
 use crate::ctx::Ctx;
-use crate::step::{Cmd, Step};
+use crate::isolation::Cmd;
+use crate::step::Step;
 use crate::store::hex;
 
 /// The patches of a kernel, in their order.

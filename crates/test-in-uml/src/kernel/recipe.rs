@@ -4,9 +4,8 @@ use std::ffi::CStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use super::era::{ERAS, Era};
@@ -146,14 +145,12 @@ fn meta(path: &Path) -> Result<fs::Metadata> {
 }
 
 fn output(program: &str, argument: &str) -> Result<String> {
-    let output = Command::new(program)
-        .arg(argument)
+    duct::cmd!(program, argument)
         .env("LC_ALL", "C")
-        .output()
-        .with_context(|| format!("cannot start {program}"))?;
-    ensure!(output.status.success(), "`{program} {argument}` failed: {}", output.status);
-    let text = [output.stdout, output.stderr].concat();
-    Ok(String::from_utf8_lossy(&text).into_owned())
+        .stdin_null()
+        .stderr_to_stdout()
+        .read()
+        .with_context(|| format!("cannot ask `{program} {argument}`"))
 }
 
 /// User Mode Linux is linked with the host's C library.

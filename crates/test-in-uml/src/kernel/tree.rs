@@ -23,6 +23,32 @@ pub struct KernelTree {
     era: &'static Era,
 }
 
+/// A source archive, unpacked; the patches are not in.
+struct UnpackedTree(PathBuf);
+
+impl UnpackedTree {
+    fn of(archive: &SourceArchive, dir: PathBuf) -> Result<Self> {
+        archive::unpack(&archive.path, &dir, TopDir::Strip)?;
+        Ok(Self(dir))
+    }
+
+    fn patch(self, step: &Step<'_>, series: &Series) -> Result<PatchedTree> {
+        series.apply(step, &self.0)?;
+        Ok(PatchedTree(self.0))
+    }
+}
+
+/// The same with its patches, not where builds look for it yet.
+struct PatchedTree(PathBuf);
+
+impl PatchedTree {
+    fn move_to(self, place: PathBuf) -> Result<KernelTree> {
+        fs::rename(&self.0, &place)
+            .with_context(|| format!("cannot move the tree to {}", place.display()))?;
+        KernelTree::at(place)
+    }
+}
+
 /// What a tree in a work folder was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TreeOrigin {
@@ -42,7 +68,7 @@ impl KernelTree {
     ///
     /// # Errors
     /// When it is none, or older than all that can be built here.
-    pub fn at(dir: PathBuf) -> Result<Self> {
+    pub(super) fn at(dir: PathBuf) -> Result<Self> {
         let path = dir.join("Makefile");
         let text = fs::read_to_string(&path)
             .with_context(|| format!("{} is not a kernel tree", dir.display()))?;
@@ -92,11 +118,7 @@ pub fn prepare(
     remove_folder(&work.source())?;
     ensure_room(&partial, room(&archive.path)?, &format!("the source of kernel {name}"))?;
     step.note(&format!("unpacking {} to {}", archive.path.display(), partial.display()))?;
-    archive::unpack(&archive.path, &partial, TopDir::Strip)?;
-    series.apply(&step, &partial)?;
-    fs::rename(&partial, work.source())
-        .with_context(|| format!("cannot move the tree to {}", work.source().display()))?;
-    let tree = KernelTree::at(work.source())?;
+    let tree = UnpackedTree::of(archive, partial)?.patch(&step, series)?.move_to(work.source())?;
     stamp.write(&origin)?;
     step.done(&format!("Linux {}, {series}", tree.version));
     Ok(tree)

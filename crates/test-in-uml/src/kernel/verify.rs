@@ -28,15 +28,30 @@ pub fn symbols(request: &ConfigRequest, kconfig: &Kconfig) -> Result<()> {
     Ok(())
 }
 
+/// What a configuration holds, in which every line took that was asked for.
+#[derive(Debug)]
+pub struct VerifiedValues(Values);
+
+impl VerifiedValues {
+    /// The values.
+    pub fn get(&self) -> &Values {
+        &self.0
+    }
+}
+
 /// Checks that every line took, and that the host's files stay out of a guest's reach.
 ///
 /// # Errors
 /// When one did not: with each place, what it became, and why, where Kconfig can tell.
-pub fn values(request: &ConfigRequest, values: &Values, kconfig: &Kconfig) -> Result<()> {
+pub fn values(
+    request: &ConfigRequest,
+    values: Values,
+    kconfig: &Kconfig,
+) -> Result<VerifiedValues> {
     let lost: Vec<String> = request
         .iter()
         .filter(|requested| values.get(&requested.setting.symbol) != requested.setting.value)
-        .map(|requested| explained(requested, values, kconfig))
+        .map(|requested| explained(requested, &values, kconfig))
         .collect();
     ensure!(lost.is_empty(), "Kconfig did not take all that is asked for:{}", lost.concat());
     ensure!(
@@ -44,7 +59,7 @@ pub fn values(request: &ConfigRequest, values: &Values, kconfig: &Kconfig) -> Re
         "HOSTFS is on: a guest's root could read and write any file of yours with it; add \
          `# CONFIG_HOSTFS is not set` to a fragment"
     );
-    Ok(())
+    Ok(VerifiedValues(values))
 }
 
 fn explained(requested: &Requested, values: &Values, kconfig: &Kconfig) -> String {
@@ -96,7 +111,7 @@ mod tests {
     fn a_line_that_did_not_take_is_explained() {
         let request = request("CONFIG_TUN=y\nCONFIG_CON_CHAN=\"null\"\n# CONFIG_NET is not set");
         let built = Values::parse("CONFIG_CON_CHAN=\"xterm\"\n").unwrap();
-        let error = values(&request, &built, &kconfig()).unwrap_err().to_string();
+        let error = values(&request, built, &kconfig()).unwrap_err().to_string();
         assert_eq!(
             error,
             "Kconfig did not take all that is asked for:\n  \
@@ -109,14 +124,14 @@ mod tests {
     fn what_took_is_accepted() {
         let request = request("CONFIG_NET=y\nCONFIG_TUN=m\n# CONFIG_HOSTFS is not set");
         let built = Values::parse("CONFIG_NET=y\nCONFIG_TUN=m\n").unwrap();
-        values(&request, &built, &kconfig()).unwrap();
+        values(&request, built, &kconfig()).unwrap();
     }
 
     #[test]
     fn the_hosts_files_stay_out_of_reach_whatever_is_asked_for() {
         for value in ["y", "m"] {
             let line = format!("CONFIG_HOSTFS={value}");
-            let error = values(&request(&line), &Values::parse(&line).unwrap(), &kconfig());
+            let error = values(&request(&line), Values::parse(&line).unwrap(), &kconfig());
             assert!(error.unwrap_err().to_string().starts_with("HOSTFS is on"));
         }
     }

@@ -9,10 +9,10 @@ use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
 use crate::ctx::Ctx;
-use crate::isolation::{Ids, Privilege};
+use crate::isolation::{Cmd, Ids, Privilege};
 use crate::lockfile::{self, LockedRootfs};
 use crate::space::ensure_room;
-use crate::step::{Cmd, Step};
+use crate::step::Step;
 use crate::store::{Entry, Key, Kind};
 
 /// Time stamps are no later than this (SOURCE_DATE_EPOCH of reproducible-builds.org), so that two

@@ -19,9 +19,9 @@ use super::bootstrap::EPOCH;
 use super::manifest::Manifest;
 use super::tree::{self, NodeKind, RootfsTree};
 use crate::ctx::Ctx;
-use crate::isolation::Ids;
+use crate::isolation::{Cmd, Ids};
 use crate::space::ensure_room;
-use crate::step::{Cmd, Step};
+use crate::step::Step;
 use crate::store::{Entry, Key, Kind, sha256_of};
 
 /// Where the agent is in the image.

@@ -12,7 +12,7 @@ use super::rustflags::{self, TARGET};
 use crate::cancel::{self, Interruptible};
 use crate::ctx::{Ctx, NetworkAccess};
 use crate::defaults;
-use crate::isolation::{Contained, Ids};
+use crate::isolation::{Cmd, Output};
 
 /// The cargo profile of everything that runs inside a guest: small, because each guest gets a copy, with a
 /// test's checks on. It is said on the command line, so that a workspace need not have it.
@@ -131,25 +131,22 @@ pub fn build(ctx: &Ctx, what: &Build<'_>) -> Result<Vec<Artifact>> {
     ctx.hold_checkout()?;
     ctx.ui.status("building the guest's programs");
     let (output, theirs) = std::io::pipe().context("cannot make a pipe")?;
-    // Contained, it and all its compilers end with us.
-    let mut contained = Contained::new(ctx.isolation()?, Ids::Own, what.program())
-        .args(what.args(ctx))
-        .dir(what.root(ctx))
-        .stdout_to(theirs.into());
+    let mut cargo = Cmd::new(what.program()).args(what.args(ctx)).dir(what.root(ctx));
     for (name, _) in std::env::vars_os() {
         // What cargo told us about xtask would make the inner cargo build everything anew.
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-            contained = contained.env_remove(&name);
+            cargo = cargo.env_remove(&name);
         }
     }
     if what.has_own_toolchain() {
-        contained = contained.env_remove("RUSTUP_TOOLCHAIN");
+        cargo = cargo.env_remove("RUSTUP_TOOLCHAIN");
     }
     // In the environment of this cargo alone: exported, the flags would reach xtask itself.
     let flags = rustflags::encoded(&what.rustflags(ctx)?);
-    let contained = contained.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", flags);
-    let mut running = contained.spawn().context("cannot start cargo")?;
+    let cargo = cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", flags);
+    let running = cargo.start(ctx.isolation()?, Output::Stdout(theirs.into()));
+    let mut running = running.context("cannot start cargo")?;
     let mut artifacts = Vec::new();
     for message in Message::parse_stream(BufReader::new(Interruptible(output))) {
         cancel::check()?;

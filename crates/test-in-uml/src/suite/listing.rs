@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::build::{Harness, TestBinary};
 use super::word::Word;
 use crate::guest::Program;
-use crate::isolation::{Contained, Exceeded, Isolation, Shown, ShutLimits};
+use crate::isolation::{Exceeded, Isolation, Shown, ShutLimits, shut_in};
 
 /// What a test binary says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +54,7 @@ impl Listing {
         let TestBinary { name: target, package, harness, .. } = binary;
         let env = [format!("{}=1", uml_protocol::env::LISTING)];
         let asked = [LIST, LIST_IGNORED, HELP];
-        let shown = Contained::shut_in(isolation, program, &env, &asked, &LIMITS);
+        let shown = shut_in(isolation, program, &env, &asked, &LIMITS);
         let shown = match shown {
             // It does its work whatever it is asked, and that takes its time.
             Err(error) if *harness == Harness::Own && error.is::<Exceeded>() => return Ok(Self::whole()),

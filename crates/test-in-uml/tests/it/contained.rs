@@ -3,19 +3,15 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Command, Stdio};
 
-use test_in_uml::isolation::{Contained, Ids};
+use test_in_uml::isolation::{Cmd, Output};
 
 use super::support::{OwnGroup as _, eventually, exe, is_running, isolation, unique};
 
 /// Runs a shell script contained, and returns its exit code with what it wrote.
 fn script(text: &str) -> (Option<i32>, String) {
     let (mut output, theirs) = std::io::pipe().unwrap();
-    let mut running = Contained::new(&isolation(), Ids::Own, "sh")
-        .args(["-c", text])
-        .output_to(theirs.into())
-        .unwrap()
-        .spawn()
-        .unwrap();
+    let shell = Cmd::new("sh").args(["-c", text]);
+    let mut running = shell.start(&isolation(), Output::Both(theirs.into())).unwrap();
     let mut written = String::new();
     output.read_to_string(&mut written).unwrap();
     (running.wait().unwrap().code(), written.trim().to_owned())
@@ -30,8 +26,8 @@ fn an_end_is_passed_on() {
 #[test]
 fn a_program_that_is_not_there_is_named() {
     let (mut output, theirs) = std::io::pipe().unwrap();
-    let contained = Contained::new(&isolation(), Ids::Own, "no-such-program");
-    let mut running = contained.output_to(theirs.into()).unwrap().spawn().unwrap();
+    let program = Cmd::new("no-such-program");
+    let mut running = program.start(&isolation(), Output::Both(theirs.into())).unwrap();
     let mut written = String::new();
     output.read_to_string(&mut written).unwrap();
     assert_eq!(running.wait().unwrap().code(), Some(127));
@@ -61,8 +57,7 @@ fn what_a_step_leaves_running_ends_with_it() {
 fn dropping_a_step_ends_all_of_it() {
     let word = unique("dropped");
     let text = format!("sh -c 'sleep 1000; true' {word} & wait");
-    let contained = Contained::new(&isolation(), Ids::Own, "sh").args(["-c", &text]);
-    let running = contained.spawn().unwrap();
+    let running = Cmd::new("sh").args(["-c", &text]).start(&isolation(), Output::Ours).unwrap();
     eventually("the step", || is_running(&word));
     drop(running);
     assert!(!is_running(&word));

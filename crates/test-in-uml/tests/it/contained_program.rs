@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use test_in_uml::isolation::{Contained, Isolation, Shown, ShutLimits};
+use test_in_uml::isolation::{self, Isolation, Shown, ShutLimits};
 
 use super::support::{OwnGroup as _, eventually, exe, is_running, unique};
 
@@ -34,7 +34,7 @@ fn shut_in(
     limits: &ShutLimits,
 ) -> anyhow::Result<Vec<Shown>> {
     let dir = tempfile::tempdir().unwrap();
-    Contained::shut_in(isolation, program(dir.path()), env, runs, limits)
+    isolation::shut_in(isolation, program(dir.path()), env, runs, limits)
 }
 
 /// What this host grants, and what a host grants that has no namespaces for us.

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use nix::libc;
 use nix::unistd::geteuid;
-use test_in_uml::isolation::{Contained, Ids, Isolation, Privilege};
+use test_in_uml::isolation::{Cmd, Facility, Ids, Isolation, Output, Privilege};
 use test_in_uml::stage::{Stage, StageOptions};
 
 use super::store::{Host, KERNEL, says};
@@ -109,17 +109,17 @@ impl Wrapped {
 }
 
 /// What was said of a facility, which was refused.
-fn refusal(isolation: &Isolation, facility: &str) -> String {
-    let all = isolation.facilities();
-    let found = all.iter().find(|tried| tried.name == facility);
+fn refusal(isolation: &Isolation, facility: Facility) -> String {
+    let all = isolation.tried();
+    let found = all.iter().find(|tried| tried.facility == facility);
     found.unwrap_or_else(|| panic!("{all:?}")).result.clone().unwrap_err()
 }
 
 /// What a contained step says.
 fn contained(isolation: &Isolation, ids: Ids, words: &[&str]) -> String {
     let (mut output, theirs) = std::io::pipe().unwrap();
-    let step = Contained::new(isolation, ids, words[0]).args(&words[1..]);
-    let mut running = step.output_to(theirs.into()).unwrap().spawn().unwrap();
+    let step = Cmd::new(words[0]).args(&words[1..]).ids(ids);
+    let mut running = step.start(isolation, Output::Both(theirs.into())).unwrap();
     let mut text = String::new();
     output.read_to_string(&mut text).unwrap();
     running.wait().unwrap();
@@ -225,7 +225,7 @@ fn namespaces_in_which_nothing_is_allowed_are_none() {
     // As AppArmor's restriction of Ubuntu 24.04: unshare(2) succeeds, and what follows is denied.
     let isolation = refusing(&[Refused(libc::SYS_mount, None)], || Isolation::find(exe()).unwrap());
     assert_eq!(*isolation.privilege(), Privilege::None);
-    let why = refusal(&isolation, "namespaces");
+    let why = refusal(&isolation, Facility::Namespaces);
     assert!(why.contains("mount") && why.contains("EPERM"), "{why}");
     let step = contained(&isolation, Ids::Own, &["echo", "it runs"]);
     assert_eq!(step, "it runs\n");
@@ -251,7 +251,7 @@ fn without_ptrace_steps_run_and_guests_do_not() {
         assert!(*isolation.privilege() != Privilege::None, "steps need none");
         let error = Stage::start(&isolation, &StageOptions { size: 1 << 20 }).unwrap_err();
         assert!(error.to_string().contains("guests cannot run on this host: ptrace"), "{error}");
-        refusal(&isolation, "ptrace")
+        refusal(&isolation, Facility::Ptrace)
     });
     assert!(why.contains("EPERM"), "{why}");
 }
@@ -261,7 +261,7 @@ fn a_personality_that_is_refused_costs_memory_and_no_guest() {
     const ADDR_NO_RANDOMIZE: u32 = 0x0040000;
     refusing(&[Refused(libc::SYS_personality, Some(ADDR_NO_RANDOMIZE))], || {
         let isolation = Isolation::find(exe()).unwrap();
-        assert!(refusal(&isolation, "personality").contains("EPERM"));
+        assert!(refusal(&isolation, Facility::Personality).contains("EPERM"));
         assert_eq!(guest_says(&isolation, "echo alive"), "alive\n");
         let output = doctor().output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -271,10 +271,10 @@ fn a_personality_that_is_refused_costs_memory_and_no_guest() {
 
 #[test]
 fn walls_that_a_host_cannot_build_are_named_and_guests_have_the_others() {
-    for (call, name, effect) in [
-        (libc::SYS_seccomp, "seccomp", "any system call of this host"),
-        (libc::SYS_landlock_create_ruleset, "landlock", "a root of their own alone"),
-        (libc::SYS_unshare, "process limit", "as many processes as you can"),
+    for (call, wall, effect) in [
+        (libc::SYS_seccomp, Facility::Seccomp, "any system call of this host"),
+        (libc::SYS_landlock_create_ruleset, Facility::Landlock, "a root of their own alone"),
+        (libc::SYS_unshare, Facility::ProcessLimit, "as many processes as you can"),
     ] {
         // Namespaces within a namespace are refused, and the first is not.
         let only = (call == libc::SYS_unshare).then_some(libc::CLONE_NEWUSER.cast_unsigned());
@@ -283,15 +283,15 @@ fn walls_that_a_host_cannot_build_are_named_and_guests_have_the_others() {
         }
         refusing(&[Refused(call, only)], || {
             let isolation = Isolation::find(exe()).unwrap();
-            assert!(refusal(&isolation, name).starts_with("refused"), "{name}");
+            assert!(refusal(&isolation, wall).starts_with("refused"), "{wall}");
             assert_eq!(
                 guest_says(&isolation, "echo alive; ls -d /root 2>/dev/null"),
                 "alive\n",
-                "{name}"
+                "{wall}"
             );
             let output = doctor().output().unwrap();
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            assert!(text.contains(&format!("MISS  {name}")) && text.contains(effect), "{text}");
+            assert!(text.contains(&format!("MISS  {wall}")) && text.contains(effect), "{text}");
         });
     }
 }
@@ -315,7 +315,7 @@ fn without_a_device_for_taps_nothing_is_begun() {
         if geteuid().is_root() { "" } else { "--map-root-user" }
     ));
     let isolation = wrapped.isolation();
-    let why = refusal(&isolation, "tap");
+    let why = refusal(&isolation, Facility::Tap);
     assert!(why.contains("/dev/net/tun") && why.contains("No such file"), "{why}");
     let error = Stage::start(&isolation, &StageOptions { size: 1 << 20 }).unwrap_err().to_string();
     assert!(error.contains("tap: cannot open /dev/net/tun"), "{error}");
@@ -356,8 +356,8 @@ fn an_ordinary_user_meets_a_closed_device_and_no_range_of_ids() {
     let Some(closed) = as_nobody(&device_with_mode("0600")) else { return };
     let isolation = closed.isolation();
     assert_eq!(*isolation.privilege(), Privilege::UserNamespace, "{isolation:?}");
-    assert!(refusal(&isolation, "tap").contains("Permission denied"));
-    assert_eq!(isolation.refused_to_guests().map(|tried| &*tried.name), Some("tap"));
+    assert!(refusal(&isolation, Facility::Tap).contains("Permission denied"));
+    assert_eq!(isolation.refused_to_guests().map(|tried| tried.facility), Some(Facility::Tap));
     let said = contained(&isolation, Ids::Subordinate, &["true"]);
     assert!(said.contains("/etc/subuid grants no range to nobody"), "{said}");
     assert!(said.contains("usermod --add-subuids"), "{said}");

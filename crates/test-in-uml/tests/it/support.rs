@@ -32,7 +32,7 @@ pub fn own_target() -> PathBuf {
 /// The host's isolation. A host without any cannot run these tests, and says so.
 pub fn isolation() -> Isolation {
     let isolation = Isolation::find(exe()).unwrap();
-    let refused: Vec<_> = isolation.facilities().iter().filter(|f| f.result.is_err()).collect();
+    let refused: Vec<_> = isolation.tried().iter().filter(|f| f.result.is_err()).collect();
     assert!(
         *isolation.privilege() != Privilege::None,
         "this host grants no namespaces: {refused:?}"

@@ -31,7 +31,7 @@ use nix::unistd::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Contained, Running, filter};
+use super::{Running, filter};
 use crate::cancel::{self, Interruptible};
 use crate::confine::{DIR, drop_privileges};
 use crate::isolation::{
@@ -84,52 +84,42 @@ struct ShutSpec {
 #[error("{0}")]
 pub struct Exceeded(String);
 
-impl Contained {
-    /// Runs a static program, shut in, with each of these lists of arguments in turn, and nothing but
-    /// `env` (each `NAME=VALUE`) in its environment.
-    ///
-    /// # Errors
-    /// When this host cannot shut it in, when it reaches a limit, or when the user asks us to stop.
-    pub fn shut_in(
-        isolation: &Isolation,
-        program: impl AsFd,
-        env: &[String],
-        runs: &[&[&str]],
-        limits: &ShutLimits,
-    ) -> Result<Vec<Shown>> {
-        // By our descriptor it is the very file that was opened, whatever has its path by now.
-        let number = program.as_fd().as_raw_fd();
-        let spec = ShutSpec {
-            program: format!("/proc/{}/fd/{number}", std::process::id()).into(),
-            apart: isolation.has_tmpfs(),
-            env: env.to_vec(),
-            runs: runs.iter().map(|run| run.iter().map(|&arg| arg.into()).collect()).collect(),
-            limits: limits.clone(),
-        };
-        let (lifeline, ours) = std::io::pipe().context("cannot make a lifeline")?;
-        let (answer, theirs) = std::io::pipe().context("cannot make a pipe")?;
-        let mut command = isolation.hidden(SHUT);
-        command.arg(serde_json::to_string(&spec)?);
-        let child = command
-            .stdin(Stdio::from(OwnedFd::from(lifeline)))
-            .stdout(Stdio::from(OwnedFd::from(theirs)))
-            .spawn()
-            .context("cannot start a process that is shut in")?;
-        // It holds the other end of the answer.
-        drop(command);
-        let mut running = Running { child, lifeline: Some(ours) };
-        let mut bytes = Vec::new();
-        let read = Interruptible(answer).read_to_end(&mut bytes);
-        cancel::check()?;
-        read.context("cannot read what a program shows")?;
-        running.wait()?;
-        let answer: Result<Vec<Shown>, Refusal> =
-            postcard::from_bytes(&bytes).context("whoever shuts a program in died")?;
-        answer.map_err(|refusal| match refusal {
-            Refusal::Exceeded(exceeded) => exceeded.into(),
-            Refusal::Other(why) => anyhow::Error::msg(why),
-        })
-    }
+/// Runs a static program, shut in, with each of these lists of arguments in turn, and nothing but
+/// `env` (each `NAME=VALUE`) in its environment.
+///
+/// # Errors
+/// When this host cannot shut it in, when it reaches a limit, or when the user asks us to stop.
+pub fn shut_in(
+    isolation: &Isolation,
+    program: impl AsFd,
+    env: &[String],
+    runs: &[&[&str]],
+    limits: &ShutLimits,
+) -> Result<Vec<Shown>> {
+    // By our descriptor it is the very file that was opened, whatever has its path by now.
+    let number = program.as_fd().as_raw_fd();
+    let spec = ShutSpec {
+        program: format!("/proc/{}/fd/{number}", std::process::id()).into(),
+        apart: isolation.has_tmpfs(),
+        env: env.to_vec(),
+        runs: runs.iter().map(|run| run.iter().map(|&arg| arg.into()).collect()).collect(),
+        limits: limits.clone(),
+    };
+    let (answer, theirs) = std::io::pipe().context("cannot make a pipe")?;
+    let mut command = isolation.hidden(SHUT);
+    command.arg(serde_json::to_string(&spec)?).stdout(Stdio::from(OwnedFd::from(theirs)));
+    let mut running = Running::start(command)?;
+    let mut bytes = Vec::new();
+    let read = Interruptible(answer).read_to_end(&mut bytes);
+    cancel::check()?;
+    read.context("cannot read what a program shows")?;
+    running.wait()?;
+    let answer: Result<Vec<Shown>, Refusal> =
+        postcard::from_bytes(&bytes).context("whoever shuts a program in died")?;
+    answer.map_err(|refusal| match refusal {
+        Refusal::Exceeded(exceeded) => exceeded.into(),
+        Refusal::Other(why) => anyhow::Error::msg(why),
+    })
 }
 
 /// Serves `__shut`: stays outside of the namespaces, and waits.
