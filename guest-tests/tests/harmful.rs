@@ -1,5 +1,7 @@
 //! Cases that do harm, each in its own way. All are ignored; `harm-matrix.toml` says how each has to
 //! end, and the case after each looks whether anybody else was harmed.
+//!
+//! Longer than 300 lines: a table says what becomes of this one binary, harm by harm.
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -23,31 +23,14 @@ pub fn run(ctx: &Ctx) -> Result<ExitCode> {
     let shell = Shell::new()?;
     shell.change_dir(ctx.layout.root());
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let step = |name: &str, command: xshell::Cmd<'_>| -> Result<()> {
-        ctx.ui.line(&format!("{:>12} {name}", "ci"));
-        command.quiet().run().map_err(|error| anyhow::anyhow!("{name}: {error}"))
-    };
-    step("formatting", cmd!(shell, "{cargo} fmt --all --check"))?;
-    step(
-        "lints",
-        cmd!(
-            shell,
-            "{cargo} clippy --quiet --workspace --all-targets --all-features -- -D warnings"
-        ),
-    )?;
-    step(
-        "documentation",
-        cmd!(shell, "{cargo} doc --quiet --workspace --no-deps --all-features")
-            .env("RUSTDOCFLAGS", "-D warnings"),
-    )?;
-    // With all features the guest tests are built for the host too, and must refuse to run there.
-    step("tests on the host", cmd!(shell, "{cargo} test --workspace --all-features"))?;
+    on_the_host(ctx, &shell, &cargo)?;
     ctx.ui.line(&format!("{:>12} tests in guests", "ci"));
     let code = test(ctx, &["--no-fail-fast"])?;
     if code != 0 {
         return Ok(ExitCode::from(code));
     }
     step(
+        ctx,
         "the console of the full guest, an ordinary user's guest, images that no guest comes up from, a \
          full disk, another repository",
         cmd!(
@@ -80,6 +63,32 @@ pub fn run(ctx: &Ctx) -> Result<ExitCode> {
     ctx.ui.line(&format!("{:>12} the same image twice", "ci"));
     same_image_twice(ctx, &shell)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn step(ctx: &Ctx, name: &str, command: xshell::Cmd<'_>) -> Result<()> {
+    ctx.ui.line(&format!("{:>12} {name}", "ci"));
+    command.quiet().run().map_err(|error| anyhow::anyhow!("{name}: {error}"))
+}
+
+/// All that needs no guest.
+fn on_the_host(ctx: &Ctx, shell: &Shell, cargo: &str) -> Result<()> {
+    step(ctx, "formatting", cmd!(shell, "{cargo} fmt --all --check"))?;
+    step(
+        ctx,
+        "lints",
+        cmd!(
+            shell,
+            "{cargo} clippy --quiet --workspace --all-targets --all-features -- -D warnings"
+        ),
+    )?;
+    step(
+        ctx,
+        "documentation",
+        cmd!(shell, "{cargo} doc --quiet --workspace --no-deps --all-features")
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
+    // With all features the guest tests are built for the host too, and must refuse to run there.
+    step(ctx, "tests on the host", cmd!(shell, "{cargo} test --workspace --all-features"))
 }
 
 /// A table of how cases have to end that fail on purpose.

@@ -13,9 +13,11 @@ use crate::defaults;
 
 mod byte_size;
 mod check;
+mod kernel;
 mod time;
 
 pub use byte_size::ByteSize;
+pub use kernel::{DebianSource, Kernel, Start, Tarball};
 
 /// What `[workspace.metadata.uml]` says.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -78,92 +80,6 @@ pub struct Tests {
 impl Default for Tests {
     fn default() -> Self {
         Self { packages: vec!["guest-tests".into()], features: None, fresh: Vec::new() }
-    }
-}
-
-/// `[workspace.metadata.uml.kernels.NAME]`: one kernel.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Kernel {
-    /// The source as a Debian package.
-    #[serde(default)]
-    pub debian: Option<DebianSource>,
-    /// The source as archives, any of which will do, in order of preference.
-    #[serde(default)]
-    pub tarballs: Vec<Tarball>,
-    /// The kernel that this one is a variant of: it has the same source and start, and its own
-    /// fragments and patches come after those of the other.
-    #[serde(default)]
-    pub base: Option<String>,
-    /// The configuration that the fragments are laid upon.
-    #[serde(default)]
-    pub start: Start,
-    /// Names of fragments in `kconfig/`, merged in this order.
-    pub fragments: Vec<String>,
-    /// Name of a patch series in `kernel-patches/`.
-    #[serde(default)]
-    pub patches: Option<String>,
-    /// What its kernel complains of at each boot, and no run is red for: a text of any line of such a
-    /// complaint.
-    #[serde(default)]
-    pub known_boot_complaints: Vec<String>,
-    /// The patch series of the kernel that this one is a variant of.
-    #[serde(skip)]
-    pub(crate) patches_of_base: Option<String>,
-}
-
-impl Kernel {
-    /// The names of its patch series, in the order in which they are applied.
-    pub fn series(&self) -> impl Iterator<Item = &str> {
-        self.patches_of_base.iter().chain(&self.patches).map(String::as_str)
-    }
-}
-
-/// A kernel's source as Debian packages it.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct DebianSource {
-    /// The suite, for example `bookworm-security`.
-    pub suite: String,
-    /// The binary package with the source, for example `linux-source-6.12`.
-    pub package: String,
-    /// Where the suite comes from; the default follows from the suite's name.
-    #[serde(default)]
-    pub mirror: Option<String>,
-    /// The keys that the suite is signed with, relative to the workspace's root; the default is
-    /// Debian's own.
-    #[serde(default)]
-    pub keyring: Option<PathBuf>,
-}
-
-/// An archive of a kernel's source.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Tarball {
-    /// `http`, `https` or `file`.
-    pub url: String,
-    /// The archive's hash, the only thing that is trusted, in lowercase hexadecimal.
-    pub sha256: String,
-}
-
-/// The configuration that fragments are laid upon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Start {
-    /// Everything off that can be off: the quickest build.
-    #[default]
-    Allnoconfig,
-    /// The architecture's own choice.
-    Defconfig,
-}
-
-impl Start {
-    /// The make target of that name.
-    pub fn target(self) -> &'static str {
-        match self {
-            Start::Allnoconfig => "allnoconfig",
-            Start::Defconfig => "defconfig",
-        }
     }
 }
 
@@ -277,13 +193,6 @@ impl Config {
             .map(|object| object.keys().map(String::as_str).collect())
             .unwrap_or_default();
         Ok(format!("{TABLE}.{}: unknown key{}", path.join("."), hint(key, names)))
-    }
-}
-
-impl Kernel {
-    /// The name that the source of the kernel `name` is locked under: that of its base for a variant.
-    pub fn source_name<'a>(&'a self, name: &'a str) -> &'a str {
-        self.base.as_deref().unwrap_or(name)
     }
 }
 

@@ -12,13 +12,14 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
+mod entry;
 mod hash;
 mod prune;
 mod stamp;
 pub mod trust;
 
+pub use entry::{Entry, Key, Kind, Scratch};
 pub use hash::{hex, sha256, sha256_of};
 pub(crate) use prune::remove_tree;
 use stamp::{Seen, Stamp};
@@ -26,100 +27,8 @@ use stamp::{Seen, Stamp};
 use crate::lock;
 use crate::ui::to_stderr;
 
-/// What an entry is; also the name of its folder in the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// A file from elsewhere.
-    Download,
-    /// A bootstrapped root file system, as an archive.
-    Rootfs,
-    /// An ext4 image.
-    Image,
-    /// A built kernel.
-    Kernel,
-    /// Modules of one folder, built for a kernel.
-    Module,
-}
-
-impl Kind {
-    const ALL: [Self; 5] = [Self::Download, Self::Rootfs, Self::Image, Self::Kernel, Self::Module];
-
-    fn name(self) -> &'static str {
-        match self {
-            Kind::Download => "download",
-            Kind::Rootfs => "rootfs",
-            Kind::Image => "image",
-            Kind::Kernel => "kernel",
-            Kind::Module => "module",
-        }
-    }
-}
-
-/// The hash of one recipe.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key(String);
-
-impl Key {
-    /// The key of what `recipe` says: everything that its entry depends on, and nothing else.
-    ///
-    /// # Errors
-    /// When the recipe cannot be written as JSON, for example for a path that is not UTF-8.
-    pub fn of(recipe: &impl Serialize) -> Result<Self> {
-        let text = serde_json::to_vec(recipe).context("cannot write a recipe")?;
-        let mut hash = hex(&Sha256::digest(text));
-        // 128 bits are far beyond accidents, and short enough to read in a path.
-        hash.truncate(32);
-        Ok(Self(hash))
-    }
-
-    /// The key in hexadecimal.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// A complete entry. While it lives it holds a shared lock, so that nobody prunes it.
-#[derive(Debug)]
-pub struct Entry {
-    dir: PathBuf,
-    key: Key,
-    _lock: File,
-}
-
-impl Entry {
-    /// Where the entry is.
-    pub fn path(&self) -> &Path {
-        &self.dir
-    }
-
-    /// The file called `name` in the entry.
-    pub fn file(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
-    }
-
-    /// The entry's key.
-    pub fn key(&self) -> &Key {
-        &self.key
-    }
-}
-
 /// An entry that is not what it was as soon as it is made is not made for ever.
 const MOST_BUILDS: u32 = 3;
-
-/// A temporary folder in the store; it goes when this is dropped.
-#[derive(Debug)]
-pub struct Scratch {
-    dir: tempfile::TempDir,
-    _lock: File,
-}
-
-impl Scratch {
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        self.dir.path()
-    }
-}
 
 /// The store.
 #[derive(Debug)]

@@ -44,6 +44,7 @@ fn an_unknown_key_names_its_path_and_the_nearest_key() {
     assert!(far.contains("there is boot-timeout, case-timeout, kernel"), "{far}");
 }
 
+// Longer than 60 lines: it is one table of what is written and what is said.
 #[test]
 fn a_wrong_value_names_its_path_and_says_what_to_write() {
     let kernel = "/uml/kernels/6.12";

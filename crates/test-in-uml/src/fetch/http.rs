@@ -1,7 +1,7 @@
 //! One file from one URL, from servers that may be slow, wrong or gone.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
@@ -9,10 +9,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use ureq::http::{Response, header};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Body, Timeout};
+use ureq::{Agent, Body};
 
 use super::OFFLINE;
 use crate::threads;
+
+mod no_answer;
+
+pub(super) use no_answer::NoAnswer;
+use no_answer::{cut, is_hanging_up, no_answer};
 
 /// How long a server may keep us waiting.
 #[derive(Debug, Clone, Copy)]
@@ -37,22 +42,6 @@ impl Default for Patience {
 pub struct Client {
     /// Nothing if no connection may be opened.
     agent: Option<Agent>,
-}
-
-/// A URL gave nothing: another one may be tried.
-#[derive(Debug, thiserror::Error)]
-#[error("{why}")]
-pub(super) struct NoAnswer {
-    why: String,
-    /// Whether its host could not even be resolved or connected to.
-    pub is_silence: bool,
-}
-
-impl NoAnswer {
-    /// From a host that said something, or nothing more.
-    fn of_host(why: String) -> Self {
-        Self { why, is_silence: false }
-    }
 }
 
 /// No source is larger; a server that never ends is stopped.
@@ -259,55 +248,6 @@ fn continues(response: &Response<Body>, have: u64) -> bool {
         && range
             .and_then(|range| range.to_str().ok()?.strip_prefix("bytes ")?.split_once('-'))
             .is_some_and(|(first, _)| first.parse() == Ok(have))
-}
-
-fn no_answer(error: ureq::Error) -> NoAnswer {
-    let is_silence = is_silence(&error);
-    let why = match error {
-        ureq::Error::StatusCode(code) => format!("the server answers {code}"),
-        other => other.to_string(),
-    };
-    NoAnswer { why, is_silence }
-}
-
-/// Whether a host could not be resolved or connected to. One that answers, be it with an error, a wrong
-/// certificate or too late, is there.
-fn is_silence(error: &ureq::Error) -> bool {
-    /// What the standard library says of a name that is not resolved; it has no kind of its own.
-    const LOOKUP: &str = "failed to lookup address information";
-    match error {
-        ureq::Error::HostNotFound
-        | ureq::Error::ConnectionFailed
-        | ureq::Error::ConnectProxyFailed(_)
-        | ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => true,
-        ureq::Error::Io(error) => {
-            let kinds = [
-                ErrorKind::ConnectionRefused,
-                ErrorKind::HostUnreachable,
-                ErrorKind::NetworkUnreachable,
-                ErrorKind::NetworkDown,
-                ErrorKind::TimedOut,
-            ];
-            kinds.contains(&error.kind()) || error.to_string().contains(LOOKUP)
-        }
-        _ => false,
-    }
-}
-
-/// Whether a server closed the connection instead of an answer.
-fn is_hanging_up(error: &ureq::Error) -> bool {
-    let kinds = [
-        ErrorKind::ConnectionReset,
-        ErrorKind::ConnectionAborted,
-        ErrorKind::BrokenPipe,
-        ErrorKind::UnexpectedEof,
-    ];
-    matches!(error, ureq::Error::Io(error) if kinds.contains(&error.kind()))
-}
-
-fn cut(have: u64, whole: Option<u64>, why: &str) -> anyhow::Error {
-    let of = whole.map_or_else(String::new, |whole| format!(" of {whole}"));
-    NoAnswer::of_host(format!("cut after {have}{of} bytes: {why}")).into()
 }
 
 fn copy_local(path: &Path, dest: &Path) -> Result<()> {

@@ -85,20 +85,7 @@ pub fn boot<'a>(
     let (events, inbox) = sync_channel(EVENTS);
     console::watch(console, log, events.clone())?;
     watch_status(process.status()?, events.clone())?;
-    let (boot_timeout, power_off) = match spec.init {
-        Init::Agent => (spec.boot_timeout, Duration::from_secs(15)),
-        // Init scripts take many times as long, both ways.
-        Init::Sysv | Init::Terminal => (spec.boot_timeout * 4, Duration::from_secs(120)),
-    };
-    let limits = TimeLimits {
-        boot: boot_timeout,
-        connect: Duration::from_secs(15),
-        power_off,
-        grace: Duration::from_secs(2),
-        traces: Duration::from_secs(1),
-        search: Duration::from_secs(60),
-        marker: Duration::from_secs(10),
-    };
+    let limits = time_limits(spec);
     let (mut machine, first) = Machine::new(spec.nonce, fresh_key()?, limits);
     machine.expect_at_boot(spec.known_boot_complaints);
     let (channel, machine) = ((events, inbox), (machine, first));
@@ -107,6 +94,24 @@ pub fn boot<'a>(
     match guest.come_up(calibration)? {
         None => Ok(guest),
         Some(end) => Err(failed(spec, commands, end.to_string()).into()),
+    }
+}
+
+/// How long the steps of such a guest's life may take.
+fn time_limits(spec: &GuestSpec<'_>) -> TimeLimits {
+    let (boot_timeout, power_off) = match spec.init {
+        Init::Agent => (spec.boot_timeout, Duration::from_secs(15)),
+        // Init scripts take many times as long, both ways.
+        Init::Sysv | Init::Terminal => (spec.boot_timeout * 4, Duration::from_secs(120)),
+    };
+    TimeLimits {
+        boot: boot_timeout,
+        connect: Duration::from_secs(15),
+        power_off,
+        grace: Duration::from_secs(2),
+        traces: Duration::from_secs(1),
+        search: Duration::from_secs(60),
+        marker: Duration::from_secs(10),
     }
 }
 

@@ -18,6 +18,7 @@ mod evidence;
 mod log;
 mod lost_memory;
 mod record;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -28,25 +29,7 @@ use log::TwoWays;
 pub use log::lost_lines;
 use lost_memory::LostMemory;
 pub use record::{CaseRecord, Expectations};
-
-/// Where a guest is in its life.
-#[derive(Debug)]
-pub enum GuestState {
-    /// Powered on.
-    Booting,
-    /// The agent listens; we connect.
-    Connecting,
-    /// Nothing runs.
-    Ready,
-    /// A case runs.
-    Running(Box<CaseRecord>),
-    /// We asked for the end.
-    ShuttingDown,
-    /// There was a sign of the end; status and console may still arrive.
-    Ending(End),
-    /// It is over.
-    Over(End),
-}
+pub use state::GuestState;
 
 /// So many of its kernel's lines may say why a guest went.
 const LAST_LINES: usize = 20;

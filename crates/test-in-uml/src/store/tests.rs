@@ -1,3 +1,7 @@
+//! Entries that are made, found, damaged, pruned and waited for.
+//!
+//! Longer than 300 lines: each way in which an entry can be damaged or shared is one test, of the same few entries.
+
 use std::cell::Cell;
 use std::os::unix::fs::symlink;
 use std::sync::Barrier;
@@ -5,6 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::bail;
+
+use sha2::{Digest as _, Sha256};
 
 use super::*;
 

@@ -1,55 +1,31 @@
 //! A seat: one guest at a time, on a CPU of its own. A guest that ends, or whose kernel complains,
 //! is replaced.
 
-use std::net::Ipv4Addr;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use uml_protocol::wire::Owner;
-use uml_protocol::{env, wire};
 
 use super::cases::Case;
 use super::note::Note;
 use super::plan::Target;
 use super::session::RunSession;
 use super::verdict::{Place, Verdict};
-use super::word::Word;
 use crate::guest::machine::{CaseRecord, End};
-use crate::guest::{Calibration, CaseRun, Complaint, Cow, Gone, Guest, GuestSpec, boot};
+use crate::guest::{CaseRun, Complaint, Gone};
 use crate::record::{GuestEnd, GuestLine};
 use crate::stage::Share;
 
-/// The port of the peer on the host end.
-const PEER_PORT: u16 = 7879;
+mod current;
+
+use current::Current;
 
 /// A place for one guest.
 pub(super) struct Seat<'a> {
     session: &'a RunSession<'a>,
     share: Share,
     current: Option<Current<'a>>,
-}
-
-/// The guest that there is.
-struct Current<'a> {
-    guest: Guest<'a>,
-    target: Arc<Target>,
-    /// What is told to each case in it.
-    environment: Vec<(String, String)>,
-    /// Its COW, if that may be kept.
-    cow: Option<Cow>,
-    booted: Duration,
-    ready: Duration,
-    /// Whether a case is charged with its end.
-    charged: bool,
-    /// Whether a case failed in it.
-    failed: bool,
-    /// Whether it is for no other case.
-    spoilt: bool,
-    /// The cases that it has run, in order.
-    ran: Vec<String>,
-    /// Which cases loaded which modules.
-    loads: Vec<String>,
 }
 
 /// How a guest is parted with.
@@ -171,82 +147,6 @@ impl<'a> Seat<'a> {
     }
 }
 
-impl<'a> Current<'a> {
-    /// Boots a guest.
-    fn start(session: &'a RunSession<'a>, target: &Arc<Target>, share: Share) -> Result<Self> {
-        let (ctx, host, kernel) = (session.ctx, session.host, &target.kernel);
-        let name = target.next_name();
-        let image = session.plan.image;
-        let image_path = image.path();
-        let shown_kernel = host.expose(&kernel.path, &format!("kernel-{}", kernel.key))?;
-        let shown_image = host.expose(&image_path, &format!("image-{}", image.key().as_str()))?;
-        let run = ctx.run()?;
-        let cow = match session.plan.keep_failed {
-            true => Some(Cow::at(&run.cow(&name), image)?),
-            false => None,
-        };
-        let nonce = crate::store::Key::of(&(run.id(), &name))?;
-        let spec = GuestSpec {
-            name: &name,
-            kernel: (&kernel.path, &shown_kernel),
-            image: (&image_path, &shown_image),
-            cow: cow.as_ref(),
-            memory: ctx.config.memory,
-            transport: kernel.transport,
-            init: session.plan.init,
-            era: kernel.era.boot,
-            known_boot_complaints: ctx
-                .config
-                .kernels
-                .get(&kernel.name)
-                .map_or(&[], |kernel| &kernel.known_boot_complaints),
-            nonce: &nonce.as_str()[..12],
-            share,
-            boot_timeout: ctx.config.boot_timeout,
-            console_log: run.console_log(&name),
-        };
-        let booted = session.elapsed();
-        let mut guest = boot_calibrated(session, target, &spec)?;
-        for (_, program) in &target.modules {
-            guest.offer(program)?;
-        }
-        guest.serve_peer(PEER_PORT)?;
-        session.tell(Note::Booted { guest: name.clone(), after: guest.ready_after() });
-        Ok(Self {
-            environment: environment(guest.link().host(), target),
-            guest,
-            target: Arc::clone(target),
-            cow,
-            booted,
-            ready: session.elapsed(),
-            charged: false,
-            failed: false,
-            spoilt: false,
-            ran: Vec::new(),
-            loads: Vec::new(),
-        })
-    }
-
-    /// How many cases it has run.
-    fn cases(&self) -> u32 {
-        u32::try_from(self.ran.len()).unwrap_or(u32::MAX)
-    }
-
-    fn run(&mut self, session: &RunSession<'_>, case: &Case, attempt: u32) -> Result<CaseRun> {
-        let mut environment = self.environment.clone();
-        environment.push((env::ATTEMPT.into(), attempt.to_string()));
-        let timeout = session.ctx.config.case_timeout.max(Duration::from_secs(1));
-        self.guest
-            .run_case(
-                &case.binary.program,
-                case.args(),
-                environment,
-                (timeout, wire_word(case.binary.word)),
-            )
-            .with_context(|| format!("cannot run {}", case.full_name()))
-    }
-}
-
 /// What is to be said of memory that a case lost which said nothing of it. A guest has run these.
 fn lost_memory((owner, what): &(Owner, String), ran: &[String]) -> Complaint {
     let name = |number: &u32| {
@@ -269,41 +169,4 @@ fn word_of(end: &End) -> GuestEnd {
         End::Hung(_) => GuestEnd::Hung,
         End::Lost(_) => GuestEnd::Lost,
     }
-}
-
-/// Where the agent looks for libtest's word.
-fn wire_word(word: Word) -> wire::Word {
-    match word {
-        Word::LogFile => wire::Word::LogFile,
-        Word::Stdout | Word::ExitCode => wire::Word::Stdout,
-    }
-}
-
-/// Boots a guest; the first of its kernel on this machine alone, because it measures the CPU.
-fn boot_calibrated<'a>(
-    session: &'a RunSession<'a>,
-    target: &Target,
-    spec: &GuestSpec<'_>,
-) -> Result<Guest<'a>> {
-    let key = &target.kernel.key;
-    let mut calibration = Calibration::of(&session.ctx.layout, key);
-    let mut _alone = None;
-    if calibration.lpj().is_none() {
-        _alone = Some(target.calibrating.lock().unwrap_or_else(PoisonError::into_inner));
-        calibration = Calibration::of(&session.ctx.layout, key);
-    }
-    boot(session.host, spec, &mut calibration)
-}
-
-fn environment(host: Ipv4Addr, target: &Target) -> Vec<(String, String)> {
-    let modules = target.modules.iter().map(|(module, program)| {
-        format!("{} {}", module.name, uml_protocol::path_of(&program.hash()).display())
-    });
-    let modules: Vec<String> = modules.collect();
-    vec![
-        (env::HOST_ADDR.into(), host.to_string()),
-        (env::HOST_PORT.into(), PEER_PORT.to_string()),
-        (env::KERNEL_FRAGMENTS.into(), target.kernel.requested.join("\n")),
-        (env::MODULES.into(), modules.join("\n")),
-    ]
 }

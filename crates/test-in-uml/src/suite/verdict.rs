@@ -1,6 +1,5 @@
 //! The verdict on a case: what its process, its markers and its guest say together.
 
-use std::fmt;
 use std::time::Duration;
 
 use uml_protocol::marker::Expectation;
@@ -10,92 +9,12 @@ use super::word::{self, Word};
 use crate::guest::kernel_line::LogLine;
 use crate::guest::machine::{CaseRecord, End, lost_lines, out_of_memory};
 use crate::guest::{Complaint, is_starved};
-use crate::record::CaseEnd;
 
+mod outcome;
 #[cfg(test)]
 mod tests;
 
-/// How a case ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The test says that it passed, and nothing speaks against it.
-    Passed,
-    /// The test failed.
-    Failed(String),
-    /// The kernel complained while the test ran, whatever the test says.
-    Kernel(Complaint),
-    /// The test took too long, and was ended.
-    TimedOut,
-    /// The test could not do its work in this guest, and says why.
-    Skipped(String),
-    /// The guest ended while the test ran.
-    Died {
-        /// How.
-        end: End,
-        /// What its kernel complained of first.
-        complaint: Option<Complaint>,
-    },
-    /// The case's own record cannot be trusted.
-    Untrusted(String),
-    /// The case was not begun.
-    NotRun(String),
-}
-
-impl Outcome {
-    /// How the case ended, by the word of the report.
-    pub fn end(&self) -> CaseEnd {
-        match self {
-            Outcome::Passed => CaseEnd::Passed,
-            Outcome::Failed(_) => CaseEnd::Failed,
-            Outcome::Kernel(_) => CaseEnd::Kernel,
-            Outcome::TimedOut => CaseEnd::TimedOut,
-            Outcome::Skipped(_) => CaseEnd::Skipped,
-            Outcome::Died { end: End::Panicked(_), .. } => CaseEnd::Panicked,
-            Outcome::Died { end: End::Hung(_), .. } => CaseEnd::Hung,
-            Outcome::Died { .. } => CaseEnd::Lost,
-            Outcome::Untrusted(_) => CaseEnd::Error,
-            Outcome::NotRun(_) => CaseEnd::NotRun,
-        }
-    }
-
-    /// Whether the run is red because of it.
-    pub fn is_failure(&self) -> bool {
-        self.end().is_failure()
-    }
-
-    /// What the kernel complained of, by the name of its pattern.
-    pub fn complaint(&self) -> Option<&'static str> {
-        match self {
-            Outcome::Kernel(complaint) | Outcome::Died { complaint: Some(complaint), .. } => {
-                Some(complaint.name)
-            }
-            _ => None,
-        }
-    }
-}
-
-/// What is known beside the word.
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Outcome::Passed | Outcome::TimedOut => Ok(()),
-            Outcome::Kernel(complaint) => write!(f, "{complaint}"),
-            Outcome::Failed(why)
-            | Outcome::Skipped(why)
-            | Outcome::Untrusted(why)
-            | Outcome::NotRun(why) => write!(f, "{why}"),
-            Outcome::Died { end: End::Panicked(line), complaint: Some(complaint) } => {
-                write!(f, "{complaint}")?;
-                // The line of the panic says little when another came before it.
-                if *line == complaint.line { Ok(()) } else { write!(f, "; {line}") }
-            }
-            Outcome::Died { end, complaint: Some(complaint) } => {
-                write!(f, "{complaint}; {}", end.detail())
-            }
-            Outcome::Died { end, complaint: None } => f.write_str(end.detail()),
-        }
-    }
-}
+pub use outcome::Outcome;
 
 /// What a guest was asked to run.
 #[derive(Debug, Clone, Copy)]

@@ -2,6 +2,8 @@
 //!
 //! A test makes such a host for itself: with a seccomp filter on its own thread, which everything
 //! that it starts inherits, or with a script around our executable.
+//!
+//! Longer than 300 lines: each host is a test of its own, and all are made in these two ways.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

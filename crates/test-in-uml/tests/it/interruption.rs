@@ -1,5 +1,7 @@
 //! SIGKILL and Ctrl-C at random instants of each stage. These need what earlier stages made, and the network where a stage
 //! does, so that they are ignored here; `UML_INSTANTS` says how many instants of each signal are tried.
+//!
+//! Longer than 300 lines: all stages are interrupted in the same way, and held against the same state.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -16,6 +16,7 @@ mod hosts;
 mod interruption;
 mod kernel;
 mod kernel_log;
+mod lengths;
 mod listing;
 mod network;
 mod privileges;

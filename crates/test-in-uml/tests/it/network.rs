@@ -1,4 +1,6 @@
 //! The ways to a source: proxies, private authorities, Debian mirrors in every state, and none at all.
+//!
+//! Longer than 300 lines: the servers that play these ways are here, beside what asks them.
 
 use std::fs;
 use std::io::{Read as _, Write as _};

@@ -1,5 +1,6 @@
 use expect_test::expect;
 
+use super::settings::network_settings;
 use super::*;
 
 fn source(suite: &str, package: &str, mirror: Option<&str>) -> DebianSource {

@@ -1,3 +1,7 @@
+//! The rules of a verdict, each by what happens to a guest.
+//!
+//! Longer than 300 lines: every rule of a verdict has its test here, and all of them use these events.
+
 use std::cell::Cell;
 use std::os::unix::process::ExitStatusExt as _;
 

@@ -53,6 +53,7 @@ fn leaves(text: &str) -> Vec<String> {
     leaves
 }
 
+// Longer than 60 lines: half of it is the text that is expected.
 #[test]
 fn a_run_reads_like_the_kernels_own() {
     let sample = sample(&[

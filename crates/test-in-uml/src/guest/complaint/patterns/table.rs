@@ -1,4 +1,6 @@
 //! The table. The order counts: a line has the first pattern that fits it.
+//!
+//! Longer than 300 lines: it is one list.
 
 use super::{ALL_TASKS, NO_INIT, Pattern, Severity};
 
