@@ -86,9 +86,9 @@ impl CancelToken {
 
     /// Does some work, on this thread, that can be called off.
     pub fn scope<T>(&self, work: impl FnOnce() -> T) -> T {
-        COVER.with(|cover| cover.replace(Some(Arc::clone(&self.0))));
+        let outer = COVER.replace(Some(Arc::clone(&self.0)));
         let result = work();
-        COVER.with(|cover| cover.replace(None));
+        COVER.set(outer);
         result
     }
 }

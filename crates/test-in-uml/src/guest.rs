@@ -15,6 +15,7 @@ pub(crate) mod fake;
 #[cfg(test)]
 mod fuzz;
 mod host;
+mod interface;
 pub mod kernel_line;
 mod limit;
 pub mod machine;
@@ -25,15 +26,16 @@ mod session;
 mod spec;
 
 pub use crate::kernel::Transport;
-pub(crate) use boot::address_space;
 pub use boot::{BootFailed, boot};
+pub(crate) use boot::{address_space, fresh_token};
 pub use calibration::Calibration;
 pub(crate) use command_line::ByHand;
 pub use command_line::{CommandLine, Init};
 pub use complaint::Complaint;
 pub use cow::Cow;
-pub use driver::{CaseRun, Gone, Guest};
+pub use driver::{CaseOptions, CaseRun, Gone, Guest};
 pub use host::GuestHost;
+pub use interface::Interface;
 pub(crate) use limit::is_starved;
 pub use output::Output;
 pub use program::Program;

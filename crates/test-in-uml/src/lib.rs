@@ -19,6 +19,7 @@ mod init;
 mod invocation;
 pub mod isolation;
 pub mod kernel;
+mod lab;
 pub mod layout;
 mod lock;
 pub mod lockfile;

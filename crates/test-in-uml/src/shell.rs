@@ -50,6 +50,8 @@ pub fn run(ctx: &Ctx, stage: &Stage, plan: &ShellPlan<'_>) -> Result<ShellEnd> {
         None => Path::new(&link.dir()).join("cow"),
     };
     let line = CommandLine {
+        interfaces: &[],
+        arguments: &[],
         kernel: &shown_kernel,
         cow: &cow,
         image: &shown_image,

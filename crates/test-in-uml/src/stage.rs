@@ -16,8 +16,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -25,11 +24,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, connect, listen, setsockopt,
-    socketpair, sockopt,
-};
-use nix::sys::time::{TimeVal, TimeValLike as _};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 use crate::confine::DIR;
 pub use crate::confine::Sight;
@@ -41,13 +36,15 @@ mod channel;
 mod keeper;
 mod link;
 mod mconsole;
+mod packets;
 mod process;
 mod serve;
 mod share;
+mod sockets;
 mod tap;
 mod withheld;
 
-use asking::{Asking, PATIENCE, left_until};
+use asking::{Asking, PATIENCE};
 use channel::StageRequest;
 pub use link::Link;
 pub use process::{GuestProcess, GuestStatus};
@@ -137,6 +134,17 @@ impl Stage {
         Ok(link)
     }
 
+    /// Gives the guest of a link one more interface, a tap called `name`. Returns a socket that has the frames that
+    /// the guest sends there, and gives it others, each with a `virtio_net_hdr` before it (packet(7)).
+    ///
+    /// # Errors
+    /// When the tap or the socket cannot be made.
+    pub fn add_interface(&self, link: &Link, name: &str) -> Result<OwnedFd> {
+        let request = StageRequest::AddInterface { index: link.index(), name: name.into() };
+        let (_, fds) = self.ask(&request, &[]).context("cannot give a guest one more interface")?;
+        fds.into_iter().next().context("the stage sent no socket")
+    }
+
     /// Removes the link of a guest that is gone, with its COW and all else in its folder.
     ///
     /// # Errors
@@ -169,6 +177,16 @@ impl Stage {
         self.ask(&request, &[])
             .with_context(|| format!("cannot lend {} to a guest", path.display()))?;
         Ok(Path::new(DIR).join(name))
+    }
+
+    /// Takes back what was lent under that name.
+    ///
+    /// # Errors
+    /// When it cannot be unmounted.
+    pub fn withdraw(&self, name: &str) -> Result<()> {
+        self.ask(&StageRequest::Withdraw { name: name.into() }, &[])
+            .context("cannot take back what was lent to a guest")?;
+        Ok(())
     }
 
     /// A sight of the libraries that a kernel is linked with, and nothing else; found once.
@@ -215,37 +233,6 @@ impl Stage {
         Ok(())
     }
 
-    /// Connects to an address on the stage. The socket is made there and stays there, so that the
-    /// stream works like any other.
-    ///
-    /// # Errors
-    /// When nobody answers within `timeout`.
-    pub fn connect(&self, address: SocketAddrV4, timeout: Duration) -> Result<TcpStream> {
-        let deadline = Instant::now() + timeout;
-        let socket = self.socket(*address.ip(), deadline)?;
-        // connect(2) honours the send timeout (socket(7)).
-        setsockopt(&socket, sockopt::SendTimeout, &left_until(deadline))
-            .context("cannot limit a connect")?;
-        connect(socket.as_raw_fd(), &SockaddrIn::from(address))
-            .with_context(|| format!("cannot connect to {address}"))?;
-        setsockopt(&socket, sockopt::SendTimeout, &TimeVal::zero())
-            .context("cannot lift the limit of a connect")?;
-        Ok(TcpStream::from(socket))
-    }
-
-    /// Listens on the host end of a link.
-    ///
-    /// # Errors
-    /// When the address is not of this stage, or its port is taken.
-    pub fn listen(&self, host: Ipv4Addr, port: u16) -> Result<TcpListener> {
-        let socket = self.socket(host, Instant::now() + PATIENCE)?;
-        let address = SocketAddrV4::new(host, port);
-        bind(socket.as_raw_fd(), &SockaddrIn::from(address))
-            .and_then(|()| listen(&socket, Backlog::MAXCONN))
-            .with_context(|| format!("cannot listen on {address}"))?;
-        Ok(TcpListener::from(socket))
-    }
-
     /// Ends everything on the stage, and waits until it is gone.
     ///
     /// # Errors
@@ -266,12 +253,6 @@ impl Stage {
         // S1 asked to die with S0, and the kernel ends whatever runs in its namespaces.
         self.child.kill()?;
         self.child.wait().map(drop)
-    }
-
-    fn socket(&self, address: Ipv4Addr, deadline: Instant) -> Result<OwnedFd> {
-        let request = StageRequest::Socket { index: Link::of_address(address)?.index() };
-        let (_, fds) = self.asking.ask(deadline, &request, &[]).context("cannot make a socket")?;
-        fds.into_iter().next().context("the stage sent no socket")
     }
 
     fn ask(&self, request: &StageRequest, fds: &[BorrowedFd<'_>]) -> Result<(i32, Vec<OwnedFd>)> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 pub mod bulk;
 pub mod interface;
+pub mod lab;
 pub mod marker;
 pub mod wire;
 

@@ -15,7 +15,7 @@ mod frame;
 pub use frame::{add_frame, greet, receive, send, send_frames};
 
 /// Version of the protocol; both sides must speak the same.
-pub const VERSION: u16 = 6;
+pub const VERSION: u16 = 7;
 
 /// The longest message, in bytes. Programs are sent in chunks.
 pub const LONGEST: usize = 1 << 20;
@@ -93,6 +93,8 @@ pub struct Run {
     pub timeout: Duration,
     /// Whether the program is one of libtest's that writes its own word into a file.
     pub word: Word,
+    /// Whether what it leaves behind stays: the guest is not for cases, and this is one of several things done in it.
+    pub leave: bool,
 }
 
 /// Where a program says how its case ended, beside its exit status.
@@ -210,6 +212,20 @@ pub struct Exit {
     pub word: Option<String>,
     /// If the kernel said meanwhile that memory was lost: all that was, and whose it is.
     pub leaks: Option<Leaks>,
+}
+
+impl Exit {
+    /// Of a case of which nothing else is known.
+    pub fn plain(
+        sequence: u32,
+        end: ProcessEnd,
+        duration: Duration,
+        skip: Option<String>,
+        word: Option<String>,
+    ) -> Self {
+        let (leftovers, loaded, tainted, leaks) = (Vec::new(), Vec::new(), 0, None);
+        Self { sequence, end, duration, skip, leftovers, loaded, tainted, word, leaks }
+    }
 }
 
 /// How a process ended.

@@ -15,15 +15,18 @@ mod command;
 mod expect;
 mod guard;
 mod kernel;
+mod lab;
 mod leaks;
 mod module;
 mod mounts;
+mod part;
 mod peer;
 
 pub use block::LoopDevice;
 pub use command::run;
 pub use expect::{expect_death, expect_kernel};
 pub use kernel::{Release, config, kernel_log, parameter, release};
+pub use lab::{GuestPlan, Lab, LabGuest, Network, Ran};
 pub use leaks::{Leak, scan_for_leaks};
 pub use module::Module;
 pub use mounts::{Mount, MountEntry, mounts};

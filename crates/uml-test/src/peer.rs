@@ -53,7 +53,7 @@ impl HostPeer {
         Ok(stream)
     }
 
-    fn connect(&self) -> Result<TcpStream> {
+    pub(crate) fn connect(&self) -> Result<TcpStream> {
         TcpStream::connect((self.address, self.port)).context("cannot connect to the host's peer")
     }
 }

@@ -22,6 +22,7 @@ use super::machine::{GuestEvent, Machine, TimeLimits};
 use super::spec::{EVENTS, GuestSpec};
 use crate::config::ByteSize;
 use crate::stage::{GuestCommand, GuestStatus};
+use crate::store::hex;
 use crate::threads;
 
 /// A guest that did not come up: its state, its command line, and what it said.
@@ -48,9 +49,9 @@ pub fn boot<'a>(
     spec: &GuestSpec<'_>,
     calibration: &mut Calibration,
 ) -> Result<Guest<'a>> {
-    let link = OwnLink::add(host)?;
+    let mut link = OwnLink::add(host)?;
     let cow = match spec.cow {
-        Some(kept) => host.lend(kept.path(), &format!("cow-{}", spec.name))?,
+        Some(kept) => link.lend(kept.path(), &format!("cow-{}", spec.name))?,
         None => Path::new(&link.dir()).join("cow"),
     };
     let line = CommandLine {
@@ -60,11 +61,15 @@ pub fn boot<'a>(
         memory: spec.memory,
         link: &link,
         transport: spec.transport,
+        interfaces: spec.interfaces,
+        arguments: spec.arguments,
         init: spec.init,
         nonce: spec.nonce,
         lpj: calibration.lpj(),
         era: spec.era,
     };
+    let frames = spec.interfaces.iter().map(|interface| host.add_interface(&link, &interface.tap));
+    let frames = frames.collect::<Result<Vec<_>>>()?;
     let argv = line.argv();
     let commands = Commands::new(spec, &line, &argv);
     commands.keep(&spec.console_log.with_extension("boot"))?;
@@ -91,6 +96,7 @@ pub fn boot<'a>(
     let (channel, machine) = ((events, inbox), (machine, first));
     let mut guest = Guest::new(spec, host, link, process, channel, machine, powered_on);
     guest.by_hand.clone_from(&commands.by_hand);
+    guest.frames = frames;
     match guest.come_up(calibration)? {
         None => Ok(guest),
         Some(end) => Err(failed(spec, commands, end.to_string()).into()),
@@ -166,6 +172,14 @@ pub(crate) fn address_space(kernel: &Path, memory: ByteSize) -> Option<u64> {
     let config = fs::read_to_string(kernel.with_file_name("config")).ok()?;
     let sanitizes = config.lines().any(|line| line == "CONFIG_KASAN=y");
     (!sanitizes).then(|| memory.bytes() * 4 + KERNEL_ITSELF)
+}
+
+/// A word that nobody can guess.
+///
+/// # Errors
+/// When the kernel gives no random bytes.
+pub(crate) fn fresh_token() -> Result<String> {
+    Ok(hex(&fresh_key()?.0))
 }
 
 /// A key that nobody can guess.

@@ -4,20 +4,21 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 
+use super::interface::Interface;
 use crate::config::ByteSize;
 use crate::kernel::Transport;
 use crate::rootfs::AGENT;
 use crate::stage::Link;
 
-/// The argument for a guest's link.
-fn argument_of(transport: Transport, link: &Link) -> String {
-    let (tap, mac) = (link.tap(), link.mac());
+/// The argument for an interface of a guest.
+fn argument_of(transport: Transport, index: usize, tap: &str, mac: &str) -> String {
+    let interface = transport.interface(index);
     match transport {
         // Without `gro=1` the first bulk transfer stalls for ever.
         Transport::Vector => {
-            format!("vec0:transport=tap,ifname={tap},depth=128,gro=1,mac={mac}")
+            format!("{interface}:transport=tap,ifname={tap},depth=128,gro=1,mac={mac}")
         }
-        Transport::Tuntap => format!("eth0=tuntap,{tap},{mac}"),
+        Transport::Tuntap => format!("{interface}=tuntap,{tap},{mac}"),
     }
 }
 
@@ -71,6 +72,10 @@ pub struct CommandLine<'a> {
     pub nonce: &'a str,
     /// Loops per jiffy, as this kernel calibrated them on this machine before.
     pub lpj: Option<u64>,
+    /// The interfaces beside that of the link.
+    pub interfaces: &'a [Interface],
+    /// More arguments.
+    pub arguments: &'a [String],
     /// Arguments that this kernel's era has.
     pub era: &'a [&'a str],
 }
@@ -93,13 +98,16 @@ impl CommandLine<'_> {
         add("umid=guest".into());
         // The slash at the end belongs to it.
         add(format!("uml_dir={dir}/"));
-        add(argument_of(*transport, link));
+        add(argument_of(*transport, 0, &link.tap(), &link.mac()));
+        for (index, Interface { tap, mac }) in self.interfaces.iter().enumerate() {
+            add(argument_of(*transport, index + 1, tap, mac));
+        }
         add(format!(
             "ip={}::{}:{}:uml:{}:off",
             link.guest(),
             link.host(),
             link.netmask(),
-            transport.interface()
+            transport.interface(0)
         ));
         // Otherwise writes to /dev/kmsg are rate-limited, and markers are lost.
         add("printk.devkmsg=on".into());
@@ -115,6 +123,7 @@ impl CommandLine<'_> {
         if self.init == Init::Sysv {
             add(uml_protocol::SERVICE_PARAMETER.into());
         }
+        argv.extend(self.arguments.iter().map(OsString::from));
         argv
     }
 }

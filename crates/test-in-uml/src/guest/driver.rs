@@ -1,7 +1,9 @@
 //! The driver: waits for events, asks the machine what they mean, and does what it says.
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -54,6 +56,19 @@ pub struct Guest<'a> {
     powered_on: Instant,
     ready_after: Duration,
     pub(super) by_hand: String,
+    /// Sockets for the frames of its interfaces beside that of its link.
+    pub(super) frames: Vec<OwnedFd>,
+}
+
+/// How a program is run.
+#[derive(Debug, Clone, Copy)]
+pub struct CaseOptions {
+    /// After this long it is ended.
+    pub timeout: Duration,
+    /// Where it says how it ended.
+    pub word: Word,
+    /// Whether what it leaves behind stays.
+    pub leave: bool,
 }
 
 /// What became of a case that a guest was asked to run.
@@ -107,6 +122,7 @@ impl<'a> Guest<'a> {
             powered_on,
             ready_after: Duration::ZERO,
             by_hand: String::new(),
+            frames: Vec::new(),
         }
     }
 
@@ -160,6 +176,25 @@ impl<'a> Guest<'a> {
         }
     }
 
+    /// Takes the sockets for the frames of its interfaces beside that of its link, in their order.
+    pub fn take_frames(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.frames)
+    }
+
+    /// Has the peer give connections that begin with this token to whoever asks for a scenario.
+    pub fn open_lab(&self, token: &str, connections: Sender<TcpStream>) {
+        if let Some(peer) = &self.peer {
+            peer.open_lab(token, connections);
+        }
+    }
+
+    /// Has it refuse them again.
+    pub fn close_lab(&self) {
+        if let Some(peer) = &self.peer {
+            peer.close_lab();
+        }
+    }
+
     /// Serves network tests on this port of the host end of the link, until the guest is dropped.
     ///
     /// # Errors
@@ -178,14 +213,15 @@ impl<'a> Guest<'a> {
         program: &Program,
         args: Vec<String>,
         env: Vec<(String, String)>,
-        (timeout, word): (Duration, Word),
+        how: CaseOptions,
     ) -> Result<CaseRun> {
+        let CaseOptions { timeout, word, leave } = how;
         self.cases += 1;
         let sequence = self.cases;
         self.offer(program)?;
         self.times.begin_case(timeout);
         self.feed(GuestEvent::Run { sequence, limit: timeout + MARGIN });
-        let run = Run { sequence, program: program.hash(), args, env, timeout, word };
+        let run = Run { sequence, program: program.hash(), args, env, timeout, word, leave };
         self.say(&ToGuest::Run(run));
         loop {
             if let Some(case) = self.machine.take_case_if_settled() {
@@ -204,6 +240,15 @@ impl<'a> Guest<'a> {
         self.times.withheld_from_case(&mut *self.process)
     }
 
+    /// Ends the guest at once, as a power cut does, and clears its place on the stage.
+    ///
+    /// # Errors
+    /// When the user asks us to stop.
+    pub fn cut_power(self) -> Result<Gone> {
+        self.process.kill();
+        self.wait_until_gone()
+    }
+
     /// Asks the guest to switch itself off, waits until it is gone, and clears its place on the
     /// stage.
     ///
@@ -212,6 +257,10 @@ impl<'a> Guest<'a> {
     pub fn shutdown(mut self) -> Result<Gone> {
         self.feed(GuestEvent::PowerOff);
         self.say(&ToGuest::PowerOff { search: self.machine.is_memory_in_order() });
+        self.wait_until_gone()
+    }
+
+    fn wait_until_gone(mut self) -> Result<Gone> {
         let end = loop {
             if let Some(end) = self.end() {
                 break end.clone();

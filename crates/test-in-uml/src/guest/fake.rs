@@ -87,6 +87,10 @@ impl GuestHost for FakeHost {
         Link::numbered(self.next.fetch_add(1, Ordering::SeqCst))
     }
 
+    fn add_interface(&self, _link: &Link, _name: &str) -> Result<OwnedFd> {
+        Ok(std::os::unix::net::UnixDatagram::pair()?.0.into())
+    }
+
     fn remove_link(&self, link: &Link) -> Result<()> {
         self.guests.lock().unwrap().remove(&link.guest()).context("no such link").map(drop)
     }
@@ -97,6 +101,10 @@ impl GuestHost for FakeHost {
 
     fn lend(&self, path: &Path, _name: &str) -> Result<PathBuf> {
         Ok(path.to_owned())
+    }
+
+    fn withdraw(&self, _name: &str) -> Result<()> {
+        Ok(())
     }
 
     fn libraries(&self, _kernel: &Path) -> Result<Sight> {

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::ops::Deref;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +18,12 @@ pub trait GuestHost: Debug + Sync {
     /// # Errors
     /// When there is no room for it.
     fn add_link(&self) -> Result<Link>;
+
+    /// Gives the guest of a link one more interface; returns a socket for its frames.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    fn add_interface(&self, link: &Link, name: &str) -> Result<OwnedFd>;
 
     /// Removes the link of a guest that is gone.
     ///
@@ -35,6 +42,12 @@ pub trait GuestHost: Debug + Sync {
     /// # Errors
     /// When it cannot be lent.
     fn lend(&self, path: &Path, name: &str) -> Result<PathBuf>;
+
+    /// Takes back what was lent under that name.
+    ///
+    /// # Errors
+    /// When it cannot be taken back.
+    fn withdraw(&self, name: &str) -> Result<()>;
 
     /// The libraries that a kernel is linked with.
     ///
@@ -82,22 +95,35 @@ pub trait HostProcess: Debug + Send {
     fn withheld(&mut self) -> Duration;
 }
 
-/// A guest's link, removed when this is dropped: after the guest's processes.
+/// A guest's link, and what it was lent. Both are cleared away when this is dropped: after the guest's processes.
 #[derive(Debug)]
 pub(super) struct OwnLink<'a> {
     host: &'a dyn GuestHost,
     link: Link,
+    lent: Option<String>,
     removed: bool,
 }
 
 impl<'a> OwnLink<'a> {
     pub fn add(host: &'a dyn GuestHost) -> Result<Self> {
-        Ok(Self { host, link: host.add_link()?, removed: false })
+        Ok(Self { host, link: host.add_link()?, lent: None, removed: false })
+    }
+
+    /// Lends the guest a file; returns where it sees it.
+    pub fn lend(&mut self, path: &Path, name: &str) -> Result<PathBuf> {
+        let place = self.host.lend(path, name)?;
+        self.lent = Some(name.into());
+        Ok(place)
     }
 
     pub fn remove(mut self) -> Result<()> {
         self.removed = true;
-        self.host.remove_link(&self.link)
+        self.clear_away()
+    }
+
+    fn clear_away(&mut self) -> Result<()> {
+        let lent = self.lent.take().map_or(Ok(()), |name| self.host.withdraw(&name));
+        self.host.remove_link(&self.link).and(lent)
     }
 }
 
@@ -113,7 +139,7 @@ impl Drop for OwnLink<'_> {
     fn drop(&mut self) {
         if !self.removed {
             // What cannot be removed goes with its host.
-            let _ = self.host.remove_link(&self.link);
+            let _ = self.clear_away();
         }
     }
 }
@@ -121,6 +147,10 @@ impl Drop for OwnLink<'_> {
 impl GuestHost for Stage {
     fn add_link(&self) -> Result<Link> {
         self.add_link()
+    }
+
+    fn add_interface(&self, link: &Link, name: &str) -> Result<OwnedFd> {
+        self.add_interface(link, name)
     }
 
     fn remove_link(&self, link: &Link) -> Result<()> {
@@ -133,6 +163,10 @@ impl GuestHost for Stage {
 
     fn lend(&self, path: &Path, name: &str) -> Result<PathBuf> {
         self.lend(path, name)
+    }
+
+    fn withdraw(&self, name: &str) -> Result<()> {
+        self.withdraw(name)
     }
 
     fn libraries(&self, kernel: &Path) -> Result<Sight> {

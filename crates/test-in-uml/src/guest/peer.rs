@@ -3,11 +3,13 @@
 //! One request a connection, one ASCII line:
 //! - `sink N`: N bytes follow; the answer is their SHA-256 in hexadecimal and a newline.
 //! - `source N SEED`: the answer is N bytes, those of the blocks that belong to `SEED`.
+//! - `lab TOKEN`: the connection is that of a scenario from then on ([`uml_protocol::lab`]).
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Error, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd as _;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use anyhow::{Context as _, Result};
 use nix::sys::socket::{Shutdown, shutdown};
 use sha2::{Digest as _, Sha256};
 use uml_protocol::bulk;
+use uml_protocol::lab::GREETING;
 
 use crate::store::hex;
 use crate::threads;
@@ -38,6 +41,14 @@ pub struct Peer {
 struct Serving {
     streams: Mutex<Streams>,
     fewer: Condvar,
+    lab: Mutex<Option<LabDoor>>,
+}
+
+/// Who gets the connections of scenarios, and the token that they begin with.
+#[derive(Debug)]
+struct LabDoor {
+    token: String,
+    connections: Sender<TcpStream>,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +69,16 @@ impl Peer {
         threads::spawn(move || accept(&listener, &shared))?;
         Ok(Self { listener: ours, serving })
     }
+
+    /// Gives connections that begin with this token to whoever receives them.
+    pub fn open_lab(&self, token: &str, connections: Sender<TcpStream>) {
+        *self.serving.lab() = Some(LabDoor { token: token.into(), connections });
+    }
+
+    /// Refuses them again.
+    pub fn close_lab(&self) {
+        *self.serving.lab() = None;
+    }
 }
 
 impl Drop for Peer {
@@ -76,6 +97,23 @@ impl Drop for Peer {
 impl Serving {
     fn lock(&self) -> MutexGuard<'_, Streams> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lab(&self) -> MutexGuard<'_, Option<LabDoor>> {
+        self.lab.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Passes a connection on, if its token is that of the case that runs.
+    fn pass_on(&self, token: &str, stream: &TcpStream) -> Result<()> {
+        if let Some(door) = &*self.lab()
+            && door.token == token
+        {
+            let stream = stream.try_clone().context("cannot share a connection")?;
+            stream.set_read_timeout(None)?;
+            // Who does not receive any more has ended the scenario.
+            let _ = door.connections.send(stream);
+        }
+        Ok(())
     }
 
     /// Waits until there is room for one more connection; false when there will be none.
@@ -118,10 +156,13 @@ fn serve_apart(stream: TcpStream, number: u64, serving: &Arc<Serving>) -> Result
         shared.fewer.notify_all();
     };
     let started = threads::spawn({
-        let done = done.clone();
+        let (done, serving) = (done.clone(), Arc::clone(serving));
         move || {
             // A guest that breaks off is its test's business.
-            let _ = serve(&stream, &stream);
+            let _ = request(&stream).map(|line| match line.split_once(' ') {
+                Some((GREETING, token)) => drop(serving.pass_on(token, &stream)),
+                _ => drop(serve(&line, &stream, &stream)),
+            });
             drop(stream);
             done();
         }
@@ -132,14 +173,33 @@ fn serve_apart(stream: TcpStream, number: u64, serving: &Arc<Serving>) -> Result
     started.map(drop)
 }
 
-/// Serves one connection.
+/// The longest request, in bytes.
+const LONGEST: usize = 100;
+
+/// The line that a connection begins with, and nothing of what comes after it.
+///
+/// # Errors
+/// When it is too long, or the connection breaks.
+pub fn request(mut from: impl Read) -> io::Result<String> {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while line.len() < LONGEST {
+        from.read_exact(&mut byte)?;
+        if byte == *b"\n" {
+            return String::from_utf8(line)
+                .map_err(|error| Error::new(ErrorKind::InvalidData, error));
+        }
+        line.extend(byte);
+    }
+    Err(Error::new(ErrorKind::InvalidData, "not a request of ours"))
+}
+
+/// Serves one connection, which began with this request.
 ///
 /// # Errors
 /// When the request is not one of ours, or the connection breaks.
-pub fn serve(from: impl Read, mut to: impl Write) -> io::Result<()> {
+pub fn serve(line: &str, from: impl Read, mut to: impl Write) -> io::Result<()> {
     let mut from = BufReader::with_capacity(256 << 10, from);
-    let mut line = String::new();
-    from.by_ref().take(100).read_line(&mut line)?;
     let words: Vec<&str> = line.split_whitespace().collect();
     match words.as_slice() {
         ["sink", count] => {
@@ -178,91 +238,4 @@ fn number(text: &str) -> io::Result<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answer(request: &[u8]) -> io::Result<Vec<u8>> {
-        let mut answer = Vec::new();
-        serve(request, &mut answer).map(|()| answer)
-    }
-
-    #[test]
-    fn a_sink_answers_with_the_hash_of_what_it_got() {
-        let hash = hex(&Sha256::digest(b"abc"));
-        assert_eq!(answer(b"sink 3\nabc").unwrap(), format!("{hash}\n").into_bytes());
-        assert!(answer(b"sink 4\nabc").is_err());
-    }
-
-    #[test]
-    fn a_source_sends_the_stream_of_its_seed() {
-        let bytes = answer(b"source 40 7\n").unwrap();
-        assert_eq!(bytes.len(), 40);
-        assert_eq!(bytes, bulk::blocks(7).next().unwrap()[..40]);
-        let bytes = answer(b"source 600000 1\n").unwrap();
-        assert_eq!(bytes, bulk::blocks(1).take(10).flatten().take(600_000).collect::<Vec<_>>());
-        assert!(answer(b"source 0 1\n").unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_peer_that_is_dropped_serves_nobody_any_more() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let peer = Peer::start(listener).unwrap();
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.write_all(b"sink 0\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert_eq!(answer.len(), 65);
-        drop(peer);
-        // Whoever is still in the queue is refused too, once the thread has let go of the listener.
-        let start = std::time::Instant::now();
-        while TcpStream::connect(address).is_ok() {
-            assert!(start.elapsed() < PATIENCE, "it still listens");
-        }
-    }
-
-    #[test]
-    fn a_guest_gets_a_few_threads_however_many_connections_it_makes() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        // As long a queue as on a stage.
-        nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::MAXCONN).unwrap();
-        let peer = Peer::start(listener).unwrap();
-        let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
-        let before = threads();
-        // None of them says anything.
-        let silent: Vec<TcpStream> =
-            (0..800).map(|_| TcpStream::connect(address).unwrap()).collect();
-        let start = std::time::Instant::now();
-        while peer.serving.lock().open.len() < AT_ONCE {
-            assert!(start.elapsed() < PATIENCE, "nobody is served");
-            std::thread::yield_now();
-        }
-        // Other tests have threads of their own, but no hundreds.
-        assert!(threads() < before + 200, "{} threads, {before} before", threads());
-        // Whoever waits is served once others are gone.
-        let mut last = TcpStream::connect(address).unwrap();
-        last.write_all(b"sink 0\n").unwrap();
-        drop(silent);
-        let mut answer = String::new();
-        last.read_to_string(&mut answer).unwrap();
-        assert_eq!(answer.len(), 65);
-        // A guest that holds its connections keeps no thread when it is done with.
-        let held: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(address).unwrap()).collect();
-        let serving = Arc::clone(&peer.serving);
-        drop(peer);
-        let start = std::time::Instant::now();
-        while !serving.lock().open.is_empty() {
-            assert!(start.elapsed() < PATIENCE / 2, "threads wait for a guest that is gone");
-            std::thread::yield_now();
-        }
-        drop(held);
-    }
-
-    #[test]
-    fn anything_else_is_refused() {
-        assert!(answer(b"GET / HTTP/1.1\n").is_err());
-        assert!(answer(b"sink many\n").is_err());
-        assert!(answer(b"").is_err());
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::command_line::Init;
 use super::cow::Cow;
+use super::interface::Interface;
 use crate::config::ByteSize;
 use crate::kernel::Transport;
 use crate::stage::Share;
@@ -34,6 +35,10 @@ pub struct GuestSpec<'a> {
     pub era: &'a [&'a str],
     /// What its kernel complains of at each boot.
     pub known_boot_complaints: &'a [String],
+    /// Its interfaces beside that of its link.
+    pub interfaces: &'a [Interface],
+    /// More arguments for its kernel.
+    pub arguments: &'a [String],
     /// The nonce of the run.
     pub nonce: &'a str,
     /// What it gets of the host.

@@ -3,18 +3,18 @@
 /// How a guest's control link reaches the tap; which one, the kernel's configuration decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
-    /// The vector driver, `vec0` in the guest.
+    /// The vector driver, `vec0` and on in the guest.
     Vector,
-    /// The driver of old kernels, `eth0` in the guest.
+    /// The driver of old kernels, `eth0` and on in the guest.
     Tuntap,
 }
 
 impl Transport {
-    /// The interface's name in the guest.
-    pub fn interface(self) -> &'static str {
+    /// The name in the guest of its interface with that number; the first is that of its link.
+    pub fn interface(self, index: usize) -> String {
         match self {
-            Transport::Vector => "vec0",
-            Transport::Tuntap => "eth0",
+            Transport::Vector => format!("vec{index}"),
+            Transport::Tuntap => format!("eth{index}"),
         }
     }
 }

@@ -29,12 +29,16 @@ pub(super) struct Numbered<T> {
 pub(super) enum StageRequest {
     /// Make the network and the folder of a guest.
     AddLink { index: u16 },
+    /// Give a guest's network one more tap; the answer comes with a socket that sees its frames.
+    AddInterface { index: u16, name: String },
     /// Remove them, with what the guest left there.
     RemoveLink { index: u16 },
     /// Mount a file of the host into the stage's folder.
     Expose { path: PathBuf, name: String },
     /// The same for a file that guests may write to.
     Lend { path: PathBuf, name: String },
+    /// Take back what was lent under that name.
+    Withdraw { name: String },
     /// Start a guest; comes with its console and its status pipe.
     Spawn {
         argv: Vec<OsString>,

@@ -154,9 +154,15 @@ impl StageState {
     ) -> Result<(i32, Option<OwnedFd>)> {
         match request {
             StageRequest::AddLink { index } => self.add_link(&Link::numbered(index)?)?,
+            StageRequest::AddInterface { index, name } => {
+                let (network, owner) = (self.network(index)?, self.owner());
+                let socket = self.within(network, || tap::add_interface(&name, owner))?;
+                return Ok((0, Some(socket)));
+            }
             StageRequest::RemoveLink { index } => self.remove_link(&Link::numbered(index)?)?,
             StageRequest::Expose { path, name } => expose(&path, &Path::new(DIR).join(name))?,
             StageRequest::Lend { path, name } => self.lend(&path, &Path::new(DIR).join(name))?,
+            StageRequest::Withdraw { name } => withdraw(&Path::new(DIR).join(name))?,
             StageRequest::Spawn { argv, sight, share, address_space, index } => {
                 let guest = keeper::KeptGuest {
                     argv,
@@ -193,6 +199,11 @@ impl StageState {
         Ok((0, None))
     }
 
+    /// The user that guests run as.
+    fn owner(&self) -> u32 {
+        if self.was_root { NOBODY } else { 0 }
+    }
+
     fn network(&self, index: u16) -> Result<&OwnedFd> {
         self.networks.get(&index).context("there is no such link")
     }
@@ -209,7 +220,7 @@ impl StageState {
     /// Makes a network that has nothing but the tap of this link, and the folder of its guest. Both are
     /// owned by the user that the guest will run as: it then needs no capability to open them.
     fn add_link(&mut self, link: &Link) -> Result<()> {
-        let owner = if self.was_root { NOBODY } else { 0 };
+        let owner = self.owner();
         unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network for a link")?;
         let network = own_network()?;
         self.within(&network, || tap::add(link, owner))?;
@@ -246,6 +257,12 @@ impl StageState {
 /// The network namespace that we are in.
 fn own_network() -> Result<OwnedFd> {
     Ok(fs::File::open("/proc/self/ns/net").context("cannot open a network namespace")?.into())
+}
+
+fn withdraw(place: &Path) -> Result<()> {
+    umount2(place, MntFlags::MNT_DETACH)
+        .with_context(|| format!("cannot unmount {}", place.display()))?;
+    fs::remove_file(place).with_context(|| format!("cannot remove {}", place.display()))
 }
 
 fn expose(path: &Path, place: &Path) -> Result<()> {

@@ -1,11 +1,13 @@
-//! The tap of a link, made by ip(8).
+//! The taps of a guest, made by ip(8).
 
 use std::io::{ErrorKind, Write as _};
+use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::link::Link;
+use super::packets;
 use crate::confine::TUN;
 use crate::invocation;
 
@@ -17,10 +19,25 @@ pub(super) fn add(link: &Link, owner: u32) -> Result<()> {
         "tuntap add dev {tap} mode tap user {owner}\naddress add {address} dev {tap}\n\
          link set {tap} up\n"
     );
-    ip(&batch).with_context(|| {
-        let xtask = invocation::command();
-        format!("if {TUN} may not be opened, `{xtask} doctor` names the cure")
-    })
+    ip(&batch).with_context(hint)
+}
+
+/// Makes one more tap in the network namespace that we are in, for a network of guests; returns a socket that has
+/// the frames that its guest sends, and gives it others (packet(7)). Each is preceded by a `virtio_net_hdr`
+/// (PACKET_VNET_HDR): what the sender left to a network card stays in one piece until it is known who gets it.
+pub(super) fn add_interface(name: &str, owner: u32) -> Result<OwnedFd> {
+    // The host itself has nothing to say there.
+    ip(&format!(
+        "tuntap add dev {name} mode tap user {owner}\nlink set {name} addrgenmode none arp off\n\
+         link set {name} txqueuelen 10000 up\n"
+    ))
+    .with_context(hint)?;
+    packets::socket(name)
+}
+
+fn hint() -> String {
+    let xtask = invocation::command();
+    format!("if {TUN} may not be opened, `{xtask} doctor` names the cure")
 }
 
 /// Gives ip(8) several commands at once: to start it costs more than any of them.

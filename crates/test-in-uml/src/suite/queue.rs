@@ -104,6 +104,21 @@ impl<T> Queue<T> {
         }
     }
 
+    /// What the lane with that name has once it is open; nothing if there is none, or nothing more is run in it.
+    pub fn ready(&self, name: &str) -> Option<Arc<T>> {
+        let mut state = self.state();
+        loop {
+            let lane = state.lanes.iter().find(|lane| lane.name == name)?;
+            match &lane.state {
+                LaneState::Ready(target) => return Some(Arc::clone(target)),
+                LaneState::Closed(_) => return None,
+                LaneState::Building if state.stopped.is_some() => return None,
+                LaneState::Building => {}
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     /// What was not taken, with the name of its kernel and the reason.
     pub fn rest(&self) -> Vec<(String, Job, String)> {
         let mut state = self.state();

@@ -20,6 +20,7 @@ use super::verdict::Verdict;
 use crate::cancel::{self, CancelToken, Interrupted};
 use crate::ctx::Ctx;
 use crate::guest::GuestHost;
+use crate::lab::Turns;
 use crate::record::Tally;
 use crate::stage::Share;
 use crate::threads;
@@ -63,6 +64,7 @@ pub fn run(
         queue: Queue::new(&plan.lanes),
         cases: CancelToken::default(),
         builds: CancelToken::default(),
+        turns: Turns::default(),
         notes,
     };
     let mut finished = std::thread::scope(|scope| {

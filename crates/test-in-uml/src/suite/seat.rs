@@ -74,7 +74,8 @@ impl<'a> Seat<'a> {
             let session = self.session;
             let current = self.ensure_guest(target)?;
             let (began, clock) = (session.elapsed(), Instant::now());
-            let record = match current.run(session, case, attempt)? {
+            let (ran, scenario) = current.run(session, case, attempt)?;
+            let record = match ran {
                 CaseRun::Ran(record) => *record,
                 CaseRun::NotBegun => {
                     end = current.guest.end().cloned().unwrap_or(end);
@@ -85,6 +86,7 @@ impl<'a> Seat<'a> {
             current.ran.push(case.full_name());
             let mut verdict =
                 Verdict::of(record, case.asked(), clock.elapsed(), current.guest.end());
+            scenario.into_iter().for_each(|guest| verdict.add_guest(guest));
             verdict.place =
                 Some(Place { guest: current.guest.name().into(), order: current.cases(), began });
             if verdict.outcome.complaint().is_some() {

@@ -9,6 +9,7 @@ use super::queue::Queue;
 use crate::cancel::CancelToken;
 use crate::ctx::Ctx;
 use crate::guest::GuestHost;
+use crate::lab::Turns;
 
 /// What all threads of a run share.
 pub(super) struct RunSession<'a> {
@@ -22,6 +23,8 @@ pub(super) struct RunSession<'a> {
     pub cases: CancelToken,
     /// Ends the kernel that is being built.
     pub builds: CancelToken,
+    /// Which case may have guests beside its own.
+    pub turns: Turns,
     /// To whoever called the run.
     pub notes: Sender<Note>,
 }

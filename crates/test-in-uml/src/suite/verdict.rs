@@ -9,6 +9,8 @@ use super::word::{self, Word};
 use crate::guest::kernel_line::LogLine;
 use crate::guest::machine::{CaseRecord, End, lost_lines, out_of_memory};
 use crate::guest::{Complaint, is_starved};
+use crate::lab::LabGuestRecord;
+use crate::record::CaseEnd;
 
 mod outcome;
 #[cfg(test)]
@@ -98,6 +100,21 @@ impl Verdict {
             spent_detector: false,
             place: None,
         }
+    }
+
+    /// Adds what became of a guest of the case's scenario: what its kernel says counts as if the case's own had said
+    /// it.
+    pub fn add_guest(&mut self, guest: LabGuestRecord) {
+        let LabGuestRecord { name, kernel, mut complaints, log } = guest;
+        let outcomes = [CaseEnd::Passed, CaseEnd::Skipped, CaseEnd::Failed];
+        if outcomes.contains(&self.outcome.end()) && !complaints.is_empty() {
+            let first = complaints.swap_remove(0);
+            let line = format!("{name}: {}", first.line);
+            self.outcome = Outcome::Kernel(Complaint { name: first.name, line });
+        }
+        let kernel = kernel.unwrap_or_else(|| "never up".into());
+        self.log.push(format!("--- {name} ({kernel})"));
+        self.log.extend(log.into_iter().map(|line| format!("{name}| {line}")));
     }
 
     /// Whether cases after it deserve another guest: this one is not what it was.

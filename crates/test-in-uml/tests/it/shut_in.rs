@@ -239,6 +239,8 @@ fn a_kernel_runs_as_an_ordinary_users_guest() {
         memory: "256M".parse().unwrap(),
         transport: if vector { Transport::Vector } else { Transport::Tuntap },
         init: Init::Agent,
+        interfaces: &[],
+        arguments: &[],
         era: &["noreboot"],
         nonce: "nonce",
         share: Share::default(),

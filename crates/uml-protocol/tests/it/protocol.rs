@@ -20,6 +20,7 @@ fn to_guest() -> impl Strategy<Value = ToGuest> {
             args,
             timeout: Duration::from_millis(millis.into()),
             word: if sequence % 2 == 0 { Word::Stdout } else { Word::LogFile },
+            leave: sequence % 3 == 0,
         })),
         any::<bool>().prop_map(|search| ToGuest::PowerOff { search }),
     ]

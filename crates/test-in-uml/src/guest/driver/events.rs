@@ -35,17 +35,10 @@ impl Guest<'_> {
             }
             let patience = self.patience();
             match self.inbox.recv_timeout(patience) {
-                Ok(event @ GuestEvent::Exited(_)) => match &self.session {
-                    // What the guest has told and we have not read comes first.
-                    Some(session) if !self.session_over => {
-                        session.hang_up();
-                        self.held = Some(event);
-                    }
-                    _ => return Ok(event),
-                },
                 Ok(event) => {
-                    self.session_over |= matches!(event, GuestEvent::Disconnected(_));
-                    return Ok(event);
+                    if let Some(event) = self.in_order(event) {
+                        return Ok(event);
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     if self.overdue.take().is_some() {
@@ -55,6 +48,38 @@ impl Guest<'_> {
                 Err(RecvTimeoutError::Disconnected) => bail!("the watchers of a guest are gone"),
             }
         }
+    }
+
+    /// Looks at what has happened by now, of a guest that nothing is asked of.
+    ///
+    /// # Errors
+    /// When the user asks us to stop.
+    pub fn attend(&mut self) -> Result<()> {
+        cancel::check()?;
+        while let Ok(event) = self.inbox.try_recv() {
+            if let Some(event) = self.in_order(event) {
+                self.feed(event);
+            }
+        }
+        if self.session_over
+            && let Some(held) = self.held.take()
+        {
+            self.feed(held);
+        }
+        Ok(())
+    }
+
+    /// The event, unless it has to wait: what the guest has told and we have not read comes before its end.
+    fn in_order(&mut self, event: GuestEvent) -> Option<GuestEvent> {
+        if let (GuestEvent::Exited(_), Some(session), false) =
+            (&event, &self.session, self.session_over)
+        {
+            session.hang_up();
+            self.held = Some(event);
+            return None;
+        }
+        self.session_over |= matches!(event, GuestEvent::Disconnected(_));
+        Some(event)
     }
 
     /// How long to wait for an event. What has arrived when time is over is not late, however late we look;

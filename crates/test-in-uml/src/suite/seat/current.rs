@@ -1,19 +1,24 @@
 //! The guest on a seat.
 
 use std::net::Ipv4Addr;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use uml_protocol::{env, wire};
+use uml_protocol::{env, lab, wire};
 
-use crate::guest::{Calibration, CaseRun, Cow, Guest, GuestSpec, boot};
+use crate::guest::{CaseOptions, CaseRun, Cow, Guest, fresh_token};
+use crate::lab::{Lab, LabGuestRecord};
 use crate::stage::Share;
 use crate::suite::cases::Case;
 use crate::suite::note::Note;
 use crate::suite::plan::Target;
+use crate::suite::power_on::{Wishes, power_on};
+use crate::suite::scenario::ScenarioMaker;
 use crate::suite::session::RunSession;
 use crate::suite::word::Word;
+use crate::threads;
 
 /// The guest that there is.
 pub(super) struct Current<'a> {
@@ -40,39 +45,13 @@ pub(super) struct Current<'a> {
 impl<'a> Current<'a> {
     /// Boots a guest.
     pub fn start(session: &'a RunSession<'a>, target: &Arc<Target>, share: Share) -> Result<Self> {
-        let (ctx, host, kernel) = (session.ctx, session.host, &target.kernel);
         let name = target.next_name();
-        let image = session.plan.image;
-        let image_path = image.path();
-        let shown_kernel = host.expose(&kernel.path, &format!("kernel-{}", kernel.key))?;
-        let shown_image = host.expose(&image_path, &format!("image-{}", image.key().as_str()))?;
-        let run = ctx.run()?;
         let cow = match session.plan.keep_failed {
-            true => Some(Cow::at(&run.cow(&name), image)?),
+            true => Some(Cow::at(&session.ctx.run()?.cow(&name), session.plan.image)?),
             false => None,
         };
-        let nonce = crate::store::Key::of(&(run.id(), &name))?;
-        let spec = GuestSpec {
-            name: &name,
-            kernel: (&kernel.path, &shown_kernel),
-            image: (&image_path, &shown_image),
-            cow: cow.as_ref(),
-            memory: ctx.config.memory,
-            transport: kernel.transport,
-            init: session.plan.init,
-            era: kernel.era.boot,
-            known_boot_complaints: ctx
-                .config
-                .kernels
-                .get(&kernel.name)
-                .map_or(&[], |kernel| &kernel.known_boot_complaints),
-            nonce: &nonce.as_str()[..12],
-            share,
-            boot_timeout: ctx.config.boot_timeout,
-            console_log: run.console_log(&name),
-        };
         let booted = session.elapsed();
-        let mut guest = boot_calibrated(session, target, &spec)?;
+        let mut guest = power_on(session, target, &name, share, &Wishes::of_cases(cow.as_ref()))?;
         for (_, program) in &target.modules {
             guest.offer(program)?;
         }
@@ -98,18 +77,38 @@ impl<'a> Current<'a> {
         u32::try_from(self.ran.len()).unwrap_or(u32::MAX)
     }
 
-    pub fn run(&mut self, session: &RunSession<'_>, case: &Case, attempt: u32) -> Result<CaseRun> {
+    /// Runs a case, and the scenario that it asks for.
+    pub fn run(
+        &mut self,
+        session: &RunSession<'_>,
+        case: &Case,
+        attempt: u32,
+    ) -> Result<(CaseRun, Vec<LabGuestRecord>)> {
+        let timeout = session.ctx.config.case_timeout.max(Duration::from_secs(1));
+        let program = &case.binary.program;
+        let maker = ScenarioMaker::new(session, &self.target);
+        let lab = Lab::new(&maker, &session.turns, program, timeout);
+        let token = fresh_token()?;
         let mut environment = self.environment.clone();
         environment.push((env::ATTEMPT.into(), attempt.to_string()));
-        let timeout = session.ctx.config.case_timeout.max(Duration::from_secs(1));
-        self.guest
-            .run_case(
-                &case.binary.program,
-                case.args(),
-                environment,
-                (timeout, wire_word(case.binary.word)),
-            )
-            .with_context(|| format!("cannot run {}", case.full_name()))
+        environment.push((lab::env::TOKEN.into(), token.clone()));
+        let word = wire_word(case.binary.word);
+        let options = CaseOptions { timeout, word, leave: false };
+        let (connections, asked) = channel();
+        let (guest, lab) = (&mut self.guest, &lab);
+        guest.open_lab(&token, connections);
+        let ran = std::thread::scope(|scope| -> Result<CaseRun> {
+            let serving =
+                threads::spawn_in(scope, move || lab.serve(scope, &asked, &session.cases))?;
+            let ran = guest.run_case(program, case.args(), environment, options);
+            guest.close_lab();
+            lab.end();
+            // Who is still on the way has come too late.
+            drop(serving);
+            ran
+        });
+        let ran = ran.with_context(|| format!("cannot run {}", case.full_name()))?;
+        Ok((ran, lab.take_records()))
     }
 }
 
@@ -119,22 +118,6 @@ fn wire_word(word: Word) -> wire::Word {
         Word::LogFile => wire::Word::LogFile,
         Word::Stdout | Word::ExitCode => wire::Word::Stdout,
     }
-}
-
-/// Boots a guest; the first of its kernel on this machine alone, because it measures the CPU.
-fn boot_calibrated<'a>(
-    session: &'a RunSession<'a>,
-    target: &Target,
-    spec: &GuestSpec<'_>,
-) -> Result<Guest<'a>> {
-    let key = &target.kernel.key;
-    let mut calibration = Calibration::of(&session.ctx.layout, key);
-    let mut _alone = None;
-    if calibration.lpj().is_none() {
-        _alone = Some(target.calibrating.lock().unwrap_or_else(PoisonError::into_inner));
-        calibration = Calibration::of(&session.ctx.layout, key);
-    }
-    boot(session.host, spec, &mut calibration)
 }
 
 fn environment(host: Ipv4Addr, target: &Target) -> Vec<(String, String)> {

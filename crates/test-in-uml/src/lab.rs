@@ -1,0 +1,289 @@
+//! The scenario of a case: the guests and networks that it asks for beside its own guest
+//! ([`uml_protocol::lab`]). All of it ends with the case.
+//!
+//! Each connection of the case has a thread here, and so has each network. A guest's connection is its driver: what
+//! happens in one guest does not keep another.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::sync::mpsc::Receiver;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Scope;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use nix::poll::{PollFd, PollFlags, poll};
+use uml_protocol::lab::{NetworkSpec, Reply, Request};
+use uml_protocol::wire::{receive, send};
+
+use crate::cancel::CancelToken;
+use crate::config::ByteSize;
+use crate::guest::{Cow, Guest, Interface, Program};
+use crate::kernel::Transport;
+use crate::threads;
+
+mod guest;
+mod network;
+
+use guest::LabGuest;
+pub use guest::LabGuestRecord;
+use network::Network;
+
+/// What a guest of a scenario is made of.
+#[derive(Debug)]
+pub struct GuestOrder<'o> {
+    /// Its kernel, by its name in the configuration; without one, that of the case.
+    pub kernel: Option<&'o str>,
+    /// Its memory, if it is not to have as much as any guest.
+    pub memory: Option<ByteSize>,
+    /// Its interfaces.
+    pub interfaces: &'o [Interface],
+    /// More arguments for its kernel.
+    pub arguments: &'o [String],
+    /// Its disk.
+    pub cow: &'o Cow,
+}
+
+/// A guest of a scenario that came up.
+#[derive(Debug)]
+pub struct MadeGuest<'a> {
+    /// The guest.
+    pub guest: Guest<'a>,
+    /// What its kernel is called.
+    pub kernel: String,
+    /// How it reaches its taps.
+    pub transport: Transport,
+    /// Where its console goes.
+    pub console: PathBuf,
+}
+
+/// Who makes guests for scenarios.
+pub trait GuestMaker<'a>: Sync {
+    /// Boots a guest.
+    ///
+    /// # Errors
+    /// When there is no such kernel, no room for it, or it does not come up.
+    fn make(&self, order: &GuestOrder<'_>) -> Result<MadeGuest<'a>>;
+
+    /// Makes a disk for a guest of this name.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    fn disk(&self, name: &str) -> Result<Cow>;
+}
+
+/// Which case may have guests beside its own: one at a time, so that none of several waits for ever for what others
+/// have. The others wait until it is over.
+#[derive(Debug, Default)]
+pub struct Turns {
+    taken: Mutex<bool>,
+    free: Condvar,
+}
+
+/// A turn; it ends when this is dropped.
+#[derive(Debug)]
+struct Turn<'t>(&'t Turns);
+
+impl Turns {
+    /// Waits for a turn, for as long as `wanted` says that it is wanted.
+    fn wait(&self, wanted: impl Fn() -> bool) -> Option<Turn<'_>> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        while *taken {
+            if !wanted() {
+                return None;
+            }
+            let waited = self.free.wait_timeout(taken, ATTENTION);
+            taken = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *taken = true;
+        Some(Turn(self))
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.free.notify_all();
+    }
+}
+
+/// How often a guest is looked at that nothing is asked of.
+const ATTENTION: Duration = Duration::from_millis(20);
+
+/// More networks than this have no addresses.
+const MOST_NETWORKS: usize = 250;
+
+/// More guests than this a network has no addresses for.
+const MOST_GUESTS: usize = 250;
+
+/// How often a case may connect: each of its guests and networks does.
+const MOST_CONNECTIONS: usize = 500;
+
+/// The scenario of a case.
+pub struct Lab<'a, 'r> {
+    maker: &'r dyn GuestMaker<'a>,
+    turns: &'r Turns,
+    /// The case's own program, which does in other guests what it asks for.
+    program: &'r Program,
+    /// How long one thing may take that a guest is asked to do.
+    timeout: Duration,
+    state: Mutex<LabState<'r>>,
+    over: CancelToken,
+}
+
+/// What all threads of a scenario share.
+#[derive(Default)]
+struct LabState<'r> {
+    turn: Option<Turn<'r>>,
+    is_over: bool,
+    networks: BTreeMap<String, Network>,
+    /// The addresses of guests by their names, the first of each guest first.
+    hosts: Vec<(Ipv4Addr, String)>,
+    /// The names of its guests.
+    names: Vec<String>,
+    /// Shut down, their threads end.
+    streams: Vec<TcpStream>,
+    records: Vec<LabGuestRecord>,
+}
+
+impl<'a, 'r> Lab<'a, 'r> {
+    /// An empty one.
+    pub fn new(
+        maker: &'r dyn GuestMaker<'a>,
+        turns: &'r Turns,
+        program: &'r Program,
+        timeout: Duration,
+    ) -> Self {
+        let (state, over) = (Mutex::default(), CancelToken::default());
+        Self { maker, turns, program, timeout, state, over }
+    }
+
+    /// Serves the case's connections until there are no more. `outer` calls off what the run calls off.
+    ///
+    /// # Errors
+    /// When there can be no thread for one.
+    pub fn serve<'s>(
+        &'s self,
+        scope: &'s Scope<'s, '_>,
+        connections: &Receiver<TcpStream>,
+        outer: &'s CancelToken,
+    ) -> Result<()> {
+        for stream in connections {
+            let twin = stream.try_clone().context("cannot share a connection")?;
+            {
+                let mut state = self.state();
+                if state.streams.len() == MOST_CONNECTIONS {
+                    // It is closed: who asks so often gets nothing more.
+                    continue;
+                }
+                state.streams.push(twin);
+            }
+            threads::spawn_in(scope, move || outer.scope(|| self.connection(scope, stream)))?;
+        }
+        Ok(())
+    }
+
+    /// Ends all of it: the threads of [`Lab::serve`] are over soon.
+    pub fn end(&self) {
+        let mut state = self.state();
+        state.is_over = true;
+        self.over.cancel();
+        // Their threads end with them.
+        state.networks.clear();
+        for stream in state.streams.drain(..) {
+            // A connection that is broken already needs no end.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// What became of its guests, once its threads are over.
+    pub fn take_records(&self) -> Vec<LabGuestRecord> {
+        std::mem::take(&mut self.state().records)
+    }
+
+    fn state(&self) -> MutexGuard<'_, LabState<'r>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Serves one connection, and ends its guest after that.
+    fn connection<'s>(&'s self, scope: &'s Scope<'s, '_>, mut stream: TcpStream) {
+        let mut guest: Option<LabGuest<'a, 's, 'r>> = None;
+        while let Some(request) = self.next(&mut stream, guest.as_mut()) {
+            let reply = self.answer(scope, request, &mut guest);
+            let reply = reply.unwrap_or_else(|error| Reply::Failed(format!("{error:#}")));
+            if send(&mut stream, &reply).is_err() {
+                break;
+            }
+        }
+        if let Some(guest) = guest {
+            let record = guest.end();
+            self.state().records.push(record);
+        }
+    }
+
+    /// The next request; nothing when the connection is over.
+    fn next(
+        &self,
+        stream: &mut TcpStream,
+        mut guest: Option<&mut LabGuest<'_, '_, '_>>,
+    ) -> Option<Request> {
+        loop {
+            if let Some(guest) = &mut guest {
+                guest.attend();
+            }
+            let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, u8::try_from(ATTENTION.as_millis()).unwrap_or(u8::MAX)) {
+                Ok(0) | Err(_) => {}
+                Ok(_) => return receive(stream).ok().flatten(),
+            }
+        }
+    }
+
+    fn answer<'s>(
+        &'s self,
+        scope: &'s Scope<'s, '_>,
+        request: Request,
+        guest: &mut Option<LabGuest<'a, 's, 'r>>,
+    ) -> Result<Reply> {
+        match request {
+            Request::Network(spec) => self.add_network(scope, spec)?,
+            Request::Cable { network, guest, plugged } => {
+                let state = self.state();
+                let network = state.networks.get(&network).context("there is no such network")?;
+                network.plug(&guest, plugged)?;
+            }
+            Request::Guest(spec) => {
+                ensure!(guest.is_none(), "this connection has a guest already");
+                *guest = Some(LabGuest::plan(self, spec)?);
+            }
+            other => {
+                return guest.as_mut().context("there is no guest yet")?.answer(other);
+            }
+        }
+        Ok(Reply::Done)
+    }
+
+    fn add_network<'s>(&'s self, scope: &'s Scope<'s, '_>, spec: NetworkSpec) -> Result<()> {
+        let mut state = self.state();
+        ensure!(!state.is_over, "the case is over");
+        ensure!(!state.networks.contains_key(&spec.name), "there is a network `{}`", spec.name);
+        let number = state.networks.len() + 1;
+        ensure!(number <= MOST_NETWORKS, "a case has room for {MOST_NETWORKS} networks");
+        let network = Network::start(scope, number as u8)?;
+        state.networks.insert(spec.name, network);
+        Ok(())
+    }
+
+    /// Has the case be the one that has guests beside its own.
+    fn take_turn(&self) -> Result<()> {
+        if self.state().turn.is_some() {
+            return Ok(());
+        }
+        let turn = self.turns.wait(|| !self.state().is_over).context("the case is over")?;
+        // Another of its connections may have been first.
+        self.state().turn.get_or_insert(turn);
+        Ok(())
+    }
+}

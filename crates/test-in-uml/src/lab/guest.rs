@@ -1,0 +1,273 @@
+//! One guest of a scenario, from its plan to its record.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use uml_protocol::lab::{GuestSpec, Reply, Request, Task, env};
+use uml_protocol::wire::Word;
+
+use super::{GuestOrder, Lab, MOST_GUESTS, MadeGuest};
+use crate::config::ByteSize;
+use crate::guest::machine::{CaseRecord, End};
+use crate::guest::{CaseOptions, CaseRun, Complaint, Cow, Gone, Interface};
+
+/// What became of a guest of a scenario.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabGuestRecord {
+    /// Its name in the scenario.
+    pub name: String,
+    /// What its kernel is called, if it ever came up.
+    pub kernel: Option<String>,
+    /// What its kernel complained of, and what else speaks against it, in the order in which that was seen.
+    pub complaints: Vec<Complaint>,
+    /// The lines of its console.
+    pub log: Vec<String>,
+}
+
+/// A guest of a scenario.
+pub(super) struct LabGuest<'a, 's, 'r> {
+    lab: &'s Lab<'a, 'r>,
+    spec: GuestSpec,
+    interfaces: Vec<Interface>,
+    /// Its addresses with their prefixes, one for each interface.
+    addresses: Vec<(std::net::Ipv4Addr, u8)>,
+    cow: Cow,
+    current: Option<MadeGuest<'a>>,
+    kernel: Option<String>,
+    consoles: Vec<PathBuf>,
+    complaints: Vec<Complaint>,
+    declared: Vec<String>,
+    /// It is to end by itself, and to say this.
+    death: Option<String>,
+}
+
+impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
+    /// A guest that is not booted yet.
+    ///
+    /// # Errors
+    /// When its name is taken or odd, or a network is not there.
+    pub fn plan(lab: &'s Lab<'a, 'r>, spec: GuestSpec) -> Result<Self> {
+        let name = &spec.name;
+        ensure!(
+            !name.is_empty()
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'),
+            "`{name}` is no name for a guest: letters, digits and dashes make one"
+        );
+        let mut state = lab.state();
+        ensure!(!state.names.contains(name), "there is a guest `{name}`");
+        let number = state.names.len() + 1;
+        ensure!(number <= MOST_GUESTS, "a case has room for {MOST_GUESTS} guests");
+        let (mut interfaces, mut addresses) = (Vec::new(), Vec::new());
+        for (index, network) in spec.networks.iter().enumerate() {
+            let network = state.networks.get(network);
+            let network = network
+                .with_context(|| format!("there is no network `{}`", spec.networks[index]))?;
+            let (tap, mac) = (format!("lab{index}"), network.mac(number as u8));
+            interfaces.push(Interface { tap, mac });
+            addresses.push(network.address(number as u8));
+        }
+        let hosts = addresses.iter().map(|(address, _)| (*address, name.clone()));
+        state.hosts.extend(hosts);
+        state.names.push(name.clone());
+        drop(state);
+        let cow = lab.maker.disk(name)?;
+        Ok(Self {
+            lab,
+            spec,
+            interfaces,
+            addresses,
+            cow,
+            current: None,
+            kernel: None,
+            consoles: Vec::new(),
+            complaints: Vec::new(),
+            declared: Vec::new(),
+            death: None,
+        })
+    }
+
+    /// Does what the case asks of this guest.
+    ///
+    /// # Errors
+    /// When it cannot be done.
+    pub fn answer(&mut self, request: Request) -> Result<Reply> {
+        match request {
+            Request::Boot => return self.boot(),
+            Request::Run(task) => return self.run(task),
+            Request::Log => return Ok(Reply::Log(self.log())),
+            Request::Kill => {
+                let made = self.current.take().context("it is off")?;
+                let gone = made.guest.cut_power()?;
+                self.gone(gone, true);
+            }
+            Request::PowerOff => {
+                let made = self.current.take().context("it is off")?;
+                let gone = made.guest.shutdown()?;
+                let end = gone.end.clone();
+                self.gone(gone, false);
+                ensure!(matches!(end, End::Clean { .. }), "{end}");
+            }
+            Request::ExpectMessage(text) => self.declared.push(text),
+            Request::ExpectDeath(text) => self.death = Some(text),
+            Request::Network(_) | Request::Cable { .. } | Request::Guest(_) => {
+                bail!("that is not for a guest")
+            }
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Looks at what has happened to it meanwhile.
+    pub fn attend(&mut self) {
+        let Some(made) = &mut self.current else { return };
+        // Who asks us to stop has all of it end soon.
+        let _ = made.guest.attend();
+        if made.guest.end().is_some()
+            && let Some(made) = self.current.take()
+            && let Ok(gone) = made.guest.cut_power()
+        {
+            self.gone(gone, false);
+        }
+    }
+
+    fn boot(&mut self) -> Result<Reply> {
+        ensure!(self.current.is_none(), "it is there already");
+        self.lab.take_turn()?;
+        let order = GuestOrder {
+            kernel: self.spec.kernel.as_deref(),
+            memory: self.spec.memory.map(|mib| ByteSize::mib(mib.into())),
+            interfaces: &self.interfaces,
+            arguments: &self.spec.arguments,
+            cow: &self.cow,
+        };
+        let mut made = self.lab.over.scope(|| self.lab.maker.make(&order))?;
+        self.consoles.push(made.console.clone());
+        self.kernel = Some(made.kernel.clone());
+        for (socket, network) in made.guest.take_frames().into_iter().zip(&self.spec.networks) {
+            if let Some(network) = self.lab.state().networks.get(network) {
+                network.connect(&self.spec.name, socket);
+            }
+        }
+        let addresses = self.addresses.iter().enumerate().map(|(index, (address, prefix))| {
+            format!("{} {address}/{prefix}", made.transport.interface(index + 1))
+        });
+        let addresses: Vec<String> = addresses.collect();
+        self.current = Some(made);
+        let set_up = [
+            (env::SET_UP.to_owned(), "1".to_owned()),
+            (env::INTERFACES.to_owned(), addresses.join("\n")),
+        ];
+        match self.run_with(set_up.into())? {
+            Reply::Ran { end: uml_protocol::wire::ProcessEnd::Code(0), .. } => {
+                let addresses = self.addresses.iter().map(|(address, _)| *address).collect();
+                Ok(Reply::Booted { addresses })
+            }
+            Reply::Ran { output, .. } => bail!("{}", String::from_utf8_lossy(&output).trim()),
+            other => Ok(other),
+        }
+    }
+
+    fn run(&mut self, task: Task) -> Result<Reply> {
+        self.run_with(match task {
+            Task::Command(line) => vec![(env::COMMAND.into(), line)],
+            Task::Function { offset, argument } => {
+                let function = (env::FUNCTION.to_owned(), offset.to_string());
+                let argument = argument.map(|text| (env::ARGUMENT.to_owned(), text));
+                [function].into_iter().chain(argument).collect()
+            }
+        })
+    }
+
+    /// Has the case's program do in the guest what its environment says.
+    fn run_with(&mut self, mut environment: Vec<(String, String)>) -> Result<Reply> {
+        let made = self.current.as_mut().context("it is off")?;
+        let hosts: Vec<String> = {
+            let state = self.lab.state();
+            state.hosts.iter().map(|(address, name)| format!("{address} {name}")).collect()
+        };
+        environment.push((env::HOSTS.into(), hosts.join("\n")));
+        environment.push((env::NAME.into(), self.spec.name.clone()));
+        let how = CaseOptions { timeout: self.lab.timeout, word: Word::Stdout, leave: true };
+        let ran = self
+            .lab
+            .over
+            .scope(|| made.guest.run_case(self.lab.program, Vec::new(), environment, how))?;
+        let ended = made.guest.end().cloned();
+        let record = match ran {
+            CaseRun::Ran(record) => *record,
+            CaseRun::NotBegun => CaseRecord::default(),
+        };
+        self.complaints.extend(record.reports.undeclared().iter().cloned());
+        match (ended, record.exit) {
+            (None, Some(exit)) => Ok(Reply::Ran { end: exit.end, output: record.output.bytes() }),
+            (end, _) => {
+                let how = end.map_or_else(|| "it ended".into(), |end| end.to_string());
+                Ok(Reply::Ended(how))
+            }
+        }
+    }
+
+    /// A guest is over; `cut` says whether we cut its power.
+    fn gone(&mut self, gone: Gone, cut: bool) {
+        for network in &self.spec.networks {
+            if let Some(network) = self.lab.state().networks.get(network) {
+                network.disconnect(&self.spec.name);
+            }
+        }
+        let Gone { end, strays, leaks } = gone;
+        self.complaints.extend(strays);
+        let leaks = leaks.into_iter().map(|(_, what)| what);
+        self.complaints.extend(leaks.map(|line| Complaint { name: "kmemleak", line }));
+        let died = match &end {
+            End::Clean { .. } => None,
+            // A panic comes before our cut, and is no less for it.
+            End::Panicked(_) => Some("panic"),
+            End::Hung(_) | End::Lost(_) | End::BootFailed(_) if cut => None,
+            End::Hung(_) => Some("hang"),
+            End::Lost(_) | End::BootFailed(_) => Some("lost"),
+        };
+        let Some(name) = died else { return };
+        match self.death.take() {
+            Some(text) if self.log().iter().any(|line| line.contains(&text)) => {
+                // What led to it was meant.
+                self.complaints.clear();
+            }
+            Some(text) => self
+                .complaints
+                .push(Complaint { name, line: format!("{end}, and did not say `{text}`") }),
+            None => self.complaints.push(Complaint { name, line: end.to_string() }),
+        }
+    }
+
+    /// The lines of its consoles, those of one boot after those of another.
+    fn log(&self) -> Vec<String> {
+        let texts = self.consoles.iter().map(|path| fs::read(path).unwrap_or_default());
+        let lines = texts.flat_map(|text| {
+            let text = String::from_utf8_lossy(&text).into_owned();
+            text.lines().map(crate::text::plain).collect::<Vec<_>>()
+        });
+        lines.collect()
+    }
+
+    /// Ends it with the case.
+    pub fn end(mut self) -> LabGuestRecord {
+        self.attend();
+        if let Some(made) = self.current.take()
+            && let Ok(gone) = made.guest.cut_power()
+        {
+            self.gone(gone, true);
+        }
+        if let Some(text) = self.death.take() {
+            let line = format!("it did not end by itself with `{text}`");
+            self.complaints.push(Complaint { name: "lives on", line });
+        }
+        let declared = std::mem::take(&mut self.declared);
+        self.complaints
+            .retain(|complaint| !declared.iter().any(|text| complaint.line.contains(text)));
+        let log = self.log();
+        // A disk that cannot be removed stays in the run's folder.
+        let _ = self.cow.remove();
+        let Self { spec, kernel, complaints, .. } = self;
+        LabGuestRecord { name: spec.name, kernel, complaints, log }
+    }
+}

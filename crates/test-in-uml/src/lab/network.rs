@@ -1,0 +1,273 @@
+//! A network of a scenario: a switch in our own process, which works wherever guests do. It asks the host for no
+//! bridge, and every frame passes by us.
+
+use std::collections::HashMap;
+use std::io::{PipeReader, PipeWriter, Read as _, Write as _};
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::Scope;
+
+use anyhow::{Context as _, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, recv};
+
+use crate::threads;
+
+/// The `virtio_net_hdr` before each frame (packet(7), PACKET_VNET_HDR).
+const HEADER: usize = 10;
+
+/// The longest frame: what a sender left to a network card to cut.
+const LONGEST: usize = HEADER + 14 + 4 + (64 << 10);
+
+/// So many frames of one guest are passed on before the others have their turn.
+const BURST: usize = 64;
+
+/// A hardware address.
+type Mac = [u8; 6];
+
+/// A network. Dropping it ends its switch.
+#[derive(Debug)]
+pub(super) struct Network {
+    number: u8,
+    switch: Arc<Switch>,
+    wake: PipeWriter,
+}
+
+/// What a switch knows.
+#[derive(Debug, Default)]
+struct Switch(Mutex<Vec<Port>>);
+
+/// Where a guest is plugged in.
+#[derive(Debug)]
+struct Port {
+    guest: String,
+    /// Nothing while the guest is off.
+    socket: Option<Arc<OwnedFd>>,
+    plugged: bool,
+}
+
+impl Network {
+    /// Starts the switch of the network with this number.
+    ///
+    /// # Errors
+    /// When there can be no thread for it.
+    pub fn start<'s>(scope: &'s Scope<'s, '_>, number: u8) -> Result<Self> {
+        let (woken, wake) = std::io::pipe().context("cannot make a pipe")?;
+        let switch = Arc::<Switch>::default();
+        let shared = Arc::clone(&switch);
+        threads::spawn_in(scope, move || shared.run(woken))?;
+        Ok(Self { number, switch, wake })
+    }
+
+    /// The address of the guest with that number, and how long its network's prefix is.
+    pub fn address(&self, guest: u8) -> (Ipv4Addr, u8) {
+        (Ipv4Addr::new(10, 86, self.number, guest), 24)
+    }
+
+    /// The hardware address of the guest with that number: locally administered, the same each time.
+    pub fn mac(&self, guest: u8) -> String {
+        format!("02:00:0a:56:{:02x}:{guest:02x}", self.number)
+    }
+
+    /// Connects a guest, or connects it anew.
+    pub fn connect(&self, guest: &str, socket: OwnedFd) {
+        let mut ports = self.switch.ports();
+        let socket = Some(Arc::new(socket));
+        match ports.iter_mut().find(|port| port.guest == guest) {
+            Some(port) => port.socket = socket,
+            None => ports.push(Port { guest: guest.into(), socket, plugged: true }),
+        }
+        drop(ports);
+        self.wake();
+    }
+
+    /// Forgets the socket of a guest that is off: what it belongs to goes with the last who has it.
+    pub fn disconnect(&self, guest: &str) {
+        let mut ports = self.switch.ports();
+        if let Some(port) = ports.iter_mut().find(|port| port.guest == guest) {
+            port.socket = None;
+        }
+        drop(ports);
+        self.wake();
+    }
+
+    /// Plugs a guest's cable in or out.
+    ///
+    /// # Errors
+    /// When there is no such guest.
+    pub fn plug(&self, guest: &str, plugged: bool) -> Result<()> {
+        let mut ports = self.switch.ports();
+        let port = ports.iter_mut().find(|port| port.guest == guest);
+        let port = port.with_context(|| format!("no guest `{guest}` is in this network"))?;
+        if let (false, true, Some(socket)) = (port.plugged, plugged, &port.socket) {
+            // What it sent into a loose end is lost.
+            while recv(socket.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT) != Err(Errno::EAGAIN) {
+            }
+        }
+        port.plugged = plugged;
+        drop(ports);
+        self.wake();
+        Ok(())
+    }
+
+    fn wake(&self) {
+        // A switch that is over needs not be woken.
+        let _ = (&self.wake).write_all(&[0]);
+    }
+}
+
+impl Switch {
+    fn ports(&self) -> MutexGuard<'_, Vec<Port>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The sockets of the guests that are plugged in.
+    fn plugged(&self) -> Vec<Arc<OwnedFd>> {
+        let ports = self.ports();
+        ports.iter().filter(|port| port.plugged).filter_map(|port| port.socket.clone()).collect()
+    }
+
+    /// Passes frames on until the network is dropped.
+    fn run(&self, mut woken: PipeReader) {
+        let mut frame = vec![0; LONGEST];
+        loop {
+            // Who has which address is learnt anew when a cable was moved.
+            let sockets = self.plugged();
+            let mut places: HashMap<Mac, usize> = HashMap::new();
+            loop {
+                let mut fds = vec![PollFd::new(woken.as_fd(), PollFlags::POLLIN)];
+                fds.extend(
+                    sockets.iter().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)),
+                );
+                let _ = poll(&mut fds, PollTimeout::NONE);
+                let has = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
+                let ready: Vec<bool> = fds.iter().map(has).collect();
+                if ready[0] {
+                    match woken.read(&mut [0; 64]) {
+                        Ok(count) if count > 0 => break,
+                        _ => return,
+                    }
+                }
+                for from in (0..sockets.len()).filter(|from| ready[from + 1]) {
+                    pass_on(&sockets, from, &mut places, &mut frame);
+                }
+            }
+        }
+    }
+}
+
+/// Passes on what a guest has sent.
+fn pass_on(
+    sockets: &[Arc<OwnedFd>],
+    from: usize,
+    places: &mut HashMap<Mac, usize>,
+    buffer: &mut [u8],
+) {
+    for _ in 0..BURST {
+        let count = match recv(sockets[from].as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+            Ok(count) => count,
+            Err(Errno::EINTR) => continue,
+            // Nothing more, or the guest is gone.
+            Err(_) => return,
+        };
+        let frame = &buffer[..count];
+        let Some(Ok(addresses)) = frame.get(HEADER..HEADER + 12).map(<[u8; 12]>::try_from) else {
+            continue;
+        };
+        let [to @ .., _, _, _, _, _, _] = addresses;
+        let [_, _, _, _, _, _, source @ ..] = addresses;
+        places.insert(source, from);
+        // The lowest bit of the first byte says that it is for several.
+        match places.get(&to).filter(|_| to[0] & 1 == 0) {
+            Some(&place) if place == from => {}
+            Some(&place) => give(&sockets[place], frame),
+            None => {
+                let others = sockets.iter().enumerate().filter(|(place, _)| *place != from);
+                others.for_each(|(_, socket)| give(socket, frame));
+            }
+        }
+    }
+}
+
+/// Gives a guest a frame. One that takes none any more loses it, as on a wire.
+fn give(socket: &OwnedFd, frame: &[u8]) {
+    let flags = MsgFlags::MSG_DONTWAIT;
+    while nix::sys::socket::send(socket.as_raw_fd(), frame, flags) == Err(Errno::EINTR) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A guest's end of a cable.
+    struct End(UnixDatagram);
+
+    impl End {
+        fn send(&self, to: Mac, from: Mac, text: &str) {
+            let frame = [&[0; HEADER][..], &to, &from, text.as_bytes()].concat();
+            self.0.send(&frame).unwrap();
+        }
+
+        /// The text of the next frame; nothing if none comes.
+        fn receive(&self) -> Option<String> {
+            self.0.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            let mut buffer = [0; 100];
+            let count = self.0.recv(&mut buffer).ok()?;
+            Some(String::from_utf8_lossy(&buffer[HEADER + 12..count]).into_owned())
+        }
+
+        fn has(&self, text: &str) -> bool {
+            self.receive().as_deref() == Some(text)
+        }
+    }
+
+    const EVERYBODY: Mac = [0xff; 6];
+    const A: Mac = [2, 0, 0, 0, 0, 1];
+    const B: Mac = [2, 0, 0, 0, 0, 2];
+
+    fn connected(network: &Network, guest: &str) -> End {
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        network.connect(guest, ours.into());
+        End(theirs)
+    }
+
+    #[test]
+    fn a_frame_goes_to_whom_it_is_for_and_to_all_if_nobody_knows_where_that_is() {
+        std::thread::scope(|scope| {
+            let network = Network::start(scope, 1).unwrap();
+            let [a, b, c] = ["a", "b", "c"].map(|name| connected(&network, name));
+            a.send(EVERYBODY, A, "who is B");
+            assert!(b.has("who is B") && c.has("who is B"));
+            b.send(A, B, "I am");
+            assert!(a.has("I am"));
+            a.send(B, A, "good");
+            assert!(b.has("good"));
+            // What is for everybody comes after what was for B alone.
+            a.send(EVERYBODY, A, "over");
+            assert!(c.has("over") && b.has("over"));
+        });
+    }
+
+    #[test]
+    fn a_cable_that_is_out_passes_nothing_either_way() {
+        std::thread::scope(|scope| {
+            let network = Network::start(scope, 1).unwrap();
+            let [a, b, c] = ["a", "b", "c"].map(|name| connected(&network, name));
+            network.plug("b", false).unwrap();
+            assert!(network.plug("d", false).is_err());
+            a.send(EVERYBODY, A, "lost to b");
+            b.send(EVERYBODY, B, "lost to all");
+            assert!(c.has("lost to b"));
+            network.plug("b", true).unwrap();
+            a.send(EVERYBODY, A, "again");
+            assert!(b.has("again") && c.has("again"));
+            b.send(EVERYBODY, B, "back");
+            assert!(c.has("back") && a.has("back"));
+        });
+    }
+}

@@ -1,0 +1,84 @@
+//! Guests of a run are switched on here: those of seats, and those that cases ask for.
+
+use std::sync::PoisonError;
+
+use anyhow::Result;
+
+use super::plan::Target;
+use super::session::RunSession;
+use crate::config::ByteSize;
+use crate::guest::{Calibration, Cow, Guest, GuestSpec, Init, Interface, boot};
+use crate::stage::Share;
+use crate::store::Key;
+
+/// What is wished of one guest.
+#[derive(Debug)]
+pub(super) struct Wishes<'w> {
+    /// A disk that may stay.
+    pub cow: Option<&'w Cow>,
+    /// Its memory, if it is not to have as much as any guest.
+    pub memory: Option<ByteSize>,
+    pub interfaces: &'w [Interface],
+    pub arguments: &'w [String],
+    /// What it runs, if that is not what the run says.
+    pub init: Option<Init>,
+}
+
+impl<'w> Wishes<'w> {
+    /// Of a guest for cases.
+    pub fn of_cases(cow: Option<&'w Cow>) -> Self {
+        Self { cow, memory: None, interfaces: &[], arguments: &[], init: None }
+    }
+}
+
+/// Boots a guest called `name`.
+pub(super) fn power_on<'a>(
+    session: &RunSession<'a>,
+    target: &Target,
+    name: &str,
+    share: Share,
+    wishes: &Wishes<'_>,
+) -> Result<Guest<'a>> {
+    let (ctx, host, kernel) = (session.ctx, session.host, &target.kernel);
+    let image = session.plan.image;
+    let image_path = image.path();
+    let shown_kernel = host.expose(&kernel.path, &format!("kernel-{}", kernel.key))?;
+    let shown_image = host.expose(&image_path, &format!("image-{}", image.key().as_str()))?;
+    let run = ctx.run()?;
+    let nonce = Key::of(&(run.id(), name))?;
+    let configured = ctx.config.kernels.get(&kernel.name);
+    let spec = GuestSpec {
+        name,
+        kernel: (&kernel.path, &shown_kernel),
+        image: (&image_path, &shown_image),
+        cow: wishes.cow,
+        memory: wishes.memory.unwrap_or(ctx.config.memory),
+        transport: kernel.transport,
+        init: wishes.init.unwrap_or(session.plan.init),
+        interfaces: wishes.interfaces,
+        arguments: wishes.arguments,
+        era: kernel.era.boot,
+        known_boot_complaints: configured.map_or(&[], |kernel| &kernel.known_boot_complaints),
+        nonce: &nonce.as_str()[..12],
+        share,
+        boot_timeout: ctx.config.boot_timeout,
+        console_log: run.console_log(name),
+    };
+    boot_calibrated(session, target, &spec)
+}
+
+/// Boots a guest; the first of its kernel on this machine alone, because it measures the CPU.
+fn boot_calibrated<'a>(
+    session: &RunSession<'a>,
+    target: &Target,
+    spec: &GuestSpec<'_>,
+) -> Result<Guest<'a>> {
+    let key = &target.kernel.key;
+    let mut calibration = Calibration::of(&session.ctx.layout, key);
+    let mut _alone = None;
+    if calibration.lpj().is_none() {
+        _alone = Some(target.calibrating.lock().unwrap_or_else(PoisonError::into_inner));
+        calibration = Calibration::of(&session.ctx.layout, key);
+    }
+    boot(session.host, spec, &mut calibration)
+}

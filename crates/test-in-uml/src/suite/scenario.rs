@@ -1,0 +1,79 @@
+//! Guests for the scenarios of cases.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::plan::Target;
+use super::power_on::{Wishes, power_on};
+use super::session::RunSession;
+use crate::guest::{Cow, Init};
+use crate::host::memory_left;
+use crate::lab::{GuestMaker, GuestOrder, MadeGuest};
+use crate::stage::Share;
+
+/// Makes the guests that a case on this kernel asks for.
+pub(super) struct ScenarioMaker<'a, 'r> {
+    session: &'r RunSession<'a>,
+    target: &'r Arc<Target>,
+    made: AtomicUsize,
+}
+
+impl<'a, 'r> ScenarioMaker<'a, 'r> {
+    pub fn new(session: &'r RunSession<'a>, target: &'r Arc<Target>) -> Self {
+        Self { session, target, made: AtomicUsize::new(0) }
+    }
+
+    /// The kernel with that name, if this run has it; waits while it is being built.
+    fn target(&self, kernel: Option<&str>) -> Result<Arc<Target>> {
+        match kernel {
+            None => Ok(Arc::clone(self.target)),
+            Some(name) if name == self.target.kernel.name => Ok(Arc::clone(self.target)),
+            Some(name) => self.session.queue.ready(name).with_context(|| {
+                format!("kernel {name} is none of this run: name it too, with --kernel {name}")
+            }),
+        }
+    }
+}
+
+impl<'a> GuestMaker<'a> for ScenarioMaker<'a, '_> {
+    fn make(&self, order: &GuestOrder<'_>) -> Result<MadeGuest<'a>> {
+        let session = self.session;
+        let target = self.target(order.kernel)?;
+        let wanted = order.memory.unwrap_or(session.ctx.config.memory);
+        let most = session.ctx.guest_size()?;
+        ensure!(
+            wanted.bytes() <= most,
+            "a guest of {wanted} is more than guests of this run may have, {} MiB: give them more `memory`",
+            most >> 20
+        );
+        let left = memory_left().unwrap_or(u64::MAX);
+        ensure!(
+            wanted.bytes() < left,
+            "a guest of {wanted} does not fit: {} MiB of memory are available",
+            left >> 20
+        );
+        // They go round the CPUs, whoever else is there.
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        let share = Share::of_guests(number + 1).pop().unwrap_or_default();
+        let name = target.next_name();
+        let wishes = Wishes {
+            cow: Some(order.cow),
+            memory: order.memory,
+            interfaces: order.interfaces,
+            arguments: order.arguments,
+            init: Some(Init::Agent),
+        };
+        let guest = power_on(session, &target, &name, share, &wishes)?;
+        let console = session.ctx.run()?.console_log(&name);
+        let (kernel, transport) = (target.kernel.name.clone(), target.kernel.transport);
+        Ok(MadeGuest { guest, kernel, transport, console })
+    }
+
+    fn disk(&self, name: &str) -> Result<Cow> {
+        let run = self.session.ctx.run()?;
+        let name = format!("{}-{name}", self.target.next_name());
+        Cow::at(&run.cow(&name), self.session.plan.image)
+    }
+}

@@ -1,0 +1,108 @@
+//! A part of a scenario: what a case has another guest do. The same test binary does it there, and none of its
+//! tests.
+
+use std::fs;
+use std::panic::catch_unwind;
+use std::path::Path;
+use std::process::{Command, exit};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::unistd::sethostname;
+use uml_protocol::lab::env;
+
+use crate::TestResult;
+
+/// What offsets of functions are counted from: a binary may be loaded anywhere.
+#[inline(never)]
+fn anchor() {}
+
+/// How far a function is from [`anchor`].
+pub(crate) fn offset_of(function: usize) -> u64 {
+    let from = anchor as fn() as usize;
+    function.wrapping_sub(from) as u64
+}
+
+/// Where the function is that is so far from [`anchor`].
+fn at_offset(offset: u64) -> usize {
+    let from = anchor as fn() as usize;
+    from.wrapping_add(usize::try_from(offset).unwrap_or_default())
+}
+
+/// Does what the environment asks for, if it asks for something, and ends the process then.
+pub(crate) extern "C" fn run_if_asked() {
+    let asked = [env::SET_UP, env::COMMAND, env::FUNCTION];
+    if !asked.iter().any(|name| std::env::var_os(name).is_some()) {
+        return;
+    }
+    exit(match catch_unwind(run) {
+        Ok(Ok(())) => 0,
+        Ok(Err(error)) => {
+            eprintln!("Error: {error:#}");
+            1
+        }
+        // The standard library has said it.
+        Err(_) => 101,
+    });
+}
+
+fn run() -> Result<()> {
+    // The folder of a case goes with the case, and what is started here may stay.
+    std::env::set_current_dir("/").context("cannot leave the case's folder")?;
+    name_others()?;
+    if std::env::var_os(env::SET_UP).is_some() {
+        return set_up();
+    }
+    if let Ok(line) = std::env::var(env::COMMAND) {
+        let status = Command::new("/bin/sh").args(["-c", &line]).status();
+        let status = status.context("cannot start /bin/sh")?;
+        exit(status.code().unwrap_or(128));
+    }
+    let offset = std::env::var(env::FUNCTION)?.parse().context("no offset of a function")?;
+    let address = at_offset(offset);
+    let result = match std::env::var(env::ARGUMENT) {
+        Ok(argument) => {
+            // SAFETY: the case counted the offset of a function of this type, in this very binary: guests know a
+            // program by its hash.
+            let function: fn(&str) -> TestResult = unsafe { std::mem::transmute(address) };
+            function(&argument)
+        }
+        Err(_) => {
+            // SAFETY: as above.
+            let function: fn() -> TestResult = unsafe { std::mem::transmute(address) };
+            function()
+        }
+    };
+    result.or_else(|failure| bail!("{failure:?}"))
+}
+
+/// Has the guest know the others by their names.
+fn name_others() -> Result<()> {
+    let hosts = std::env::var(env::HOSTS).unwrap_or_default();
+    let name = std::env::var(env::NAME).unwrap_or_default();
+    let text = format!("127.0.0.1 localhost\n127.0.1.1 {name}.uml {name}\n{hosts}\n");
+    let path = Path::new("/etc/hosts");
+    if fs::read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    fs::write(path, text).context("cannot write /etc/hosts")
+}
+
+/// Gives the guest its name, and its interfaces their addresses.
+fn set_up() -> Result<()> {
+    sethostname(std::env::var(env::NAME)?).context("cannot set the host name")?;
+    // It is for the host alone; whoever is to have a way out asks for it.
+    let _ = ip(&["route", "del", "default"]);
+    for line in std::env::var(env::INTERFACES).unwrap_or_default().lines() {
+        let (interface, address) = line.split_once(' ').context("no interface and address")?;
+        ip(&["link", "set", "dev", interface, "up"])?;
+        ip(&["address", "add", address, "dev", interface])?;
+    }
+    Ok(())
+}
+
+fn ip(args: &[&str]) -> Result<()> {
+    let output = Command::new("ip").args(args).output().context("cannot start ip")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "`ip {}` failed: {}", args.join(" "), said.trim());
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! Scenarios: guests beside the case's own, and networks between them.
+
+use std::fs;
+use std::net::Ipv4Addr;
+
+use uml_protocol::wire::ProcessEnd;
+use uml_test::{Lab, TestResult, release};
+
+#[test]
+fn guests_reach_each_other_by_name_while_their_cables_are_plugged_in() -> TestResult {
+    let lan = Lab::network("lan")?;
+    let server = Lab::guest("server").on(&lan).boot()?;
+    let client = Lab::guest("client").on(&lan).boot()?;
+    client.run("ping -c 1 -W 20 server")?;
+    server.run("ping -c 1 -W 20 client")?;
+    lan.unplug("server")?;
+    assert!(client.try_run("ping -c 1 -W 1 server")?.end == ProcessEnd::Code(1));
+    lan.plug("server")?;
+    client.run("ping -c 1 -W 20 server")?;
+    Ok(())
+}
+
+#[test]
+fn a_guest_calls_functions_of_this_file_and_each_has_a_kernel_of_its_own() -> TestResult {
+    let other = Lab::guest("other").boot()?;
+    other.call(|| Ok(fs::write("/root/by-function", format!("{:?}", release()?))?))?;
+    other.call_with(is_there, "/root/by-function")?;
+    assert!(fs::metadata("/root/by-function").is_err(), "it was written here");
+    let error = other.call_with(is_there, "/nowhere").unwrap_err().to_string();
+    assert!(error.contains("exit code 1") && error.contains("/nowhere"), "{error}");
+    let error = other.call(|| panic!("with a reason")).unwrap_err().to_string();
+    assert!(error.contains("exit code 101") && error.contains("with a reason"), "{error}");
+    assert!(other.run("hostname")?.trim() == "other");
+    Ok(())
+}
+
+fn is_there(path: &str) -> TestResult {
+    fs::metadata(path).map_err(|error| anyhow::anyhow!("{path}: {error}"))?;
+    Ok(())
+}
+
+#[test]
+fn a_guest_that_lost_its_power_has_what_it_had_synced() -> TestResult {
+    let mut guest = Lab::guest("guest").boot()?;
+    guest.run("echo kept > /root/kept && sync && echo lost > /root/lost")?;
+    guest.kill()?;
+    assert!(guest.run("true").is_err(), "it is off");
+    guest.boot()?;
+    assert!(guest.run("cat /root/kept")?.trim() == "kept");
+    guest.power_off()?;
+    guest.boot()?;
+    let starts = guest.log()?.iter().filter(|line| line.contains("Linux version")).count();
+    assert!(starts == 3, "{starts}");
+    Ok(())
+}
+
+#[test]
+fn a_guest_may_die_if_that_was_declared() -> TestResult {
+    let guest = Lab::guest("guest").boot()?;
+    guest.expect_death("Kernel panic - not syncing")?;
+    let error = guest.run("echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger");
+    assert!(error.unwrap_err().to_string().contains("panic"));
+    Ok(())
+}
+
+#[test]
+fn a_router_joins_two_networks() -> TestResult {
+    let (left, right) = (Lab::network("left")?, Lab::network("right")?);
+    let router = Lab::guest("router").on(&left).on(&right).boot()?;
+    let [near, far]: [Ipv4Addr; 2] = router.addresses().try_into()?;
+    let one = Lab::guest("one").on(&left).boot()?;
+    let other = Lab::guest("other").on(&right).boot()?;
+    assert!(
+        one.try_run(&format!("ping -c 1 -W 1 {}", other.address()))?.end != ProcessEnd::Code(0)
+    );
+    router.run("echo 1 > /proc/sys/net/ipv4/ip_forward")?;
+    one.run(&format!("ip route add default via {near}"))?;
+    other.run(&format!("ip route add default via {far}"))?;
+    one.run(&format!("ping -c 1 -W 20 {}", other.address()))?;
+    Ok(())
+}
