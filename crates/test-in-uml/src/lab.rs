@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
 use std::time::Duration;
 
@@ -20,16 +20,19 @@ use uml_protocol::wire::{receive, send};
 
 use crate::cancel::CancelToken;
 use crate::config::ByteSize;
-use crate::guest::{Cow, Guest, Interface, Program};
+use crate::guest::{Guest, Interface, KeptWaiting, Program};
 use crate::kernel::Transport;
 use crate::threads;
 
 mod guest;
 mod network;
+mod turns;
 
 use guest::LabGuest;
 pub use guest::LabGuestRecord;
 use network::Network;
+use turns::Turn;
+pub use turns::Turns;
 
 /// What a guest of a scenario is made of.
 #[derive(Debug)]
@@ -43,7 +46,7 @@ pub struct GuestOrder<'o> {
     /// More arguments for its kernel.
     pub arguments: &'o [String],
     /// Its disk.
-    pub cow: &'o Cow,
+    pub disk: &'o Path,
 }
 
 /// A guest of a scenario that came up.
@@ -67,46 +70,17 @@ pub trait GuestMaker<'a>: Sync {
     /// When there is no such kernel, no room for it, or it does not come up.
     fn make(&self, order: &GuestOrder<'_>) -> Result<MadeGuest<'a>>;
 
-    /// Makes a disk for a guest of this name.
+    /// Makes a disk; returns where guests see it.
     ///
     /// # Errors
     /// When it cannot be made.
-    fn disk(&self, name: &str) -> Result<Cow>;
-}
+    fn make_disk(&self, name: &str) -> Result<PathBuf>;
 
-/// Which case may have guests beside its own: one at a time, so that none of several waits for ever for what others
-/// have. The others wait until it is over.
-#[derive(Debug, Default)]
-pub struct Turns {
-    taken: Mutex<bool>,
-    free: Condvar,
-}
-
-/// A turn; it ends when this is dropped.
-#[derive(Debug)]
-struct Turn<'t>(&'t Turns);
-
-impl Turns {
-    /// Waits for a turn, for as long as `wanted` says that it is wanted.
-    fn wait(&self, wanted: impl Fn() -> bool) -> Option<Turn<'_>> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        while *taken {
-            if !wanted() {
-                return None;
-            }
-            let waited = self.free.wait_timeout(taken, ATTENTION);
-            taken = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        *taken = true;
-        Some(Turn(self))
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
-        self.0.free.notify_all();
-    }
+    /// Removes a disk that no guest uses any more.
+    ///
+    /// # Errors
+    /// When it is not there.
+    fn remove_disk(&self, name: &str) -> Result<()>;
 }
 
 /// How often a guest is looked at that nothing is asked of.
@@ -127,8 +101,12 @@ pub struct Lab<'a, 'r> {
     turns: &'r Turns,
     /// The case's own program, which does in other guests what it asks for.
     program: &'r Program,
+    /// What is of this case alone is called so.
+    token: &'r str,
     /// How long one thing may take that a guest is asked to do.
     timeout: Duration,
+    /// How long the case waits for its turn: that is not time of its own.
+    kept_waiting: Arc<KeptWaiting>,
     state: Mutex<LabState<'r>>,
     over: CancelToken,
 }
@@ -154,10 +132,12 @@ impl<'a, 'r> Lab<'a, 'r> {
         maker: &'r dyn GuestMaker<'a>,
         turns: &'r Turns,
         program: &'r Program,
+        token: &'r str,
         timeout: Duration,
+        kept_waiting: Arc<KeptWaiting>,
     ) -> Self {
         let (state, over) = (Mutex::default(), CancelToken::default());
-        Self { maker, turns, program, timeout, state, over }
+        Self { maker, turns, program, token, timeout, kept_waiting, state, over }
     }
 
     /// Serves the case's connections until there are no more. `outer` calls off what the run calls off.
@@ -276,12 +256,16 @@ impl<'a, 'r> Lab<'a, 'r> {
         Ok(())
     }
 
-    /// Has the case be the one that has guests beside its own.
+    /// Has the case be one of those that have guests beside their own.
     fn take_turn(&self) -> Result<()> {
         if self.state().turn.is_some() {
             return Ok(());
         }
-        let turn = self.turns.wait(|| !self.state().is_over).context("the case is over")?;
+        let wanted = || {
+            self.kept_waiting.add(ATTENTION);
+            !self.state().is_over
+        };
+        let turn = self.turns.wait(ATTENTION, wanted).context("the case is over")?;
         // Another of its connections may have been first.
         self.state().turn.get_or_insert(turn);
         Ok(())

@@ -33,6 +33,7 @@ use crate::isolation::{Isolation, STAGE};
 
 mod asking;
 mod channel;
+mod disks;
 mod keeper;
 mod link;
 mod mconsole;
@@ -177,6 +178,26 @@ impl Stage {
         self.ask(&request, &[])
             .with_context(|| format!("cannot lend {} to a guest", path.display()))?;
         Ok(Path::new(DIR).join(name))
+    }
+
+    /// Makes a disk on the stage, a copy of `cow` that belongs to the user that guests run as. Returns its path there.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make_disk(&self, name: &str, cow: &File) -> Result<PathBuf> {
+        self.ask(&StageRequest::MakeDisk { name: name.into() }, &[cow.as_fd()])
+            .context("cannot make a disk")?;
+        Ok(disks::place(name))
+    }
+
+    /// Removes a disk of the stage.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn remove_disk(&self, name: &str) -> Result<()> {
+        self.ask(&StageRequest::RemoveDisk { name: name.into() }, &[])
+            .context("cannot remove a disk")?;
+        Ok(())
     }
 
     /// Takes back what was lent under that name.

@@ -111,13 +111,17 @@ pub enum Reply {
 pub mod env {
     /// The token of the case, by which it asks for a scenario.
     pub const TOKEN: &str = "UML_LAB_TOKEN";
+    /// The kernels of the run, which guests can have, one a line.
+    pub const KERNELS: &str = "UML_LAB_KERNELS";
     /// A line for the shell.
     pub const COMMAND: &str = "UML_LAB_COMMAND";
     /// How far a function is from the one that both sides know, in decimal.
     pub const FUNCTION: &str = "UML_LAB_FUNCTION";
     /// The text for it.
     pub const ARGUMENT: &str = "UML_LAB_ARGUMENT";
-    /// Nothing is run: the guest is to have its name, its names of others and its interfaces.
+    /// Nothing is run: the guest is to know others by their names.
+    pub const NAMES: &str = "UML_LAB_NAMES";
+    /// The same, and it is to have its own name and its interfaces.
     pub const SET_UP: &str = "UML_LAB_SET_UP";
     /// The guest's own name.
     pub const NAME: &str = "UML_LAB_NAME";

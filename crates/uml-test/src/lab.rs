@@ -18,7 +18,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use anyhow::{Result, bail, ensure};
-use uml_protocol::lab::{GuestSpec, NetworkSpec, Reply, Request, Task};
+use uml_protocol::lab::{GuestSpec, NetworkSpec, Reply, Request, Task, env};
 use uml_protocol::wire::ProcessEnd;
 
 use crate::TestResult;
@@ -41,6 +41,12 @@ impl Lab {
         let connection = Connection::open()?;
         connection.done(&Request::Network(NetworkSpec { name: name.into() }))?;
         Ok(Network { name: name.into(), connection })
+    }
+
+    /// The kernels of this run, any of which a guest can have.
+    pub fn kernels() -> Vec<String> {
+        let names = std::env::var(env::KERNELS).unwrap_or_default();
+        names.lines().map(String::from).collect()
     }
 
     /// Plans a guest with this name, by which others find it. It is of the case's own kernel unless another is named.

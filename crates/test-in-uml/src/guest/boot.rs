@@ -15,7 +15,7 @@ use super::command_line::{ByHand, CommandLine, Init};
 use super::complaint::{self, Complaint};
 use super::console;
 use super::console::ConsoleLog;
-use super::cow::Cow;
+use super::cow::Disk;
 use super::driver::Guest;
 use super::host::{GuestHost, OwnLink};
 use super::machine::{GuestEvent, Machine, TimeLimits};
@@ -50,9 +50,10 @@ pub fn boot<'a>(
     calibration: &mut Calibration,
 ) -> Result<Guest<'a>> {
     let mut link = OwnLink::add(host)?;
-    let cow = match spec.cow {
-        Some(kept) => link.lend(kept.path(), &format!("cow-{}", spec.name))?,
-        None => Path::new(&link.dir()).join("cow"),
+    let cow = match spec.disk {
+        Disk::Kept(kept) => link.lend(kept.path(), &format!("cow-{}", spec.name))?,
+        Disk::OnStage(place) => place.to_owned(),
+        Disk::Own => Path::new(&link.dir()).join("cow"),
     };
     let line = CommandLine {
         kernel: spec.kernel.1,
@@ -80,7 +81,7 @@ pub fn boot<'a>(
     let sight = host.libraries(kernel.0)?.with(kernel.1).with(image);
     let command = GuestCommand {
         argv,
-        sight: if spec.cow.is_some() { sight.with_lent(&cow) } else { sight },
+        sight: if matches!(spec.disk, Disk::Own) { sight } else { sight.with_lent(&cow) },
         share: spec.share,
         address_space: address_space(kernel.0, spec.memory),
         console: theirs.into(),
@@ -129,7 +130,10 @@ struct Commands {
 
 impl Commands {
     fn new(spec: &GuestSpec<'_>, line: &CommandLine<'_>, argv: &[OsString]) -> Self {
-        let cow = spec.cow.map_or(Path::new("/tmp/uml.cow"), Cow::path);
+        let cow = match spec.disk {
+            Disk::Kept(cow) => cow.path(),
+            Disk::Own | Disk::OnStage(_) => Path::new("/tmp/uml.cow"),
+        };
         let by_hand = ByHand { kernel: spec.kernel.0, image: spec.image.0, cow, line }.to_string();
         let argv: Vec<String> =
             argv.iter().map(|word| word.to_string_lossy().into_owned()).collect();

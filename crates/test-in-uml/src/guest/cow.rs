@@ -4,7 +4,7 @@
 //! that of `struct cow_header_v3` in arch/um/drivers/cow_user.c: big-endian and packed.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
@@ -23,6 +23,17 @@ const ALIGNMENT: u32 = 4096;
 /// The header's fields before the name of the image, and the room for that name, in bytes.
 const FIELDS: usize = 32;
 const NAME: usize = 4096;
+
+/// Where the disk of a guest is.
+#[derive(Debug, Clone, Copy)]
+pub enum Disk<'a> {
+    /// In its own folder on the stage; it goes with the guest.
+    Own,
+    /// On the host, and may stay.
+    Kept(&'a Cow),
+    /// On the stage ([`GuestHost::make_disk`](super::GuestHost::make_disk)); it outlives the guest.
+    OnStage(&'a Path),
+}
 
 /// A COW on the host.
 #[derive(Debug)]
@@ -49,6 +60,17 @@ impl Cow {
                 .with_context(|| format!("cannot make a COW at {}", path.display()))?;
         }
         Ok(Self { path })
+    }
+
+    /// A COW of the image that nobody has a name for, and in which nothing was written yet.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn nameless(image: &Image) -> Result<File> {
+        let mut file = tempfile::tempfile().context("cannot make a temporary file")?;
+        write_empty(&mut file, &image.path())?;
+        file.rewind()?;
+        Ok(file)
     }
 
     /// Where it is.
@@ -109,18 +131,23 @@ fn check(path: &Path, key: &str) -> Result<()> {
 }
 
 fn make(path: &Path, image: &Path) -> Result<()> {
-    let about = image.metadata().with_context(|| format!("cannot read {}", image.display()))?;
     let dir = path.parent().context("it has no folder")?;
     let mut file = tempfile::Builder::new().prefix(".cow-").tempfile_in(dir)?;
+    write_empty(file.as_file_mut(), image)?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path)?;
+    Ok(())
+}
+
+/// Writes a COW of the image in which nothing was written yet.
+fn write_empty(file: &mut File, image: &Path) -> Result<()> {
+    let about = image.metadata().with_context(|| format!("cannot read {}", image.display()))?;
     let header = header(image, u32::try_from(about.mtime())?, about.len())?;
     file.write_all(&header)?;
     // All else is a hole: a bitmap of zeroes, which says that nothing was written yet.
     let bitmap = about.len().div_ceil(8 * u64::from(SECTOR));
     let aligned = |offset: u64| offset.next_multiple_of(ALIGNMENT.into());
-    file.as_file().set_len(aligned(aligned(header.len() as u64) + bitmap))?;
-    file.as_file().sync_all()?;
-    file.persist_noclobber(path)?;
-    Ok(())
+    Ok(file.set_len(aligned(aligned(header.len() as u64) + bitmap))?)
 }
 
 fn header(image: &Path, mtime: u32, size: u64) -> Result<Vec<u8>> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use uml_protocol::wire::{Hash, Leaks, Run, ToGuest, ToHost, Word};
 use super::calibration::Calibration;
 use super::complaint::Complaint;
 use super::host::{GuestHost, HostProcess, OwnLink};
-use super::limit::Times;
+use super::limit::{KeptWaiting, Times};
 use super::machine::{Action, CaseRecord, End, GuestEvent, GuestState, Machine};
 use super::peer::Peer;
 use super::program::Program;
@@ -179,6 +180,11 @@ impl<'a> Guest<'a> {
     /// Takes the sockets for the frames of its interfaces beside that of its link, in their order.
     pub fn take_frames(&mut self) -> Vec<OwnedFd> {
         std::mem::take(&mut self.frames)
+    }
+
+    /// Where it is counted how long we keep it waiting.
+    pub fn kept_waiting(&self) -> Arc<KeptWaiting> {
+        self.times.kept_waiting()
     }
 
     /// Has the peer give connections that begin with this token to whoever asks for a scenario.

@@ -103,6 +103,14 @@ impl GuestHost for FakeHost {
         Ok(path.to_owned())
     }
 
+    fn make_disk(&self, name: &str, _cow: &File) -> Result<PathBuf> {
+        Ok(name.into())
+    }
+
+    fn remove_disk(&self, _name: &str) -> Result<()> {
+        Ok(())
+    }
+
     fn withdraw(&self, _name: &str) -> Result<()> {
         Ok(())
     }

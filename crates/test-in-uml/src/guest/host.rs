@@ -1,6 +1,7 @@
 //! Where guests run, as far as a guest is concerned: a [`Stage`], or in tests one that plays it.
 
 use std::fmt::Debug;
+use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
@@ -42,6 +43,19 @@ pub trait GuestHost: Debug + Sync {
     /// # Errors
     /// When it cannot be lent.
     fn lend(&self, path: &Path, name: &str) -> Result<PathBuf>;
+
+    /// Makes a disk that outlives the guest it is given to: a copy of `cow`, a COW in which nothing was written yet.
+    /// Returns where guests see it.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    fn make_disk(&self, name: &str, cow: &File) -> Result<PathBuf>;
+
+    /// Removes such a disk.
+    ///
+    /// # Errors
+    /// When it is not there.
+    fn remove_disk(&self, name: &str) -> Result<()>;
 
     /// Takes back what was lent under that name.
     ///
@@ -163,6 +177,14 @@ impl GuestHost for Stage {
 
     fn lend(&self, path: &Path, name: &str) -> Result<PathBuf> {
         self.lend(path, name)
+    }
+
+    fn make_disk(&self, name: &str, cow: &File) -> Result<PathBuf> {
+        self.make_disk(name, cow)
+    }
+
+    fn remove_disk(&self, name: &str) -> Result<()> {
+        self.remove_disk(name)
     }
 
     fn withdraw(&self, name: &str) -> Result<()> {

@@ -1,5 +1,7 @@
 //! Limits of time that a busy host does not use up: what a guest waited for a CPU is added to them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::complaint::Complaint;
@@ -14,12 +16,30 @@ const LOOK_PERIOD: Duration = Duration::from_secs(1);
 /// A case is not asked to go on for less.
 const LEAST_EXTENSION: Duration = Duration::from_millis(50);
 
+/// How long we kept a guest waiting for something that it asked us for, as if the host had withheld that time.
+#[derive(Debug, Default)]
+pub struct KeptWaiting(AtomicU64);
+
+impl KeptWaiting {
+    /// So much longer.
+    pub fn add(&self, time: Duration) {
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.0.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    fn so_far(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
 /// The times of a guest: what was granted to it last, and to its case.
 #[derive(Debug)]
 pub struct Times {
     granted: Option<Limit>,
     /// What the case that ran last may take, and by how much that was extended.
     case: Option<(Limit, Duration)>,
+    /// How long we kept it waiting for something.
+    kept_waiting: Arc<KeptWaiting>,
     /// What the host had withheld when that was looked at last, and when.
     seen: (Duration, Instant),
 }
@@ -27,7 +47,13 @@ pub struct Times {
 impl Times {
     /// Of a guest that was powered on then.
     pub fn new(powered_on: Instant) -> Self {
-        Self { granted: None, case: None, seen: (Duration::ZERO, powered_on) }
+        let kept_waiting = Arc::default();
+        Self { granted: None, case: None, kept_waiting, seen: (Duration::ZERO, powered_on) }
+    }
+
+    /// Where it is counted how long we keep it waiting.
+    pub fn kept_waiting(&self) -> Arc<KeptWaiting> {
+        Arc::clone(&self.kept_waiting)
     }
 
     /// Grants it so much, from now on.
@@ -81,7 +107,7 @@ impl Times {
     }
 
     fn look(&mut self, guest: &mut dyn HostProcess) -> Duration {
-        let withheld = guest.withheld();
+        let withheld = guest.withheld() + self.kept_waiting.so_far();
         self.seen = (withheld, Instant::now());
         withheld
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::command_line::Init;
-use super::cow::Cow;
+use super::cow::Disk;
 use super::interface::Interface;
 use crate::config::ByteSize;
 use crate::kernel::Transport;
@@ -23,8 +23,8 @@ pub struct GuestSpec<'a> {
     pub kernel: (&'a PathBuf, &'a Path),
     /// The image on the host, and as the stage shows it.
     pub image: (&'a PathBuf, &'a Path),
-    /// A COW that may stay; without one, the guest's goes with it.
-    pub cow: Option<&'a Cow>,
+    /// Its disk.
+    pub disk: Disk<'a>,
     /// Memory of the guest.
     pub memory: ByteSize,
     /// How it reaches its link.

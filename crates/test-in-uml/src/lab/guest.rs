@@ -10,7 +10,7 @@ use uml_protocol::wire::Word;
 use super::{GuestOrder, Lab, MOST_GUESTS, MadeGuest};
 use crate::config::ByteSize;
 use crate::guest::machine::{CaseRecord, End};
-use crate::guest::{CaseOptions, CaseRun, Complaint, Cow, Gone, Interface};
+use crate::guest::{CaseOptions, CaseRun, Complaint, Gone, Interface};
 
 /// What became of a guest of a scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,12 +32,15 @@ pub(super) struct LabGuest<'a, 's, 'r> {
     interfaces: Vec<Interface>,
     /// Its addresses with their prefixes, one for each interface.
     addresses: Vec<(std::net::Ipv4Addr, u8)>,
-    cow: Cow,
+    /// Its disk: what that is called, and where guests see it.
+    disk: (String, PathBuf),
     current: Option<MadeGuest<'a>>,
     kernel: Option<String>,
     consoles: Vec<PathBuf>,
     complaints: Vec<Complaint>,
     declared: Vec<String>,
+    /// How many names of others it has been told.
+    named: usize,
     /// It is to end by itself, and to say this.
     death: Option<String>,
 }
@@ -71,18 +74,20 @@ impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
         state.hosts.extend(hosts);
         state.names.push(name.clone());
         drop(state);
-        let cow = lab.maker.disk(name)?;
+        let disk = format!("{}-{name}", lab.token);
+        let disk = (disk.clone(), lab.maker.make_disk(&disk)?);
         Ok(Self {
             lab,
             spec,
             interfaces,
             addresses,
-            cow,
+            disk,
             current: None,
             kernel: None,
             consoles: Vec::new(),
             complaints: Vec::new(),
             declared: Vec::new(),
+            named: 0,
             death: None,
         })
     }
@@ -117,8 +122,16 @@ impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
         Ok(Reply::Done)
     }
 
-    /// Looks at what has happened to it meanwhile.
+    /// Looks at what has happened to it meanwhile, and tells it the names of others that came.
     pub fn attend(&mut self) {
+        self.look();
+        if self.current.is_some() && self.named < self.lab.state().hosts.len() {
+            // A guest that cannot take them says so when it is asked for something.
+            let _ = self.run_with(vec![(env::NAMES.into(), "1".into())]);
+        }
+    }
+
+    fn look(&mut self) {
         let Some(made) = &mut self.current else { return };
         // Who asks us to stop has all of it end soon.
         let _ = made.guest.attend();
@@ -138,7 +151,7 @@ impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
             memory: self.spec.memory.map(|mib| ByteSize::mib(mib.into())),
             interfaces: &self.interfaces,
             arguments: &self.spec.arguments,
-            cow: &self.cow,
+            disk: &self.disk.1,
         };
         let mut made = self.lab.over.scope(|| self.lab.maker.make(&order))?;
         self.consoles.push(made.console.clone());
@@ -185,6 +198,7 @@ impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
             let state = self.lab.state();
             state.hosts.iter().map(|(address, name)| format!("{address} {name}")).collect()
         };
+        self.named = hosts.len();
         environment.push((env::HOSTS.into(), hosts.join("\n")));
         environment.push((env::NAME.into(), self.spec.name.clone()));
         let how = CaseOptions { timeout: self.lab.timeout, word: Word::Stdout, leave: true };
@@ -251,7 +265,7 @@ impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
 
     /// Ends it with the case.
     pub fn end(mut self) -> LabGuestRecord {
-        self.attend();
+        self.look();
         if let Some(made) = self.current.take()
             && let Ok(gone) = made.guest.cut_power()
         {
@@ -265,8 +279,8 @@ impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
         self.complaints
             .retain(|complaint| !declared.iter().any(|text| complaint.line.contains(text)));
         let log = self.log();
-        // A disk that cannot be removed stays in the run's folder.
-        let _ = self.cow.remove();
+        // A disk that cannot be removed goes with the stage.
+        let _ = self.lab.maker.remove_disk(&self.disk.0);
         let Self { spec, kernel, complaints, .. } = self;
         LabGuestRecord { name: spec.name, kernel, complaints, log }
     }

@@ -37,6 +37,10 @@ pub(super) enum StageRequest {
     Expose { path: PathBuf, name: String },
     /// The same for a file that guests may write to.
     Lend { path: PathBuf, name: String },
+    /// Make a disk; comes with what is in it.
+    MakeDisk { name: String },
+    /// Remove a disk.
+    RemoveDisk { name: String },
     /// Take back what was lent under that name.
     Withdraw { name: String },
     /// Start a guest; comes with its console and its status pipe.

@@ -20,7 +20,7 @@ use nix::unistd::{ForkResult, Pid, getpid, setsid};
 
 use super::channel::{Numbered, Reply, StageRequest, receive, send};
 use super::link::Link;
-use super::{keeper, mconsole, tap};
+use super::{disks, keeper, mconsole, tap};
 use crate::confine::{DIR, NOBODY, ResourceLimits, SyscallFilter, TUN, bind, prepare_roots, show};
 use crate::isolation::{
     Ids, Namespaces, die_with_parent, enter, fork, is_real_root, mount_proc, reap,
@@ -81,9 +81,11 @@ fn run(outside: Pid, was_root: bool) -> Result<()> {
     mount_proc();
     prepare(was_root)?;
     let size = std::env::args().nth(2).and_then(|size| size.parse().ok());
+    let size = size.context("the stage needs a size")?;
+    disks::prepare(size)?;
     let mut state = StageState {
         was_root,
-        size: size.context("the stage needs a size")?,
+        size,
         filter: SyscallFilter::compile()?,
         home: own_network()?,
         networks: BTreeMap::new(),
@@ -162,6 +164,11 @@ impl StageState {
             StageRequest::RemoveLink { index } => self.remove_link(&Link::numbered(index)?)?,
             StageRequest::Expose { path, name } => expose(&path, &Path::new(DIR).join(name))?,
             StageRequest::Lend { path, name } => self.lend(&path, &Path::new(DIR).join(name))?,
+            StageRequest::MakeDisk { name } => {
+                let cow = fds.into_iter().next().context("no disk came")?;
+                disks::make(&name, cow.into(), self.owner())?;
+            }
+            StageRequest::RemoveDisk { name } => disks::remove(&name)?,
             StageRequest::Withdraw { name } => withdraw(&Path::new(DIR).join(name))?,
             StageRequest::Spawn { argv, sight, share, address_space, index } => {
                 let guest = keeper::KeptGuest {

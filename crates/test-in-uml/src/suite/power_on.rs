@@ -7,15 +7,14 @@ use anyhow::Result;
 use super::plan::Target;
 use super::session::RunSession;
 use crate::config::ByteSize;
-use crate::guest::{Calibration, Cow, Guest, GuestSpec, Init, Interface, boot};
+use crate::guest::{Calibration, Cow, Disk, Guest, GuestSpec, Init, Interface, boot};
 use crate::stage::Share;
 use crate::store::Key;
 
 /// What is wished of one guest.
 #[derive(Debug)]
 pub(super) struct Wishes<'w> {
-    /// A disk that may stay.
-    pub cow: Option<&'w Cow>,
+    pub disk: Disk<'w>,
     /// Its memory, if it is not to have as much as any guest.
     pub memory: Option<ByteSize>,
     pub interfaces: &'w [Interface],
@@ -27,7 +26,8 @@ pub(super) struct Wishes<'w> {
 impl<'w> Wishes<'w> {
     /// Of a guest for cases.
     pub fn of_cases(cow: Option<&'w Cow>) -> Self {
-        Self { cow, memory: None, interfaces: &[], arguments: &[], init: None }
+        let disk = cow.map_or(Disk::Own, Disk::Kept);
+        Self { disk, memory: None, interfaces: &[], arguments: &[], init: None }
     }
 }
 
@@ -51,7 +51,7 @@ pub(super) fn power_on<'a>(
         name,
         kernel: (&kernel.path, &shown_kernel),
         image: (&image_path, &shown_image),
-        cow: wishes.cow,
+        disk: wishes.disk,
         memory: wishes.memory.unwrap_or(ctx.config.memory),
         transport: kernel.transport,
         init: wishes.init.unwrap_or(session.plan.init),

@@ -104,6 +104,13 @@ impl<T> Queue<T> {
         }
     }
 
+    /// What the lanes are called of which something is or will be run.
+    pub fn names(&self) -> Vec<String> {
+        let state = self.state();
+        let open = |lane: &&QueueLane<T>| !matches!(lane.state, LaneState::Closed(_));
+        state.lanes.iter().filter(open).map(|lane| lane.name.clone()).collect()
+    }
+
     /// What the lane with that name has once it is open; nothing if there is none, or nothing more is run in it.
     pub fn ready(&self, name: &str) -> Option<Arc<T>> {
         let mut state = self.state();

@@ -20,6 +20,7 @@ use super::verdict::Verdict;
 use crate::cancel::{self, CancelToken, Interrupted};
 use crate::ctx::Ctx;
 use crate::guest::GuestHost;
+use crate::host::memory_left;
 use crate::lab::Turns;
 use crate::record::Tally;
 use crate::stage::Share;
@@ -64,7 +65,7 @@ pub fn run(
         queue: Queue::new(&plan.lanes),
         cases: CancelToken::default(),
         builds: CancelToken::default(),
-        turns: Turns::default(),
+        turns: Turns::of_memory(memory_left().unwrap_or(u64::MAX), ctx.config.memory.bytes()),
         notes,
     };
     let mut finished = std::thread::scope(|scope| {

@@ -1,5 +1,6 @@
 //! Guests for the scenarios of cases.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::plan::Target;
 use super::power_on::{Wishes, power_on};
 use super::session::RunSession;
-use crate::guest::{Cow, Init};
+use crate::guest::{Cow, Disk, Init};
 use crate::host::memory_left;
 use crate::lab::{GuestMaker, GuestOrder, MadeGuest};
 use crate::stage::Share;
@@ -59,7 +60,7 @@ impl<'a> GuestMaker<'a> for ScenarioMaker<'a, '_> {
         let share = Share::of_guests(number + 1).pop().unwrap_or_default();
         let name = target.next_name();
         let wishes = Wishes {
-            cow: Some(order.cow),
+            disk: Disk::OnStage(order.disk),
             memory: order.memory,
             interfaces: order.interfaces,
             arguments: order.arguments,
@@ -71,9 +72,11 @@ impl<'a> GuestMaker<'a> for ScenarioMaker<'a, '_> {
         Ok(MadeGuest { guest, kernel, transport, console })
     }
 
-    fn disk(&self, name: &str) -> Result<Cow> {
-        let run = self.session.ctx.run()?;
-        let name = format!("{}-{name}", self.target.next_name());
-        Cow::at(&run.cow(&name), self.session.plan.image)
+    fn make_disk(&self, name: &str) -> Result<PathBuf> {
+        self.session.host.make_disk(name, &Cow::nameless(self.session.plan.image)?)
+    }
+
+    fn remove_disk(&self, name: &str) -> Result<()> {
+        self.session.host.remove_disk(name)
     }
 }

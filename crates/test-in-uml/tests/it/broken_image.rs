@@ -47,7 +47,7 @@ fn failure_within(boot_timeout: Duration, init: Init, commands: &[&str]) -> Stri
         name: "guest",
         kernel: (&kernel, &stage.expose(&kernel, "kernel").unwrap()),
         image: (&image, &stage.expose(&image, "image").unwrap()),
-        cow: None,
+        disk: test_in_uml::guest::Disk::Own,
         memory: "64M".parse::<ByteSize>().unwrap(),
         transport: if vector { Transport::Vector } else { Transport::Tuntap },
         init,

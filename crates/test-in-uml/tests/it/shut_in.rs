@@ -235,7 +235,7 @@ fn a_kernel_runs_as_an_ordinary_users_guest() {
         name: "guest",
         kernel: (&kernel, &stage.expose(&kernel, "kernel").unwrap()),
         image: (&image, &stage.expose(&image, "image").unwrap()),
-        cow: None,
+        disk: test_in_uml::guest::Disk::Own,
         memory: "256M".parse().unwrap(),
         transport: if vector { Transport::Vector } else { Transport::Tuntap },
         init: Init::Agent,

@@ -87,11 +87,13 @@ impl<'a> Current<'a> {
         let timeout = session.ctx.config.case_timeout.max(Duration::from_secs(1));
         let program = &case.binary.program;
         let maker = ScenarioMaker::new(session, &self.target);
-        let lab = Lab::new(&maker, &session.turns, program, timeout);
         let token = fresh_token()?;
+        let lab =
+            Lab::new(&maker, &session.turns, program, &token, timeout, self.guest.kept_waiting());
         let mut environment = self.environment.clone();
         environment.push((env::ATTEMPT.into(), attempt.to_string()));
         environment.push((lab::env::TOKEN.into(), token.clone()));
+        environment.push((lab::env::KERNELS.into(), session.queue.names().join("\n")));
         let word = wire_word(case.binary.word);
         let options = CaseOptions { timeout, word, leave: false };
         let (connections, asked) = channel();

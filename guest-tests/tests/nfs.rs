@@ -1,0 +1,227 @@
+//! The guide's NFS, between guests: its versions, its locks, and what becomes of a client whose server or whose cable
+//! goes away.
+
+use std::thread;
+
+use anyhow::{Context as _, Result};
+use uml_protocol::wire::ProcessEnd;
+use uml_test::{Lab, LabGuest, Network, TestResult};
+
+/// What starts a server. The order matters:
+///
+/// - A server lets nobody lock or open for so long after its start as a client may need to come back; the shortest
+///   times are set before it starts, and since 3.18 that time can be ended at once (`v4_end_grace`).
+/// - Nothing is exported before mountd runs, which answers the kernel's questions about it.
+const START: &str = "set -e
+    mount -t nfsd nfsd /proc/fs/nfsd
+    mkdir -p /var/lib/nfs/rpc_pipefs /var/lib/nfs/v4recovery /var/lib/nfs/sm /var/lib/nfs/sm.bak
+    mount -t rpc_pipefs rpc_pipefs /var/lib/nfs/rpc_pipefs
+    echo 10 > /proc/fs/nfsd/nfsv4leasetime
+    echo 10 > /proc/fs/nfsd/nfsv4gracetime
+    echo 3 > /proc/sys/fs/nfs/nlm_timeout
+    echo 3 > /proc/sys/fs/nfs/nlm_grace_period
+    rpcbind
+    rpc.statd --no-notify
+    rpc.nfsd 4
+    rpc.mountd
+    test ! -e /proc/fs/nfsd/v4_end_grace || echo Y > /proc/fs/nfsd/v4_end_grace";
+
+/// A server of /srv, for everybody in the network.
+fn server(lan: &Network, kernel: Option<&str>, options: &str) -> Result<LabGuest> {
+    let plan = Lab::guest("server").on(lan);
+    let server = kernel.map_or(plan.clone(), |kernel| plan.kernel(kernel)).boot()?;
+    server.run("mkdir -p /srv && chmod 777 /srv")?;
+    start(&server, options)?;
+    Ok(server)
+}
+
+fn start(server: &LabGuest, options: &str) -> Result<()> {
+    server.run(START).context("the server does not start")?;
+    server.run(&format!("exportfs -i -o {options},insecure,no_subtree_check '*:/srv'"))?;
+    Ok(())
+}
+
+fn client(lan: &Network, name: &str, kernel: Option<&str>) -> Result<LabGuest> {
+    let plan = Lab::guest(name).on(lan);
+    let client = kernel.map_or(plan.clone(), |kernel| plan.kernel(kernel)).boot()?;
+    client.run("rpcbind && rpc.statd --no-notify")?;
+    Ok(client)
+}
+
+/// Mounts the export on /mnt.
+fn mount(client: &LabGuest, version: &str) -> Result<()> {
+    mount_of("server", client, version)
+}
+
+/// The same of a server with this name. Until 4.17 a server takes an answer of mountd's for expired that comes within
+/// the second of the last exportfs, and then refuses the mount (upstream: "SUNRPC: cache: ignore timestamp written to
+/// 'flush' file"): some seconds later it does not.
+fn mount_of(server: &str, client: &LabGuest, version: &str) -> Result<()> {
+    let options = format!("vers={version},proto=tcp,timeo=20,retrans=2");
+    let mount = format!("timeout 20 mount -t nfs -o {options} {server}:/srv /mnt");
+    client.run(&format!("for i in 1 2 3; do {mount} && exit; sleep 2.5; done; exit 1"))?;
+    Ok(())
+}
+
+/// The versions that both ends have.
+fn versions(server: &LabGuest, client: &LabGuest) -> Result<Vec<&'static str>> {
+    let both = [server, client].map(|guest| guest.run("uname -r"));
+    let [one, other] = both.map(|release| release.map(|text| text.trim().starts_with("3.0")));
+    let old = one? || other?;
+    // `vers=4.0` is no option of 3.0's, and 4.1 is experimental there.
+    Ok(if old { vec!["3", "4"] } else { vec!["3", "4.0", "4.1", "4.2"] })
+}
+
+/// Writes and reads, renames, and reads what is unlinked.
+fn use_it(server: &LabGuest, client: &LabGuest) -> Result<()> {
+    client.run("dd if=/dev/urandom of=/mnt/bulk bs=1M count=16 conv=fsync 2>/dev/null")?;
+    let hash = |guest: &LabGuest, path: &str| guest.run(&format!("sha256sum < {path}"));
+    assert_eq!(hash(client, "/mnt/bulk")?, hash(server, "/srv/bulk")?);
+    client.run("mv /mnt/bulk /mnt/renamed")?;
+    assert_eq!(server.try_run("ls /srv/bulk")?.end, ProcessEnd::Code(2));
+    client.run("exec 3< /mnt/renamed && rm /mnt/renamed && cat <&3 | wc -c | grep -qx 16777216")?;
+    Ok(())
+}
+
+#[test]
+fn each_version_keeps_what_is_written() -> TestResult {
+    let lan = Lab::network("lan")?;
+    let server = server(&lan, None, "rw,no_root_squash")?;
+    let client = client(&lan, "client", None)?;
+    for version in versions(&server, &client)? {
+        mount(&client, version).with_context(|| format!("version {version}"))?;
+        use_it(&server, &client).with_context(|| format!("version {version}"))?;
+        client.run("umount /mnt")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn kernels_are_servers_and_clients_of_each_other() -> TestResult {
+    let kernels = Lab::kernels();
+    if kernels.len() < 2 {
+        uml_test::skip("this run has one kernel");
+        return Ok(());
+    }
+    for (at, kernel) in kernels.iter().enumerate() {
+        let lan = Lab::network(&format!("lan-{at}"))?;
+        let server = server_named(&lan, &format!("server-{at}"), kernel)?;
+        for (number, other) in kernels.iter().enumerate() {
+            let what = || format!("server {kernel}, client {other}");
+            let client = client(&lan, &format!("client-{at}-{number}"), Some(other))?;
+            for version in versions(&server, &client)? {
+                mount_of(server.name(), &client, version)
+                    .and_then(|()| use_it(&server, &client))
+                    .and_then(|()| client.run("umount /mnt"))
+                    .with_context(what)?;
+            }
+            client.power_off()?;
+        }
+        server.power_off()?;
+    }
+    Ok(())
+}
+
+fn server_named(lan: &Network, name: &str, kernel: &str) -> Result<LabGuest> {
+    let server = Lab::guest(name).kernel(kernel).on(lan).boot()?;
+    server.run("mkdir -p /srv && chmod 777 /srv")?;
+    start(&server, "rw,no_root_squash")?;
+    Ok(server)
+}
+
+#[test]
+fn a_hard_mount_outlives_a_power_cut_of_its_server() -> TestResult {
+    let lan = Lab::network("lan")?;
+    let mut server = server(&lan, None, "rw,no_root_squash")?;
+    let client = client(&lan, "client", None)?;
+    mount(&client, "3")?;
+    client.run("dd if=/dev/urandom of=/tmp/bulk bs=1M count=24 2>/dev/null")?;
+    thread::scope(|scope| -> TestResult {
+        let copy = scope.spawn(|| client.run("dd if=/tmp/bulk of=/mnt/bulk bs=64k conv=fsync"));
+        // In the middle of it, whenever that is.
+        while server.run("stat -c %s /srv/bulk 2>/dev/null || echo 0")?.trim() == "0" {}
+        server.kill()?;
+        server.boot()?;
+        start(&server, "rw,no_root_squash")?;
+        copy.join().expect("the copy does not panic")?;
+        Ok(())
+    })?;
+    let hash = client.run("sha256sum < /tmp/bulk")?;
+    assert_eq!(server.run("sha256sum < /srv/bulk")?, hash);
+    Ok(())
+}
+
+#[test]
+fn a_hard_mount_waits_for_a_cable_that_is_out() -> TestResult {
+    let lan = Lab::network("lan")?;
+    let server = server(&lan, None, "rw,no_root_squash")?;
+    let client = client(&lan, "client", None)?;
+    mount(&client, "3")?;
+    lan.unplug("client")?;
+    client.run("echo kept > /mnt/kept & sleep 1; ! test -e /tmp/never")?;
+    assert_eq!(server.try_run("cat /srv/kept")?.end, ProcessEnd::Code(1));
+    lan.plug("client")?;
+    client.run(
+        "cat /mnt/kept > /dev/null; sync; until grep -qx kept /mnt/kept; do sleep 0.1; done",
+    )?;
+    assert_eq!(server.run("cat /srv/kept")?.trim(), "kept");
+    Ok(())
+}
+
+#[test]
+fn an_export_is_read_only_or_squashes_root_as_it_says() -> TestResult {
+    let lan = Lab::network("lan")?;
+    let server = server(&lan, None, "ro")?;
+    let client = client(&lan, "client", None)?;
+    mount(&client, "3")?;
+    let said = client.try_run("touch /mnt/x")?.output;
+    assert!(said.contains("Read-only file system"), "{said}");
+    client.run("umount /mnt")?;
+    server.run("exportfs -i -o rw,root_squash,insecure,no_subtree_check '*:/srv'")?;
+    mount(&client, "3")?;
+    client.run("touch /mnt/x")?;
+    assert_eq!(server.run("stat -c %U /srv/x")?.trim(), "nobody");
+    Ok(())
+}
+
+/// Holds a lock until it is told to let go.
+const HOLD: &str = "(flock /mnt/locked sh -c \
+    'touch /tmp/held; while ! test -e /tmp/free; do sleep 0.05; done'; rm /tmp/held) &
+    until test -e /tmp/held; do sleep 0.05; done";
+
+#[test]
+fn two_clients_see_each_others_locks() -> TestResult {
+    let lan = Lab::network("lan")?;
+    let server = server(&lan, None, "rw,no_root_squash")?;
+    let one = client(&lan, "one", None)?;
+    let other = client(&lan, "other", None)?;
+    for version in ["3", "4"] {
+        for client in [&one, &other] {
+            mount(client, version)?;
+        }
+        server.run("touch /srv/locked")?;
+        // It waits for the end of the server's time of grace, and then holds the lock in the background.
+        one.run(HOLD)?;
+        let refused = other.try_run("flock --nonblock /mnt/locked true")?;
+        assert_eq!(refused.end, ProcessEnd::Code(1), "{}", refused.output);
+        // Who waits for a lock of version 3 and misses that it is free looks again after 30 s only.
+        one.run("touch /tmp/free; while test -e /tmp/held; do sleep 0.05; done; rm /tmp/free")?;
+        other.run("flock --nonblock /mnt/locked true")?;
+        for client in [&one, &other] {
+            client.run("umount /mnt")?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn an_acl_is_told_over_version_3() -> TestResult {
+    let lan = Lab::network("lan")?;
+    let server = server(&lan, None, "rw,no_root_squash")?;
+    let client = client(&lan, "client", None)?;
+    mount(&client, "3")?;
+    client.run("touch /mnt/file && chmod 600 /mnt/file && setfacl -m u:daemon:r /mnt/file")?;
+    let acl = server.run("getfacl --omit-header /srv/file")?;
+    assert!(acl.contains("user:daemon:r--"), "{acl}");
+    Ok(())
+}
