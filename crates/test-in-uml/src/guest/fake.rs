@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use uml_protocol::lab::{self, Reply, Request};
+use uml_protocol::wire::{receive, send};
+
 use super::host::{GuestHost, HostProcess};
 use crate::stage::{GuestCommand, GuestStatus, Link, Sight};
 
@@ -21,7 +25,7 @@ mod agent;
 use agent::{FakeGuest, SIGKILL};
 
 /// How a case goes in a fake guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Play {
     /// Its test passes.
     Pass,
@@ -41,6 +45,36 @@ pub(crate) enum Play {
     TimeOut,
     /// The agent sends what is no message.
     Garbage,
+    /// It asks for a scenario, and passes.
+    Scenario(fn(&Asker)),
+}
+
+/// What a case asks for a scenario with.
+#[derive(Debug)]
+pub(crate) struct Asker {
+    peer: SocketAddrV4,
+    token: String,
+}
+
+impl Asker {
+    /// One more connection.
+    pub fn connect(&self) -> TcpStream {
+        let mut stream = TcpStream::connect(self.peer).unwrap();
+        writeln!(stream, "{} {}", lab::GREETING, self.token).unwrap();
+        stream
+    }
+
+    /// The same with another token.
+    pub fn with_token(&self, token: &str) -> Self {
+        Self { peer: self.peer, token: token.into() }
+    }
+
+    /// Asks for something on a connection; it fails where there is no scenario.
+    pub fn ask(&self, mut stream: &TcpStream, request: &Request) -> Reply {
+        let sent = send(&mut stream, request);
+        let reply = sent.and_then(|()| receive(&mut stream)).ok().flatten();
+        reply.unwrap_or(Reply::Failed("there is no scenario".into()))
+    }
 }
 
 type Script = dyn Fn(u16, &str) -> Play + Send + Sync;
@@ -51,6 +85,8 @@ pub(crate) struct FakeHost {
     boots: fn(u16) -> bool,
     next: AtomicU16,
     guests: Mutex<BTreeMap<Ipv4Addr, Arc<FakeGuest>>>,
+    /// Where the host end of each link listens.
+    peers: Arc<Mutex<BTreeMap<Ipv4Addr, SocketAddrV4>>>,
 }
 
 impl fmt::Debug for FakeHost {
@@ -62,8 +98,13 @@ impl fmt::Debug for FakeHost {
 impl FakeHost {
     /// `script` says how the case with that name goes in the guest with that number, from 0.
     pub fn new(script: impl Fn(u16, &str) -> Play + Send + Sync + 'static) -> Self {
-        let (next, guests) = (AtomicU16::new(0), Mutex::default());
-        Self { script: Arc::new(script), boots: |_| true, next, guests }
+        Self {
+            script: Arc::new(script),
+            boots: |_| true,
+            next: AtomicU16::new(0),
+            guests: Mutex::default(),
+            peers: Arc::default(),
+        }
     }
 
     /// The same, and guests whose number is not among these panic before the agent is up.
@@ -126,9 +167,11 @@ impl GuestHost for FakeHost {
         let parameter = format!("{}=", uml_protocol::NONCE_PARAMETER);
         let nonce = argv.filter_map(|word| word.strip_prefix(&*parameter)).next();
         let guest = Arc::new(FakeGuest {
-            number: self.next.load(Ordering::SeqCst) - 1,
+            number: link.index(),
             nonce: nonce.context("no nonce on the command line")?.into(),
             address: address(&listener),
+            host: link.host(),
+            peers: Arc::clone(&self.peers),
             console: Mutex::new(Some(File::from(command.console.try_clone()?))),
             status: Mutex::new(Some(File::from(OwnedFd::from(theirs)))),
             stream: Mutex::default(),
@@ -156,8 +199,10 @@ impl GuestHost for FakeHost {
         Ok(TcpStream::connect(guest.context("no such guest")?)?)
     }
 
-    fn listen(&self, _host: Ipv4Addr, _port: u16) -> Result<TcpListener> {
-        Ok(TcpListener::bind("127.0.0.1:0")?)
+    fn listen(&self, host: Ipv4Addr, _port: u16) -> Result<TcpListener> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        self.peers.lock().unwrap().insert(host, address(&listener));
+        Ok(listener)
     }
 }
 

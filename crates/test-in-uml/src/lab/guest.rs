@@ -246,9 +246,10 @@ impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
                 // What led to it was meant.
                 self.complaints.clear();
             }
-            Some(text) => self
-                .complaints
-                .push(Complaint { name, line: format!("{end}, and did not say `{text}`") }),
+            Some(text) => {
+                let line = format!("{end}, and did not say `{text}`");
+                self.complaints.insert(0, Complaint { name, line });
+            }
             None => self.complaints.push(Complaint { name, line: end.to_string() }),
         }
     }

@@ -36,7 +36,7 @@ impl Link {
         Self::numbered(u16::from_be_bytes([high, low]) / 4)
     }
 
-    pub(super) fn index(&self) -> u16 {
+    pub(crate) fn index(&self) -> u16 {
         self.index
     }
 

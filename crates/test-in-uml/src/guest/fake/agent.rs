@@ -1,19 +1,20 @@
 //! A fake guest: its console, its agent and its end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufReader, Write as _};
-use std::net::{Shutdown, SocketAddrV4, TcpListener, TcpStream};
-use std::sync::{Mutex, PoisonError};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use uml_protocol::lab;
 use uml_protocol::marker::{Event, Key, Marker};
 use uml_protocol::wire::{
     Exit, Log, ProcessEnd, Run, Stream, ToGuest, ToHost, greet, receive, send,
 };
 
-use super::{Play, Script};
+use super::{Asker, Play, Script};
 
 /// A wait status (wait(2)): exit code 0, and the signals that end a guest.
 const EXIT_0: i32 = 0;
@@ -26,6 +27,9 @@ pub(super) struct FakeGuest {
     pub number: u16,
     pub nonce: String,
     pub address: SocketAddrV4,
+    /// The host end of its link, and where each of those listens.
+    pub host: Ipv4Addr,
+    pub peers: Arc<Mutex<BTreeMap<Ipv4Addr, SocketAddrV4>>>,
     pub console: Mutex<Option<File>>,
     pub status: Mutex<Option<File>>,
     pub stream: Mutex<Option<TcpStream>>,
@@ -126,9 +130,14 @@ impl FakeGuest {
         messages: &mut BufReader<TcpStream>,
         script: &Script,
     ) -> Result<()> {
-        let name = run.args.first().map_or("", String::as_str);
+        let value = |name: &str| {
+            run.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        };
+        // A guest of a scenario runs what the case says.
+        let command = value(lab::env::COMMAND);
+        let name = command.or(run.args.first().map(String::as_str)).unwrap_or_default();
         let play = script(self.number, name);
-        if play == Play::KilledBefore {
+        if matches!(play, Play::KilledBefore) {
             self.end(SIGKILL);
             return Ok(());
         }
@@ -158,6 +167,11 @@ impl FakeGuest {
             }
             Play::KernelSays(line) => {
                 self.say(session, 4, line)?;
+                (ProcessEnd::Code(0), Some(format!("ok {name}\n")))
+            }
+            Play::Scenario(asks) => {
+                let peer = self.peers.lock().unwrap()[&self.host];
+                asks(&Asker { peer, token: value(lab::env::TOKEN).unwrap_or_default().into() });
                 (ProcessEnd::Code(0), Some(format!("ok {name}\n")))
             }
             Play::Pass => (ProcessEnd::Code(0), Some(format!("ok {name}\n"))),

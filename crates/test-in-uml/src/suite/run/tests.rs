@@ -13,6 +13,8 @@ use crate::kernel::KernelBinary;
 use crate::record::{CaseEnd, CaseLine, GuestEnd, GuestLine};
 use crate::rootfs::Image;
 
+mod scenario;
+
 /// What was told of a run.
 #[derive(Debug, Default)]
 struct Told {
