@@ -24,10 +24,12 @@ use crate::guest::{Guest, Interface, KeptWaiting, Program};
 use crate::kernel::Transport;
 use crate::threads;
 
+mod capture;
 mod guest;
 mod network;
 mod turns;
 
+pub use capture::Capture;
 use guest::LabGuest;
 pub use guest::LabGuestRecord;
 use network::Network;
@@ -83,6 +85,15 @@ pub trait GuestMaker<'a>: Sync {
     fn remove_disk(&self, name: &str) -> Result<()>;
 }
 
+/// What became of a scenario.
+#[derive(Debug, Default)]
+pub struct LabRecord {
+    /// Its guests.
+    pub guests: Vec<LabGuestRecord>,
+    /// The last frames of its networks, by their names.
+    pub networks: Vec<(String, Capture)>,
+}
+
 /// How often a guest is looked at that nothing is asked of.
 const ATTENTION: Duration = Duration::from_millis(20);
 
@@ -124,6 +135,7 @@ struct LabState<'r> {
     /// Shut down, their threads end.
     streams: Vec<TcpStream>,
     records: Vec<LabGuestRecord>,
+    captures: Vec<(String, Capture)>,
 }
 
 impl<'a, 'r> Lab<'a, 'r> {
@@ -171,16 +183,22 @@ impl<'a, 'r> Lab<'a, 'r> {
         state.is_over = true;
         self.over.cancel();
         // Their threads end with them.
-        state.networks.clear();
+        let networks = std::mem::take(&mut state.networks);
+        let captured = networks.into_iter().map(|(name, network)| (name, network.take_capture()));
+        state.captures.extend(captured);
         for stream in state.streams.drain(..) {
             // A connection that is broken already needs no end.
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
-    /// What became of its guests, once its threads are over.
-    pub fn take_records(&self) -> Vec<LabGuestRecord> {
-        std::mem::take(&mut self.state().records)
+    /// What became of it, once its threads are over.
+    pub fn take_record(&self) -> LabRecord {
+        let mut state = self.state();
+        LabRecord {
+            guests: std::mem::take(&mut state.records),
+            networks: std::mem::take(&mut state.captures),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, LabState<'r>> {

@@ -89,6 +89,11 @@ impl RunFolder {
         self.path.join(format!("{}.cow", file_name(name)))
     }
 
+    /// What passed in the network called `name`.
+    pub fn capture(&self, name: &str) -> PathBuf {
+        self.path.join(format!("{}.pcapng", file_name(name)))
+    }
+
     /// The console of the guest called `name`.
     pub fn console_log(&self, name: &str) -> PathBuf {
         self.path.join(RunFiles::console_log(name))

@@ -63,6 +63,9 @@ struct RunOptions {
     /// Keep the disk of each guest in which a case failed, and say how to boot it
     #[arg(long)]
     keep_failed: bool,
+    /// Keep what passes in the networks of scenarios, as Wireshark opens it; of cases that fail it is kept anyway
+    #[arg(long)]
+    pcap: bool,
     /// What boots the guests: our agent alone, or the image's own init, which starts the agent
     #[arg(long, value_enum, default_value_t, value_name = "INIT")]
     init: InitName,
@@ -175,7 +178,7 @@ impl TestInUml {
         size: u64,
         about: RunFacts,
     ) -> Result<u8> {
-        let RunOptions { guests, fresh, retries, no_fail_fast, deadline, keep_failed, init } =
+        let RunOptions { guests, fresh, retries, no_fail_fast, deadline, keep_failed, pcap, init } =
             self.options;
         let seats = match self.choice.replays() {
             true => 1,
@@ -195,6 +198,7 @@ impl TestInUml {
                 false => AfterFailure::Stop,
             },
             keep_failed,
+            captures: pcap,
             deadline,
         };
         let stage = Stage::start(ctx.isolation()?, &StageOptions { size })?;

@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv};
 
+use super::capture::Capture;
 use crate::threads;
 
 /// The `virtio_net_hdr` before each frame (packet(7), PACKET_VNET_HDR).
@@ -37,7 +38,10 @@ pub(super) struct Network {
 
 /// What a switch knows.
 #[derive(Debug, Default)]
-struct Switch(Mutex<Vec<Port>>);
+struct Switch {
+    ports: Mutex<Vec<Port>>,
+    capture: Mutex<Capture>,
+}
 
 /// Where a guest is plugged in.
 #[derive(Debug)]
@@ -69,6 +73,11 @@ impl Network {
     /// The hardware address of the guest with that number: locally administered, the same each time.
     pub fn mac(&self, guest: u8) -> String {
         format!("02:00:0a:56:{:02x}:{guest:02x}", self.number)
+    }
+
+    /// Takes the last frames that passed.
+    pub fn take_capture(&self) -> Capture {
+        std::mem::take(&mut self.switch.capture.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Connects a guest, or connects it anew.
@@ -120,7 +129,7 @@ impl Network {
 
 impl Switch {
     fn ports(&self) -> MutexGuard<'_, Vec<Port>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The sockets of the guests that are plugged in.
@@ -151,41 +160,46 @@ impl Switch {
                     }
                 }
                 for from in (0..sockets.len()).filter(|from| ready[from + 1]) {
-                    pass_on(&sockets, from, &mut places, &mut frame);
+                    self.pass_on(&sockets, from, &mut places, &mut frame);
                 }
             }
         }
     }
 }
 
-/// Passes on what a guest has sent.
-fn pass_on(
-    sockets: &[Arc<OwnedFd>],
-    from: usize,
-    places: &mut HashMap<Mac, usize>,
-    buffer: &mut [u8],
-) {
-    for _ in 0..BURST {
-        let count = match recv(sockets[from].as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
-            Ok(count) => count,
-            Err(Errno::EINTR) => continue,
-            // Nothing more, or the guest is gone.
-            Err(_) => return,
-        };
-        let frame = &buffer[..count];
-        let Some(Ok(addresses)) = frame.get(HEADER..HEADER + 12).map(<[u8; 12]>::try_from) else {
-            continue;
-        };
-        let [to @ .., _, _, _, _, _, _] = addresses;
-        let [_, _, _, _, _, _, source @ ..] = addresses;
-        places.insert(source, from);
-        // The lowest bit of the first byte says that it is for several.
-        match places.get(&to).filter(|_| to[0] & 1 == 0) {
-            Some(&place) if place == from => {}
-            Some(&place) => give(&sockets[place], frame),
-            None => {
-                let others = sockets.iter().enumerate().filter(|(place, _)| *place != from);
-                others.for_each(|(_, socket)| give(socket, frame));
+impl Switch {
+    /// Passes on what a guest has sent.
+    fn pass_on(
+        &self,
+        sockets: &[Arc<OwnedFd>],
+        from: usize,
+        places: &mut HashMap<Mac, usize>,
+        buffer: &mut [u8],
+    ) {
+        for _ in 0..BURST {
+            let count = match recv(sockets[from].as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+                Ok(count) => count,
+                Err(Errno::EINTR) => continue,
+                // Nothing more, or the guest is gone.
+                Err(_) => return,
+            };
+            let frame = &buffer[..count];
+            let Some(Ok(addresses)) = frame.get(HEADER..HEADER + 12).map(<[u8; 12]>::try_from)
+            else {
+                continue;
+            };
+            let [to @ .., _, _, _, _, _, _] = addresses;
+            let [_, _, _, _, _, _, source @ ..] = addresses;
+            self.capture.lock().unwrap_or_else(PoisonError::into_inner).take(&frame[HEADER..]);
+            places.insert(source, from);
+            // The lowest bit of the first byte says that it is for several.
+            match places.get(&to).filter(|_| to[0] & 1 == 0) {
+                Some(&place) if place == from => {}
+                Some(&place) => give(&sockets[place], frame),
+                None => {
+                    let others = sockets.iter().enumerate().filter(|(place, _)| *place != from);
+                    others.for_each(|(_, socket)| give(socket, frame));
+                }
             }
         }
     }

@@ -30,6 +30,8 @@ pub struct Plan<'a> {
     pub after_failure: AfterFailure,
     /// Whether the COW of a guest in which a case failed is kept.
     pub keep_failed: bool,
+    /// Whether what passes in networks of scenarios is kept, also of cases that pass.
+    pub captures: bool,
     /// After this long, the run is ended.
     pub deadline: Option<Duration>,
 }

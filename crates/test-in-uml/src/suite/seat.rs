@@ -14,6 +14,7 @@ use super::session::RunSession;
 use super::verdict::{Place, Verdict};
 use crate::guest::machine::{CaseRecord, End};
 use crate::guest::{CaseRun, Complaint, Gone};
+use crate::lab::LabRecord;
 use crate::record::{GuestEnd, GuestLine};
 use crate::stage::Share;
 
@@ -86,7 +87,13 @@ impl<'a> Seat<'a> {
             current.ran.push(case.full_name());
             let mut verdict =
                 Verdict::of(record, case.asked(), clock.elapsed(), current.guest.end());
-            scenario.into_iter().for_each(|guest| verdict.add_guest(guest));
+            let LabRecord { guests, networks } = scenario;
+            guests.into_iter().for_each(|guest| verdict.add_guest(guest));
+            if session.plan.captures || verdict.outcome.is_failure() {
+                for (network, capture) in networks {
+                    verdict.log.push(session.keep_capture(case, attempt, &network, &capture));
+                }
+            }
             verdict.place =
                 Some(Place { guest: current.guest.name().into(), order: current.cases(), began });
             if verdict.outcome.complaint().is_some() {

@@ -3,13 +3,14 @@
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
+use super::cases::Case;
 use super::note::Note;
 use super::plan::{Plan, Target};
 use super::queue::Queue;
 use crate::cancel::CancelToken;
 use crate::ctx::Ctx;
 use crate::guest::GuestHost;
-use crate::lab::Turns;
+use crate::lab::{Capture, Turns};
 
 /// What all threads of a run share.
 pub(super) struct RunSession<'a> {
@@ -38,6 +39,25 @@ impl RunSession<'_> {
     pub fn tell(&self, note: Note) {
         // Who does not listen any more has failed, and says so.
         let _ = self.notes.send(note);
+    }
+
+    /// Keeps what passed in a network of a case's scenario; says where.
+    pub fn keep_capture(
+        &self,
+        case: &Case,
+        attempt: u32,
+        network: &str,
+        capture: &Capture,
+    ) -> String {
+        let name = format!("{} {attempt} {network}", case.full_name());
+        let kept = self.ctx.run().and_then(|run| {
+            let path = run.capture(&name);
+            capture.write(&path, network).map(|()| path)
+        });
+        match kept {
+            Ok(path) => format!("--- network {network}: {}", path.display()),
+            Err(error) => format!("--- network {network}: {error:#}"),
+        }
     }
 
     /// Has nothing new begin; what runs goes on.

@@ -179,17 +179,7 @@ impl FakeGuest {
         };
         let over = self.marker(Some(&session.key), Event::End(run.sequence));
         self.say(session, 12, &over)?;
-        let exit = Exit {
-            sequence: run.sequence,
-            end,
-            duration: Duration::from_millis(1),
-            skip: None,
-            leftovers: Vec::new(),
-            loaded: Vec::new(),
-            tainted: 0,
-            word,
-            leaks: None,
-        };
+        let exit = Exit::plain(run.sequence, end, Duration::from_millis(1), None, word);
         Ok(send(&mut session.stream, &ToHost::Exited(exit))?)
     }
 }

@@ -111,6 +111,7 @@ impl<'a> Run<'a> {
             reuse: self.reuse,
             after_failure: self.after_failure,
             keep_failed: false,
+            captures: false,
             deadline: self.deadline,
         };
         let make = |lane: usize| target(dir.path(), self.kernels[lane]);

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use uml_protocol::{env, lab, wire};
 
 use crate::guest::{CaseOptions, CaseRun, Cow, Guest, fresh_token};
-use crate::lab::{Lab, LabGuestRecord};
+use crate::lab::{Lab, LabRecord};
 use crate::stage::Share;
 use crate::suite::cases::Case;
 use crate::suite::note::Note;
@@ -83,7 +83,7 @@ impl<'a> Current<'a> {
         session: &RunSession<'_>,
         case: &Case,
         attempt: u32,
-    ) -> Result<(CaseRun, Vec<LabGuestRecord>)> {
+    ) -> Result<(CaseRun, LabRecord)> {
         let timeout = session.ctx.config.case_timeout.max(Duration::from_secs(1));
         let program = &case.binary.program;
         let maker = ScenarioMaker::new(session, &self.target);
@@ -110,7 +110,7 @@ impl<'a> Current<'a> {
             ran
         });
         let ran = ran.with_context(|| format!("cannot run {}", case.full_name()))?;
-        Ok((ran, lab.take_records()))
+        Ok((ran, lab.take_record()))
     }
 }
 
