@@ -17,7 +17,7 @@ use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime, clock_settime};
 use nix::unistd::{ForkResult, Pid, fork, getppid, setsid};
-use uml_test::{Module, TestResult, case_dir, kernel_log, parameter, run, scan_for_leaks};
+use uml_test::{Lab, Module, TestResult, case_dir, kernel_log, parameter, run, scan_for_leaks};
 
 /// Which messages of the kernel reach its console, by their level.
 const LEVELS: &str = "/proc/sys/kernel/printk";
@@ -265,6 +265,28 @@ harm! {
 
     fn talks_to_the_agent() -> TestResult {
         assert!(TcpStream::connect(("127.0.0.1", uml_protocol::PORT)).is_err());
+        Ok(())
+    }
+
+    fn has_another_guest_panic() -> TestResult {
+        let other = Lab::guest("other").boot()?;
+        let crash = "echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger";
+        assert!(other.run(crash).is_err());
+        Ok(())
+    }
+
+    fn leaves_another_guest_running() -> TestResult {
+        let other = Lab::guest("other").boot()?;
+        other.run("while :; do :; done &")?;
+        std::mem::forget(other);
+        Ok(())
+    }
+
+    fn asks_for_more_than_there_is() -> TestResult {
+        let refused = Lab::guest("other").memory(u32::MAX).boot().unwrap_err();
+        assert!(refused.to_string().contains("more than guests of this run may have"), "{refused}");
+        let of_another = Lab::guest("another").kernel("none").boot().unwrap_err();
+        assert!(of_another.to_string().contains("none of this run"), "{of_another}");
         Ok(())
     }
 }

@@ -97,14 +97,14 @@ pub struct LabRecord {
 /// How often a guest is looked at that nothing is asked of.
 const ATTENTION: Duration = Duration::from_millis(20);
 
-/// More networks than this have no addresses.
-const MOST_NETWORKS: usize = 250;
+/// So many networks a case may have.
+const MOST_NETWORKS: usize = 64;
 
-/// More guests than this a network has no addresses for.
-const MOST_GUESTS: usize = 250;
+/// So many guests a case may have beside its own.
+const MOST_GUESTS: usize = 64;
 
 /// How often a case may connect: each of its guests and networks does.
-const MOST_CONNECTIONS: usize = 500;
+const MOST_CONNECTIONS: usize = 200;
 
 /// The scenario of a case.
 pub struct Lab<'a, 'r> {
