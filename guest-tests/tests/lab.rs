@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use uml_protocol::wire::ProcessEnd;
-use uml_test::{Lab, TestResult, release};
+use uml_test::{Lab, Shape, TestResult, release};
 
 #[test]
 fn guests_reach_each_other_by_name_while_their_cables_are_plugged_in() -> TestResult {
@@ -77,5 +78,42 @@ fn a_router_joins_two_networks() -> TestResult {
     one.run(&format!("ip route add default via {near}"))?;
     other.run(&format!("ip route add default via {far}"))?;
     one.run(&format!("ping -c 1 -W 20 {}", other.address()))?;
+    Ok(())
+}
+
+#[test]
+fn a_network_loses_and_delays_what_it_is_told_to() -> TestResult {
+    let lan = Lab::network("lan")?;
+    let one = Lab::guest("one").on(&lan).boot()?;
+    let _other = Lab::guest("other").on(&lan).boot()?;
+    one.run("ping -c 1 -W 20 other")?;
+    lan.shape(Shape { delay: Duration::from_millis(150), ..Shape::default() })?;
+    let said = one.run("ping -c 1 -W 20 other")?;
+    let times = said.split("time=").nth(1).and_then(|rest| rest.split(' ').next());
+    let millis: f64 = times.unwrap_or_default().parse()?;
+    // There and back.
+    assert!(millis >= 300.0, "{said}");
+    lan.shape(Shape { loss: 1000, ..Shape::default() })?;
+    assert_eq!(one.try_run("ping -c 1 -W 1 other")?.end, ProcessEnd::Code(1));
+    lan.shape(Shape::default())?;
+    one.run("ping -c 1 -W 20 other")?;
+    Ok(())
+}
+
+#[test]
+fn a_disk_is_handed_from_guest_to_guest() -> TestResult {
+    let (data, other) = (Lab::disk(8 << 20)?, Lab::disk(4 << 20)?);
+    let writer = Lab::guest("writer").disk(&data).disk(&other).boot()?;
+    writer.run(
+        "mke2fs -q -t ext4 /dev/ubdb && mount /dev/ubdb /mnt && echo kept > /mnt/kept && umount /mnt",
+    )?;
+    assert_eq!(writer.run("cat /sys/block/ubdb/size /sys/block/ubdc/size")?, "16384\n8192\n");
+    writer.power_off()?;
+    let reader = Lab::guest("reader").read_only_disk(&data).boot()?;
+    reader.run("mount -o ro /dev/ubdb /mnt && grep -qx kept /mnt/kept")?;
+    assert_ne!(
+        reader.try_run("dd if=/dev/zero of=/dev/ubdb count=1 oflag=direct")?.end,
+        ProcessEnd::Code(0)
+    );
     Ok(())
 }

@@ -32,7 +32,7 @@ pub use calibration::Calibration;
 pub(crate) use command_line::ByHand;
 pub use command_line::{CommandLine, Init};
 pub use complaint::Complaint;
-pub use cow::{Cow, Disk};
+pub use cow::{Cow, Disk, ExtraDisk};
 pub use driver::{CaseOptions, CaseRun, Gone, Guest};
 pub use host::GuestHost;
 pub use interface::Interface;

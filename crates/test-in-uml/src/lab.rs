@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
@@ -19,71 +19,23 @@ use uml_protocol::lab::{NetworkSpec, Reply, Request};
 use uml_protocol::wire::{receive, send};
 
 use crate::cancel::CancelToken;
-use crate::config::ByteSize;
-use crate::guest::{Guest, Interface, KeptWaiting, Program};
-use crate::kernel::Transport;
+use crate::guest::{KeptWaiting, Program};
 use crate::threads;
 
 mod capture;
 mod guest;
+mod maker;
 mod network;
 mod turns;
+mod wire;
 
 pub use capture::Capture;
 use guest::LabGuest;
 pub use guest::LabGuestRecord;
+pub use maker::{GuestMaker, GuestOrder, MadeGuest};
 use network::Network;
 use turns::Turn;
 pub use turns::Turns;
-
-/// What a guest of a scenario is made of.
-#[derive(Debug)]
-pub struct GuestOrder<'o> {
-    /// Its kernel, by its name in the configuration; without one, that of the case.
-    pub kernel: Option<&'o str>,
-    /// Its memory, if it is not to have as much as any guest.
-    pub memory: Option<ByteSize>,
-    /// Its interfaces.
-    pub interfaces: &'o [Interface],
-    /// More arguments for its kernel.
-    pub arguments: &'o [String],
-    /// Its disk.
-    pub disk: &'o Path,
-}
-
-/// A guest of a scenario that came up.
-#[derive(Debug)]
-pub struct MadeGuest<'a> {
-    /// The guest.
-    pub guest: Guest<'a>,
-    /// What its kernel is called.
-    pub kernel: String,
-    /// How it reaches its taps.
-    pub transport: Transport,
-    /// Where its console goes.
-    pub console: PathBuf,
-}
-
-/// Who makes guests for scenarios.
-pub trait GuestMaker<'a>: Sync {
-    /// Boots a guest.
-    ///
-    /// # Errors
-    /// When there is no such kernel, no room for it, or it does not come up.
-    fn make(&self, order: &GuestOrder<'_>) -> Result<MadeGuest<'a>>;
-
-    /// Makes a disk; returns where guests see it.
-    ///
-    /// # Errors
-    /// When it cannot be made.
-    fn make_disk(&self, name: &str) -> Result<PathBuf>;
-
-    /// Removes a disk that no guest uses any more.
-    ///
-    /// # Errors
-    /// When it is not there.
-    fn remove_disk(&self, name: &str) -> Result<()>;
-}
 
 /// What became of a scenario.
 #[derive(Debug, Default)]
@@ -99,6 +51,9 @@ const ATTENTION: Duration = Duration::from_millis(20);
 
 /// So many networks a case may have.
 const MOST_NETWORKS: usize = 64;
+
+/// So many disks a case may have, beside those of its guests' roots.
+const MOST_DISKS: usize = 64;
 
 /// So many guests a case may have beside its own.
 const MOST_GUESTS: usize = 64;
@@ -128,6 +83,8 @@ struct LabState<'r> {
     turn: Option<Turn<'r>>,
     is_over: bool,
     networks: BTreeMap<String, Network>,
+    /// What disks are called by the case; what they are called on the stage, and where guests see them.
+    disks: BTreeMap<String, (String, PathBuf)>,
     /// The addresses of guests by their names, the first of each guest first.
     hosts: Vec<(Ipv4Addr, String)>,
     /// The names of its guests.
@@ -195,6 +152,10 @@ impl<'a, 'r> Lab<'a, 'r> {
     /// What became of it, once its threads are over.
     pub fn take_record(&self) -> LabRecord {
         let mut state = self.state();
+        for (name, _) in std::mem::take(&mut state.disks).into_values() {
+            // One that cannot be removed goes with the stage.
+            let _ = self.maker.remove_disk(&name);
+        }
         LabRecord {
             guests: std::mem::take(&mut state.records),
             networks: std::mem::take(&mut state.captures),
@@ -252,6 +213,12 @@ impl<'a, 'r> Lab<'a, 'r> {
                 let network = state.networks.get(&network).context("there is no such network")?;
                 network.plug(&guest, plugged)?;
             }
+            Request::Shape { network, shape } => {
+                let state = self.state();
+                let network = state.networks.get(&network).context("there is no such network")?;
+                network.shape(shape)?;
+            }
+            Request::Disk { name, size } => self.add_disk(name, size)?,
             Request::Guest(spec) => {
                 ensure!(guest.is_none(), "this connection has a guest already");
                 *guest = Some(LabGuest::plan(self, spec)?);
@@ -271,6 +238,17 @@ impl<'a, 'r> Lab<'a, 'r> {
         ensure!(number <= MOST_NETWORKS, "a case has room for {MOST_NETWORKS} networks");
         let network = Network::start(scope, number as u8)?;
         state.networks.insert(spec.name, network);
+        Ok(())
+    }
+
+    fn add_disk(&self, name: String, size: u64) -> Result<()> {
+        let mut state = self.state();
+        ensure!(!state.disks.contains_key(&name), "there is a disk `{name}`");
+        ensure!(state.disks.len() < MOST_DISKS, "a case has room for {MOST_DISKS} disks");
+        // Its name is the case's choice, and no path.
+        let own = format!("{}.{}", self.token, state.disks.len());
+        let path = self.maker.make_disk(&own, size)?;
+        state.disks.insert(name, (own, path));
         Ok(())
     }
 

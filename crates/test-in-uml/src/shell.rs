@@ -50,6 +50,7 @@ pub fn run(ctx: &Ctx, stage: &Stage, plan: &ShellPlan<'_>) -> Result<ShellEnd> {
         None => Path::new(&link.dir()).join("cow"),
     };
     let line = CommandLine {
+        disks: &[],
         interfaces: &[],
         arguments: &[],
         kernel: &shown_kernel,

@@ -180,12 +180,13 @@ impl Stage {
         Ok(Path::new(DIR).join(name))
     }
 
-    /// Makes a disk on the stage, a copy of `cow` that belongs to the user that guests run as. Returns its path there.
+    /// Makes a disk of that size on the stage, with these contents and zeroes after them. It belongs to the user that
+    /// guests run as. Returns its path there.
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn make_disk(&self, name: &str, cow: &File) -> Result<PathBuf> {
-        self.ask(&StageRequest::MakeDisk { name: name.into() }, &[cow.as_fd()])
+    pub fn make_disk(&self, name: &str, contents: &File, size: u64) -> Result<PathBuf> {
+        self.ask(&StageRequest::MakeDisk { name: name.into(), size }, &[contents.as_fd()])
             .context("cannot make a disk")?;
         Ok(disks::place(name))
     }

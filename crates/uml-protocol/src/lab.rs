@@ -1,10 +1,12 @@
 //! What a case asks of the host for its scenario: more guests, networks between them, and what happens to both.
 //!
-//! A connection to the host's peer begins with the line `lab TOKEN`, where the token is that of the case. Then come
+//! A connection to the host's peer begins with the line `lab VERSION TOKEN`: the version of the protocol
+//! ([`VERSION`](crate::wire::VERSION)), and the token of the case. Then come
 //! messages of [`wire`](crate::wire), a [`Reply`] for each [`Request`]. After [`Request::Guest`] the connection is
 //! that guest's: the guest is there until it ends.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +28,20 @@ pub enum Request {
         guest: String,
         /// Whether it is plugged in.
         plugged: bool,
+    },
+    /// Have a network do this to each frame from now on.
+    Shape {
+        /// The network.
+        network: String,
+        /// What.
+        shape: Shape,
+    },
+    /// Make a disk of so many bytes, all of them zero.
+    Disk {
+        /// Its name.
+        name: String,
+        /// Its size.
+        size: u64,
     },
     /// This connection is that of a guest from now on, which is not booted yet.
     Guest(GuestSpec),
@@ -52,6 +68,19 @@ pub struct NetworkSpec {
     pub name: String,
 }
 
+/// What a network does to each frame; by default nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// So many of a thousand are lost.
+    pub loss: u16,
+    /// So long they are on their way.
+    pub delay: Duration,
+    /// Up to so much longer, each as it comes: one may overtake another.
+    pub jitter: Duration,
+    /// So many bytes a second pass, if that is bounded.
+    pub rate: Option<u64>,
+}
+
 /// A guest of a scenario.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestSpec {
@@ -63,8 +92,19 @@ pub struct GuestSpec {
     pub memory: Option<u32>,
     /// The networks that it has an interface in, in their order.
     pub networks: Vec<String>,
+    /// Its disks beside that of its root, in their order: `/dev/ubdb` and on.
+    pub disks: Vec<DiskUse>,
     /// More arguments for its kernel.
     pub arguments: Vec<String>,
+}
+
+/// A disk in a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskUse {
+    /// The disk.
+    pub name: String,
+    /// Whether the guest cannot write to it.
+    pub read_only: bool,
 }
 
 /// Something that a guest runs, as root, in `/`.

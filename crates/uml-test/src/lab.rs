@@ -18,15 +18,21 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use anyhow::{Result, bail, ensure};
-use uml_protocol::lab::{GuestSpec, NetworkSpec, Reply, Request, Task, env};
+use uml_protocol::lab::{DiskUse, GuestSpec, NetworkSpec, Reply, Request, Task, env};
 use uml_protocol::wire::ProcessEnd;
 
 use crate::TestResult;
 use crate::part::offset_of;
 
 mod connection;
+mod disk;
+mod network;
 
 use connection::{Connection, unexpected};
+pub use disk::Disk;
+pub use network::Network;
+
+pub use uml_protocol::lab::Shape;
 
 /// Where scenarios begin.
 #[derive(Debug)]
@@ -49,39 +55,17 @@ impl Lab {
         names.lines().map(String::from).collect()
     }
 
+    /// Makes a disk of so many bytes, all of them zero. It is in memory, outlives its guests, and goes with the case.
+    ///
+    /// # Errors
+    /// When the host has no room for it.
+    pub fn disk(size: u64) -> Result<Disk> {
+        Disk::make(size)
+    }
+
     /// Plans a guest with this name, by which others find it. It is of the case's own kernel unless another is named.
     pub fn guest(name: &str) -> GuestPlan {
         GuestPlan(GuestSpec { name: name.into(), ..GuestSpec::default() })
-    }
-}
-
-/// A network between guests.
-#[derive(Debug)]
-pub struct Network {
-    name: String,
-    connection: Connection,
-}
-
-impl Network {
-    /// Plugs the cable of a guest out: nothing reaches it, and nothing comes from it.
-    ///
-    /// # Errors
-    /// When there is no such guest in the network.
-    pub fn unplug(&self, guest: &str) -> Result<()> {
-        self.cable(guest, false)
-    }
-
-    /// Plugs it in again.
-    ///
-    /// # Errors
-    /// When there is no such guest in the network.
-    pub fn plug(&self, guest: &str) -> Result<()> {
-        self.cable(guest, true)
-    }
-
-    fn cable(&self, guest: &str, plugged: bool) -> Result<()> {
-        let (network, guest) = (self.name.clone(), guest.to_owned());
-        self.connection.done(&Request::Cable { network, guest, plugged })
     }
 }
 
@@ -108,6 +92,23 @@ impl GuestPlan {
     #[must_use]
     pub fn on(mut self, network: &Network) -> Self {
         self.0.networks.push(network.name.clone());
+        self
+    }
+
+    /// Gives it one more disk: the first is `/dev/ubdb`, the next `/dev/ubdc`.
+    #[must_use]
+    pub fn disk(self, disk: &Disk) -> Self {
+        self.with_disk(disk, false)
+    }
+
+    /// The same, and it cannot write to it.
+    #[must_use]
+    pub fn read_only_disk(self, disk: &Disk) -> Self {
+        self.with_disk(disk, true)
+    }
+
+    fn with_disk(mut self, disk: &Disk, read_only: bool) -> Self {
+        self.0.disks.push(DiskUse { name: disk.name.clone(), read_only });
         self
     }
 

@@ -21,7 +21,7 @@ use super::host::{GuestHost, OwnLink};
 use super::machine::{GuestEvent, Machine, TimeLimits};
 use super::spec::{EVENTS, GuestSpec};
 use crate::config::ByteSize;
-use crate::stage::{GuestCommand, GuestStatus};
+use crate::stage::{GuestCommand, GuestStatus, Sight};
 use crate::store::hex;
 use crate::threads;
 
@@ -62,6 +62,7 @@ pub fn boot<'a>(
         memory: spec.memory,
         link: &link,
         transport: spec.transport,
+        disks: spec.disks,
         interfaces: spec.interfaces,
         arguments: spec.arguments,
         init: spec.init,
@@ -77,13 +78,11 @@ pub fn boot<'a>(
     let (console, theirs) = std::io::pipe().context("cannot make a console")?;
     let log = ConsoleLog::create(&spec.console_log)?;
     let powered_on = Instant::now();
-    let (kernel, image) = (spec.kernel, spec.image.1);
-    let sight = host.libraries(kernel.0)?.with(kernel.1).with(image);
     let command = GuestCommand {
         argv,
-        sight: if matches!(spec.disk, Disk::Own) { sight } else { sight.with_lent(&cow) },
+        sight: sight(host, spec, &cow)?,
         share: spec.share,
-        address_space: address_space(kernel.0, spec.memory),
+        address_space: address_space(spec.kernel.0, spec.memory),
         console: theirs.into(),
     };
     let process = host.spawn(&link, &command)?;
@@ -102,6 +101,16 @@ pub fn boot<'a>(
         None => Ok(guest),
         Some(end) => Err(failed(spec, commands, end.to_string()).into()),
     }
+}
+
+/// What such a guest sees: its kernel, its image and its disks.
+fn sight(host: &dyn GuestHost, spec: &GuestSpec<'_>, cow: &Path) -> Result<Sight> {
+    let sight = host.libraries(spec.kernel.0)?.with(spec.kernel.1).with(spec.image.1);
+    let sight = if matches!(spec.disk, Disk::Own) { sight } else { sight.with_lent(cow) };
+    Ok(spec.disks.iter().fold(sight, |sight, disk| match disk.read_only {
+        true => sight.with(&disk.path),
+        false => sight.with_lent(&disk.path),
+    }))
 }
 
 /// How long the steps of such a guest's life may take.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 
+use super::cow::ExtraDisk;
 use super::interface::Interface;
 use crate::config::ByteSize;
 use crate::kernel::Transport;
@@ -72,6 +73,8 @@ pub struct CommandLine<'a> {
     pub nonce: &'a str,
     /// Loops per jiffy, as this kernel calibrated them on this machine before.
     pub lpj: Option<u64>,
+    /// The disks beside that of the root.
+    pub disks: &'a [ExtraDisk],
     /// The interfaces beside that of the link.
     pub interfaces: &'a [Interface],
     /// More arguments.
@@ -89,6 +92,10 @@ impl CommandLine<'_> {
         let mut add = |argument: String| argv.push(argument.into());
         add(format!("mem={}", self.memory));
         add(format!("ubd0={},{}", self.cow.display(), self.image.display()));
+        for (index, ExtraDisk { path, read_only }) in self.disks.iter().enumerate() {
+            let flag = if *read_only { "r" } else { "" };
+            add(format!("ubd{}{flag}={}", index + 1, path.display()));
+        }
         add("root=/dev/ubda".into());
         add("rw".into());
         add(format!("init={}", self.init.program()));

@@ -24,6 +24,15 @@ const ALIGNMENT: u32 = 4096;
 const FIELDS: usize = 32;
 const NAME: usize = 4096;
 
+/// A disk of a guest beside that of its root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExtraDisk {
+    /// Where guests see it.
+    pub path: PathBuf,
+    /// Whether the guest cannot write to it.
+    pub read_only: bool,
+}
+
 /// Where the disk of a guest is.
 #[derive(Debug, Clone, Copy)]
 pub enum Disk<'a> {

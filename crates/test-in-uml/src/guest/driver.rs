@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use uml_protocol::wire::{Hash, Leaks, Run, ToGuest, ToHost, Word};
+use uml_protocol::wire::{Hash, Leaks, Run, ToGuest, ToHost, VERSION, Word};
 
 use super::calibration::Calibration;
 use super::complaint::Complaint;
@@ -190,7 +190,7 @@ impl<'a> Guest<'a> {
     /// Has the peer give connections that begin with this token to whoever asks for a scenario.
     pub fn open_lab(&self, token: &str, connections: Sender<TcpStream>) {
         if let Some(peer) = &self.peer {
-            peer.open_lab(token, connections);
+            peer.open_lab(&format!("{VERSION} {token}"), connections);
         }
     }
 

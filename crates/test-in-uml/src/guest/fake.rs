@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use uml_protocol::lab::{self, Reply, Request};
-use uml_protocol::wire::{receive, send};
+use uml_protocol::wire::{VERSION, receive, send};
 
 use super::host::{GuestHost, HostProcess};
 use crate::stage::{GuestCommand, GuestStatus, Link, Sight};
@@ -60,7 +60,7 @@ impl Asker {
     /// One more connection.
     pub fn connect(&self) -> TcpStream {
         let mut stream = TcpStream::connect(self.peer).unwrap();
-        writeln!(stream, "{} {}", lab::GREETING, self.token).unwrap();
+        writeln!(stream, "{} {VERSION} {}", lab::GREETING, self.token).unwrap();
         stream
     }
 
@@ -144,7 +144,7 @@ impl GuestHost for FakeHost {
         Ok(path.to_owned())
     }
 
-    fn make_disk(&self, name: &str, _cow: &File) -> Result<PathBuf> {
+    fn make_disk(&self, name: &str, _contents: &File, _size: u64) -> Result<PathBuf> {
         Ok(name.into())
     }
 

@@ -44,12 +44,12 @@ pub trait GuestHost: Debug + Sync {
     /// When it cannot be lent.
     fn lend(&self, path: &Path, name: &str) -> Result<PathBuf>;
 
-    /// Makes a disk that outlives the guest it is given to: a copy of `cow`, a COW in which nothing was written yet.
+    /// Makes a disk of that size that outlives the guest it is given to, with these contents and zeroes after them.
     /// Returns where guests see it.
     ///
     /// # Errors
     /// When it cannot be made.
-    fn make_disk(&self, name: &str, cow: &File) -> Result<PathBuf>;
+    fn make_disk(&self, name: &str, contents: &File, size: u64) -> Result<PathBuf>;
 
     /// Removes such a disk.
     ///
@@ -179,8 +179,8 @@ impl GuestHost for Stage {
         self.lend(path, name)
     }
 
-    fn make_disk(&self, name: &str, cow: &File) -> Result<PathBuf> {
-        self.make_disk(name, cow)
+    fn make_disk(&self, name: &str, contents: &File, size: u64) -> Result<PathBuf> {
+        self.make_disk(name, contents, size)
     }
 
     fn remove_disk(&self, name: &str) -> Result<()> {

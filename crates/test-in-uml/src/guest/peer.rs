@@ -3,7 +3,7 @@
 //! One request a connection, one ASCII line:
 //! - `sink N`: N bytes follow; the answer is their SHA-256 in hexadecimal and a newline.
 //! - `source N SEED`: the answer is N bytes, those of the blocks that belong to `SEED`.
-//! - `lab TOKEN`: the connection is that of a scenario from then on ([`uml_protocol::lab`]).
+//! - `lab VERSION TOKEN`: the connection is that of a scenario from then on ([`uml_protocol::lab`]).
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Error, ErrorKind, Read, Write};

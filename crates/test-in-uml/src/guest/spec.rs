@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::command_line::Init;
-use super::cow::Disk;
+use super::cow::{Disk, ExtraDisk};
 use super::interface::Interface;
 use crate::config::ByteSize;
 use crate::kernel::Transport;
@@ -35,6 +35,8 @@ pub struct GuestSpec<'a> {
     pub era: &'a [&'a str],
     /// What its kernel complains of at each boot.
     pub known_boot_complaints: &'a [String],
+    /// Its disks beside that of its root.
+    pub disks: &'a [ExtraDisk],
     /// Its interfaces beside that of its link.
     pub interfaces: &'a [Interface],
     /// More arguments for its kernel.

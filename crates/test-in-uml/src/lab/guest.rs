@@ -4,13 +4,13 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use uml_protocol::lab::{GuestSpec, Reply, Request, Task, env};
+use uml_protocol::lab::{DiskUse, GuestSpec, Reply, Request, Task, env};
 use uml_protocol::wire::Word;
 
 use super::{GuestOrder, Lab, MOST_GUESTS, MadeGuest};
 use crate::config::ByteSize;
 use crate::guest::machine::{CaseRecord, End};
-use crate::guest::{CaseOptions, CaseRun, Complaint, Gone, Interface};
+use crate::guest::{CaseOptions, CaseRun, Complaint, ExtraDisk, Gone, Interface};
 
 /// What became of a guest of a scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,7 @@ pub(super) struct LabGuest<'a, 's, 'r> {
     addresses: Vec<(std::net::Ipv4Addr, u8)>,
     /// Its disk: what that is called, and where guests see it.
     disk: (String, PathBuf),
+    disks: Vec<ExtraDisk>,
     current: Option<MadeGuest<'a>>,
     kernel: Option<String>,
     consoles: Vec<PathBuf>,
@@ -70,18 +71,24 @@ impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
             interfaces.push(Interface { tap, mac });
             addresses.push(network.address(number as u8));
         }
+        let disks = spec.disks.iter().map(|DiskUse { name, read_only }| {
+            let (_, path) = state.disks.get(name).with_context(|| format!("no disk `{name}`"))?;
+            Ok(ExtraDisk { path: path.clone(), read_only: *read_only })
+        });
+        let disks = disks.collect::<Result<Vec<_>>>()?;
         let hosts = addresses.iter().map(|(address, _)| (*address, name.clone()));
         state.hosts.extend(hosts);
         state.names.push(name.clone());
         drop(state);
         let disk = format!("{}-{name}", lab.token);
-        let disk = (disk.clone(), lab.maker.make_disk(&disk)?);
+        let disk = (disk.clone(), lab.maker.make_root(&disk)?);
         Ok(Self {
             lab,
             spec,
             interfaces,
             addresses,
             disk,
+            disks,
             current: None,
             kernel: None,
             consoles: Vec::new(),
@@ -115,7 +122,11 @@ impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
             }
             Request::ExpectMessage(text) => self.declared.push(text),
             Request::ExpectDeath(text) => self.death = Some(text),
-            Request::Network(_) | Request::Cable { .. } | Request::Guest(_) => {
+            Request::Network(_)
+            | Request::Cable { .. }
+            | Request::Shape { .. }
+            | Request::Disk { .. }
+            | Request::Guest(_) => {
                 bail!("that is not for a guest")
             }
         }
@@ -152,6 +163,7 @@ impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
             interfaces: &self.interfaces,
             arguments: &self.spec.arguments,
             disk: &self.disk.1,
+            disks: &self.disks,
         };
         let mut made = self.lab.over.scope(|| self.lab.maker.make(&order))?;
         self.consoles.push(made.console.clone());

@@ -5,15 +5,18 @@ use std::collections::HashMap;
 use std::io::{PipeReader, PipeWriter, Read as _, Write as _};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv};
+use uml_protocol::lab::Shape;
 
 use super::capture::Capture;
+use super::wire::Wire;
 use crate::threads;
 
 /// The `virtio_net_hdr` before each frame (packet(7), PACKET_VNET_HDR).
@@ -21,6 +24,12 @@ const HEADER: usize = 10;
 
 /// The longest frame: what a sender left to a network card to cut.
 const LONGEST: usize = HEADER + 14 + 4 + (64 << 10);
+
+/// A switch has looked up by then, however busy the host is.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The longest time that a frame may be on its way.
+const LONGEST_DELAY: Duration = Duration::from_secs(60);
 
 /// So many frames of one guest are passed on before the others have their turn.
 const BURST: usize = 64;
@@ -41,6 +50,16 @@ pub(super) struct Network {
 struct Switch {
     ports: Mutex<Vec<Port>>,
     capture: Mutex<Capture>,
+    shape: Mutex<Shape>,
+    changes: Mutex<Changes>,
+    taken: Condvar,
+}
+
+/// How often something was changed, and how many of these changes the switch goes by.
+#[derive(Debug, Default)]
+struct Changes {
+    made: u64,
+    taken: u64,
 }
 
 /// Where a guest is plugged in.
@@ -102,6 +121,18 @@ impl Network {
         self.wake();
     }
 
+    /// Has it do this to each frame from now on.
+    ///
+    /// # Errors
+    /// When no frame could ever arrive.
+    pub fn shape(&self, shape: Shape) -> Result<()> {
+        let slow = [shape.delay, shape.jitter].iter().any(|time| *time > LONGEST_DELAY);
+        ensure!(!slow, "a delay of more than {LONGEST_DELAY:?} is none of a network");
+        *self.switch.shape.lock().unwrap_or_else(PoisonError::into_inner) = shape;
+        self.wake();
+        Ok(())
+    }
+
     /// Plugs a guest's cable in or out.
     ///
     /// # Errors
@@ -121,15 +152,26 @@ impl Network {
         Ok(())
     }
 
+    /// Has the switch go by what was changed, and waits until it does: no frame that comes later is treated as before.
     fn wake(&self) {
-        // A switch that is over needs not be woken.
-        let _ = (&self.wake).write_all(&[0]);
+        let mut changes = self.switch.changes();
+        changes.made += 1;
+        let made = changes.made;
+        // A switch that is over needs not be woken, and does not answer.
+        if (&self.wake).write_all(&[0]).is_ok() {
+            let late = |changes: &mut Changes| changes.taken < made;
+            drop(self.switch.taken.wait_timeout_while(changes, PATIENCE, late));
+        }
     }
 }
 
 impl Switch {
     fn ports(&self) -> MutexGuard<'_, Vec<Port>> {
         self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changes(&self) -> MutexGuard<'_, Changes> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The sockets of the guests that are plugged in.
@@ -140,17 +182,22 @@ impl Switch {
 
     /// Passes frames on until the network is dropped.
     fn run(&self, mut woken: PipeReader) {
-        let mut frame = vec![0; LONGEST];
+        let (mut frame, mut wire) = (vec![0; LONGEST], Wire::default());
         loop {
             // Who has which address is learnt anew when a cable was moved.
+            let made = self.changes().made;
             let sockets = self.plugged();
+            self.changes().taken = made;
+            self.taken.notify_all();
             let mut places: HashMap<Mac, usize> = HashMap::new();
             loop {
                 let mut fds = vec![PollFd::new(woken.as_fd(), PollFlags::POLLIN)];
                 fds.extend(
                     sockets.iter().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)),
                 );
-                let _ = poll(&mut fds, PollTimeout::NONE);
+                let wait = wire.next().map_or(PollTimeout::NONE, until);
+                let _ = poll(&mut fds, wait);
+                wire.arrived().for_each(|(to, frame)| give(&to, &frame));
                 let has = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
                 let ready: Vec<bool> = fds.iter().map(has).collect();
                 if ready[0] {
@@ -160,7 +207,7 @@ impl Switch {
                     }
                 }
                 for from in (0..sockets.len()).filter(|from| ready[from + 1]) {
-                    self.pass_on(&sockets, from, &mut places, &mut frame);
+                    self.pass_on(&sockets, from, &mut places, &mut wire, &mut frame);
                 }
             }
         }
@@ -174,8 +221,15 @@ impl Switch {
         sockets: &[Arc<OwnedFd>],
         from: usize,
         places: &mut HashMap<Mac, usize>,
+        wire: &mut Wire,
         buffer: &mut [u8],
     ) {
+        let shape = *self.shape.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut give = |to: &Arc<OwnedFd>, frame: &[u8]| {
+            if let Some(frame) = wire.send(&shape, to, frame) {
+                give(to, frame);
+            }
+        };
         for _ in 0..BURST {
             let count = match recv(sockets[from].as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(count) => count,
@@ -205,6 +259,12 @@ impl Switch {
     }
 }
 
+/// How long to wait for what comes so soon, in whole milliseconds.
+fn until(time: Duration) -> PollTimeout {
+    let millis = time.as_micros().div_ceil(1000);
+    PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
+}
+
 /// Gives a guest a frame. One that takes none any more loses it, as on a wire.
 fn give(socket: &OwnedFd, frame: &[u8]) {
     let flags = MsgFlags::MSG_DONTWAIT;
@@ -212,76 +272,4 @@ fn give(socket: &OwnedFd, frame: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::net::UnixDatagram;
-    use std::time::Duration;
-
-    use super::*;
-
-    /// A guest's end of a cable.
-    struct End(UnixDatagram);
-
-    impl End {
-        fn send(&self, to: Mac, from: Mac, text: &str) {
-            let frame = [&[0; HEADER][..], &to, &from, text.as_bytes()].concat();
-            self.0.send(&frame).unwrap();
-        }
-
-        /// The text of the next frame; nothing if none comes.
-        fn receive(&self) -> Option<String> {
-            self.0.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-            let mut buffer = [0; 100];
-            let count = self.0.recv(&mut buffer).ok()?;
-            Some(String::from_utf8_lossy(&buffer[HEADER + 12..count]).into_owned())
-        }
-
-        fn has(&self, text: &str) -> bool {
-            self.receive().as_deref() == Some(text)
-        }
-    }
-
-    const EVERYBODY: Mac = [0xff; 6];
-    const A: Mac = [2, 0, 0, 0, 0, 1];
-    const B: Mac = [2, 0, 0, 0, 0, 2];
-
-    fn connected(network: &Network, guest: &str) -> End {
-        let (ours, theirs) = UnixDatagram::pair().unwrap();
-        network.connect(guest, ours.into());
-        End(theirs)
-    }
-
-    #[test]
-    fn a_frame_goes_to_whom_it_is_for_and_to_all_if_nobody_knows_where_that_is() {
-        std::thread::scope(|scope| {
-            let network = Network::start(scope, 1).unwrap();
-            let [a, b, c] = ["a", "b", "c"].map(|name| connected(&network, name));
-            a.send(EVERYBODY, A, "who is B");
-            assert!(b.has("who is B") && c.has("who is B"));
-            b.send(A, B, "I am");
-            assert!(a.has("I am"));
-            a.send(B, A, "good");
-            assert!(b.has("good"));
-            // What is for everybody comes after what was for B alone.
-            a.send(EVERYBODY, A, "over");
-            assert!(c.has("over") && b.has("over"));
-        });
-    }
-
-    #[test]
-    fn a_cable_that_is_out_passes_nothing_either_way() {
-        std::thread::scope(|scope| {
-            let network = Network::start(scope, 1).unwrap();
-            let [a, b, c] = ["a", "b", "c"].map(|name| connected(&network, name));
-            network.plug("b", false).unwrap();
-            assert!(network.plug("d", false).is_err());
-            a.send(EVERYBODY, A, "lost to b");
-            b.send(EVERYBODY, B, "lost to all");
-            assert!(c.has("lost to b"));
-            network.plug("b", true).unwrap();
-            a.send(EVERYBODY, A, "again");
-            assert!(b.has("again") && c.has("again"));
-            b.send(EVERYBODY, B, "back");
-            assert!(c.has("back") && a.has("back"));
-        });
-    }
-}
+mod tests;

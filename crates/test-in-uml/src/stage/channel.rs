@@ -38,7 +38,7 @@ pub(super) enum StageRequest {
     /// The same for a file that guests may write to.
     Lend { path: PathBuf, name: String },
     /// Make a disk; comes with what is in it.
-    MakeDisk { name: String },
+    MakeDisk { name: String, size: u64 },
     /// Remove a disk.
     RemoveDisk { name: String },
     /// Take back what was lent under that name.

@@ -32,14 +32,14 @@ pub(super) fn prepare(size: u64) -> Result<()> {
         .with_context(|| format!("cannot mount a tmpfs on {}", dir.display()))
 }
 
-/// Makes a disk that is what `cow` is, and belongs to `owner`.
-pub(super) fn make(name: &str, mut cow: File, owner: u32) -> Result<()> {
+/// Makes a disk of `size` bytes that begins with these contents, and belongs to `owner`.
+pub(super) fn make(name: &str, mut contents: File, size: u64, owner: u32) -> Result<()> {
     let path = place(name);
     let what = || format!("cannot make {}", path.display());
     let mut disk = File::create_new(&path).with_context(what)?;
-    let size = cow.metadata().with_context(what)?.len();
-    // What is a hole there is one here: no COW that nothing was written to is longer than some pages.
-    io::copy(&mut cow, &mut disk).with_context(what)?;
+    io::copy(&mut contents, &mut disk).with_context(what)?;
+    // The rest is a hole, and takes no memory until a guest writes there.
+
     disk.set_len(size).with_context(what)?;
     fchown(&disk, Some(owner), Some(owner)).with_context(what)
 }

@@ -164,9 +164,9 @@ impl StageState {
             StageRequest::RemoveLink { index } => self.remove_link(&Link::numbered(index)?)?,
             StageRequest::Expose { path, name } => expose(&path, &Path::new(DIR).join(name))?,
             StageRequest::Lend { path, name } => self.lend(&path, &Path::new(DIR).join(name))?,
-            StageRequest::MakeDisk { name } => {
-                let cow = fds.into_iter().next().context("no disk came")?;
-                disks::make(&name, cow.into(), self.owner())?;
+            StageRequest::MakeDisk { name, size } => {
+                let contents = fds.into_iter().next().context("no contents came")?;
+                disks::make(&name, contents.into(), size, self.owner())?;
             }
             StageRequest::RemoveDisk { name } => disks::remove(&name)?,
             StageRequest::Withdraw { name } => withdraw(&Path::new(DIR).join(name))?,

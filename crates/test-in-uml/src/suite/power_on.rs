@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::plan::Target;
 use super::session::RunSession;
 use crate::config::ByteSize;
-use crate::guest::{Calibration, Cow, Disk, Guest, GuestSpec, Init, Interface, boot};
+use crate::guest::{Calibration, Cow, Disk, ExtraDisk, Guest, GuestSpec, Init, Interface, boot};
 use crate::stage::Share;
 use crate::store::Key;
 
@@ -17,6 +17,7 @@ pub(super) struct Wishes<'w> {
     pub disk: Disk<'w>,
     /// Its memory, if it is not to have as much as any guest.
     pub memory: Option<ByteSize>,
+    pub disks: &'w [ExtraDisk],
     pub interfaces: &'w [Interface],
     pub arguments: &'w [String],
     /// What it runs, if that is not what the run says.
@@ -27,7 +28,7 @@ impl<'w> Wishes<'w> {
     /// Of a guest for cases.
     pub fn of_cases(cow: Option<&'w Cow>) -> Self {
         let disk = cow.map_or(Disk::Own, Disk::Kept);
-        Self { disk, memory: None, interfaces: &[], arguments: &[], init: None }
+        Self { disk, memory: None, disks: &[], interfaces: &[], arguments: &[], init: None }
     }
 }
 
@@ -55,6 +56,7 @@ pub(super) fn power_on<'a>(
         memory: wishes.memory.unwrap_or(ctx.config.memory),
         transport: kernel.transport,
         init: wishes.init.unwrap_or(session.plan.init),
+        disks: wishes.disks,
         interfaces: wishes.interfaces,
         arguments: wishes.arguments,
         era: kernel.era.boot,

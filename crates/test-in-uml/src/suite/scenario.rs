@@ -62,6 +62,7 @@ impl<'a> GuestMaker<'a> for ScenarioMaker<'a, '_> {
         let wishes = Wishes {
             disk: Disk::OnStage(order.disk),
             memory: order.memory,
+            disks: order.disks,
             interfaces: order.interfaces,
             arguments: order.arguments,
             init: Some(Init::Agent),
@@ -72,8 +73,16 @@ impl<'a> GuestMaker<'a> for ScenarioMaker<'a, '_> {
         Ok(MadeGuest { guest, kernel, transport, console })
     }
 
-    fn make_disk(&self, name: &str) -> Result<PathBuf> {
-        self.session.host.make_disk(name, &Cow::nameless(self.session.plan.image)?)
+    fn make_root(&self, name: &str) -> Result<PathBuf> {
+        let cow = Cow::nameless(self.session.plan.image)?;
+        let size = cow.metadata()?.len();
+        self.session.host.make_disk(name, &cow, size)
+    }
+
+    fn make_disk(&self, name: &str, size: u64) -> Result<PathBuf> {
+        let most = self.session.ctx.guest_size()?;
+        ensure!(size <= most, "a disk of {} MiB does not fit: {} MiB do", size >> 20, most >> 20);
+        self.session.host.make_disk(name, &tempfile::tempfile()?, size)
     }
 
     fn remove_disk(&self, name: &str) -> Result<()> {

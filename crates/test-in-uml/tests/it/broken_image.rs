@@ -52,6 +52,7 @@ fn failure_within(boot_timeout: Duration, init: Init, commands: &[&str]) -> Stri
         transport: if vector { Transport::Vector } else { Transport::Tuntap },
         init,
         known_boot_complaints: &[],
+        disks: &[],
         interfaces: &[],
         arguments: &[],
         era: &["noreboot"],

@@ -239,6 +239,7 @@ fn a_kernel_runs_as_an_ordinary_users_guest() {
         memory: "256M".parse().unwrap(),
         transport: if vector { Transport::Vector } else { Transport::Tuntap },
         init: Init::Agent,
+        disks: &[],
         interfaces: &[],
         arguments: &[],
         era: &["noreboot"],

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
 use uml_protocol::lab::{GREETING, Reply, Request, env};
-use uml_protocol::wire::{receive, send};
+use uml_protocol::wire::{VERSION, receive, send};
 
 use crate::HostPeer;
 
@@ -19,7 +19,7 @@ impl Connection {
         let token = std::env::var(env::TOKEN).context("this guest can have no others")?;
         let mut stream = HostPeer::find()?.connect()?;
         stream.set_nodelay(true)?;
-        writeln!(stream, "{GREETING} {token}").context("cannot ask the host")?;
+        writeln!(stream, "{GREETING} {VERSION} {token}").context("cannot ask the host")?;
         Ok(Self(Mutex::new(stream)))
     }
 
@@ -29,7 +29,9 @@ impl Connection {
         match receive(&mut *stream).context("cannot understand the host")? {
             Some(Reply::Failed(why)) => bail!("{why}"),
             Some(reply) => Ok(reply),
-            None => bail!("the host has ended this scenario"),
+            None => {
+                bail!("the host has ended this scenario, or speaks another version of the protocol")
+            }
         }
     }
 
