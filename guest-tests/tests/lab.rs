@@ -1,11 +1,18 @@
 //! Scenarios: guests beside the case's own, and networks between them.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use uml_protocol::wire::ProcessEnd;
-use uml_test::{Lab, Shape, TestResult, release};
+use uml_test::{Lab, LabGuest, Shape, TestResult, release};
+
+/// Makes a file system that 3.0 can write to, too.
+const MAKE_EXT4: &str = "mke2fs -q -t ext4 -O ^metadata_csum,^64bit,^orphan_file";
+
+/// How often a power cut is tried.
+const ROUNDS: u64 = 4;
 
 #[test]
 fn guests_reach_each_other_by_name_while_their_cables_are_plugged_in() -> TestResult {
@@ -104,9 +111,8 @@ fn a_network_loses_and_delays_what_it_is_told_to() -> TestResult {
 fn a_disk_is_handed_from_guest_to_guest() -> TestResult {
     let (data, other) = (Lab::disk(8 << 20)?, Lab::disk(4 << 20)?);
     let writer = Lab::guest("writer").disk(&data).disk(&other).boot()?;
-    writer.run(
-        "mke2fs -q -t ext4 /dev/ubdb && mount /dev/ubdb /mnt && echo kept > /mnt/kept && umount /mnt",
-    )?;
+    writer.run(&format!("{MAKE_EXT4} /dev/ubdb"))?;
+    writer.run("mount /dev/ubdb /mnt && echo kept > /mnt/kept && umount /mnt")?;
     assert_eq!(writer.run("cat /sys/block/ubdb/size /sys/block/ubdc/size")?, "16384\n8192\n");
     writer.power_off()?;
     let reader = Lab::guest("reader").read_only_disk(&data).boot()?;
@@ -115,5 +121,59 @@ fn a_disk_is_handed_from_guest_to_guest() -> TestResult {
         reader.try_run("dd if=/dev/zero of=/dev/ubdb count=1 oflag=direct")?.end,
         ProcessEnd::Code(0)
     );
+    Ok(())
+}
+
+/// Writes numbered files, and says of each that it is on the disk.
+fn write_for_ever() -> TestResult {
+    for number in 0.. {
+        let path = format!("/mnt/{number}");
+        let mut file = File::create(&path)?;
+        file.write_all(format!("{number}").repeat(1000).as_bytes())?;
+        file.sync_all()?;
+        File::open("/mnt")?.sync_all()?;
+        fs::write("/dev/kmsg", format!("synced {number}\n"))?;
+    }
+    Ok(())
+}
+
+/// Looks whether all files up to that number are whole.
+fn are_whole(last: &str) -> TestResult {
+    for number in 0..=last.parse()? {
+        let text = fs::read_to_string(format!("/mnt/{number}"))?;
+        assert_eq!(text, format!("{number}").repeat(1000));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_file_system_has_what_was_synced_before_each_power_cut() -> TestResult {
+    let data = Lab::disk(64 << 20)?;
+    let mut guest = Lab::guest("guest").disk(&data).boot()?;
+    guest.run(&format!("{MAKE_EXT4} /dev/ubdb"))?;
+    for round in 0..ROUNDS {
+        // The journal is recovered here.
+        guest.run("mount /dev/ubdb /mnt && rm -rf /mnt/*")?;
+        let before = guest.log()?.len();
+        let synced = |guest: &LabGuest| -> anyhow::Result<Option<String>> {
+            let log = guest.log()?;
+            let said = log[before..].iter().rev().find_map(|line| line.split_once("synced "));
+            Ok(said.map(|(_, number)| number.trim().to_owned()))
+        };
+        std::thread::scope(|scope| -> TestResult {
+            let writes = scope.spawn(|| guest.call(write_for_ever));
+            std::thread::sleep(Duration::from_millis(100 + 37 * (round % 7)));
+            guest.kill()?;
+            assert!(writes.join().expect("it does not panic").is_err());
+            Ok(())
+        })?;
+        let last = synced(&guest)?;
+        guest.boot()?;
+        guest.run("e2fsck -fn /dev/ubdb > /tmp/said; test $? -le 4; mount /dev/ubdb /mnt")?;
+        if let Some(last) = last {
+            guest.call_with(are_whole, &last)?;
+        }
+        guest.run("umount /mnt && e2fsck -fn /dev/ubdb")?;
+    }
     Ok(())
 }

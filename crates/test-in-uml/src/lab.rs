@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
 use std::time::Duration;
 
@@ -26,25 +26,17 @@ mod capture;
 mod guest;
 mod maker;
 mod network;
+mod record;
 mod turns;
 mod wire;
 
 pub use capture::Capture;
 use guest::LabGuest;
-pub use guest::LabGuestRecord;
 pub use maker::{GuestMaker, GuestOrder, MadeGuest};
 use network::Network;
+pub use record::{LabGuestRecord, LabRecord};
 use turns::Turn;
 pub use turns::Turns;
-
-/// What became of a scenario.
-#[derive(Debug, Default)]
-pub struct LabRecord {
-    /// Its guests.
-    pub guests: Vec<LabGuestRecord>,
-    /// The last frames of its networks, by their names.
-    pub networks: Vec<(String, Capture)>,
-}
 
 /// How often a guest is looked at that nothing is asked of.
 const ATTENTION: Duration = Duration::from_millis(20);
@@ -75,6 +67,8 @@ pub struct Lab<'a, 'r> {
     kept_waiting: Arc<KeptWaiting>,
     state: Mutex<LabState<'r>>,
     over: CancelToken,
+    /// A guest went off.
+    off: Condvar,
 }
 
 /// What all threads of a scenario share.
@@ -89,6 +83,8 @@ struct LabState<'r> {
     hosts: Vec<(Ipv4Addr, String)>,
     /// The names of its guests.
     names: Vec<String>,
+    /// The processes of those that are on, and whether their power was cut.
+    on: BTreeMap<String, (i32, bool)>,
     /// Shut down, their threads end.
     streams: Vec<TcpStream>,
     records: Vec<LabGuestRecord>,
@@ -105,8 +101,8 @@ impl<'a, 'r> Lab<'a, 'r> {
         timeout: Duration,
         kept_waiting: Arc<KeptWaiting>,
     ) -> Self {
-        let (state, over) = (Mutex::default(), CancelToken::default());
-        Self { maker, turns, program, token, timeout, kept_waiting, state, over }
+        let (state, over, off) = (Mutex::default(), CancelToken::default(), Condvar::new());
+        Self { maker, turns, program, token, timeout, kept_waiting, state, over, off }
     }
 
     /// Serves the case's connections until there are no more. `outer` calls off what the run calls off.
@@ -138,6 +134,7 @@ impl<'a, 'r> Lab<'a, 'r> {
     pub fn end(&self) {
         let mut state = self.state();
         state.is_over = true;
+        self.off.notify_all();
         self.over.cancel();
         // Their threads end with them.
         let networks = std::mem::take(&mut state.networks);
@@ -218,6 +215,7 @@ impl<'a, 'r> Lab<'a, 'r> {
                 let network = state.networks.get(&network).context("there is no such network")?;
                 network.shape(shape)?;
             }
+            Request::Kill(name) => self.kill(&name)?,
             Request::Disk { name, size } => self.add_disk(name, size)?,
             Request::Guest(spec) => {
                 ensure!(guest.is_none(), "this connection has a guest already");
@@ -249,6 +247,21 @@ impl<'a, 'r> Lab<'a, 'r> {
         let own = format!("{}.{}", self.token, state.disks.len());
         let path = self.maker.make_disk(&own, size)?;
         state.disks.insert(name, (own, path));
+        Ok(())
+    }
+
+    /// Cuts the power of a guest, and waits until its thread has seen that.
+    fn kill(&self, name: &str) -> Result<()> {
+        let process = {
+            let mut state = self.state();
+            let (process, cut) =
+                state.on.get_mut(name).with_context(|| format!("{name} is off"))?;
+            *cut = true;
+            *process
+        };
+        self.maker.kill(process);
+        let is_on = |state: &mut LabState<'_>| state.on.contains_key(name) && !state.is_over;
+        drop(self.off.wait_while(self.state(), is_on));
         Ok(())
     }
 

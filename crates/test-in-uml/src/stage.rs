@@ -244,6 +244,11 @@ impl Stage {
         Ok(GuestProcess { stage: self, id, status, withheld: Withheld::default() })
     }
 
+    /// Ends the guest whose process is known by this at once, with all of its helper processes; none if it is gone.
+    pub fn kill(&self, id: i32) {
+        let _ = self.ask(&StageRequest::Kill { id }, &[]);
+    }
+
     /// Sends a command to the management console of the link's guest. Whatever it answers goes to
     /// the guest's own console.
     ///

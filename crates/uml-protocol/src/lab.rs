@@ -49,8 +49,8 @@ pub enum Request {
     Boot,
     /// Run something in it.
     Run(Task),
-    /// End it at once, as a power cut does.
-    Kill,
+    /// End the guest of another connection at once, as a power cut does, whatever it is doing.
+    Kill(String),
     /// Ask it to switch itself off.
     PowerOff,
     /// What its console showed, since it was first booted.

@@ -222,12 +222,14 @@ impl LabGuest {
         }
     }
 
-    /// Ends it at once, as a power cut does: what it had not written to its disk is lost.
+    /// Ends it at once, as a power cut does: what it had not written to its disk is lost. What another thread of the
+    /// test has it do fails.
     ///
     /// # Errors
     /// When it is not there.
     pub fn kill(&self) -> Result<()> {
-        self.connection.done(&Request::Kill)
+        // Its own connection may be waiting for what it is doing.
+        Connection::open()?.done(&Request::Kill(self.name.clone()))
     }
 
     /// Asks it to switch itself off, and waits for that.

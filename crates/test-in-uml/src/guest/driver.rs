@@ -8,21 +8,23 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use uml_protocol::wire::{Hash, Leaks, Run, ToGuest, ToHost, VERSION, Word};
+use uml_protocol::wire::{Hash, Run, ToGuest, ToHost, VERSION};
 
 use super::calibration::Calibration;
-use super::complaint::Complaint;
 use super::host::{GuestHost, HostProcess, OwnLink};
 use super::limit::{KeptWaiting, Times};
-use super::machine::{Action, CaseRecord, End, GuestEvent, GuestState, Machine};
+use super::machine::{Action, End, GuestEvent, GuestState, Machine};
 use super::peer::Peer;
 use super::program::Program;
 use super::session::AgentSession;
 use super::spec::GuestSpec;
 use crate::stage::Link;
 
+mod answers;
 mod events;
 mod offer;
+
+pub use answers::{CaseOptions, CaseRun, Gone};
 
 /// The agent ends a case that takes too long; this much later we end the guest.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -59,37 +61,6 @@ pub struct Guest<'a> {
     pub(super) by_hand: String,
     /// Sockets for the frames of its interfaces beside that of its link.
     pub(super) frames: Vec<OwnedFd>,
-}
-
-/// How a program is run.
-#[derive(Debug, Clone, Copy)]
-pub struct CaseOptions {
-    /// After this long it is ended.
-    pub timeout: Duration,
-    /// Where it says how it ended.
-    pub word: Word,
-    /// Whether what it leaves behind stays.
-    pub leave: bool,
-}
-
-/// What became of a case that a guest was asked to run.
-#[derive(Debug)]
-pub enum CaseRun {
-    /// It ran, to its end or to that of its guest.
-    Ran(Box<CaseRecord>),
-    /// The guest ended before the agent began it.
-    NotBegun,
-}
-
-/// What became of a guest that was switched off.
-#[derive(Debug)]
-pub struct Gone {
-    /// How it ended.
-    pub end: End,
-    /// What its kernel complained of while no case ran.
-    pub strays: Vec<Complaint>,
-    /// What its cases lost of the kernel's memory and did not say; they are numbered from 1.
-    pub leaks: Leaks,
 }
 
 impl<'a> Guest<'a> {
@@ -140,6 +111,11 @@ impl<'a> Guest<'a> {
     /// How long it took from power-on to the agent's greeting.
     pub fn ready_after(&self) -> Duration {
         self.ready_after
+    }
+
+    /// By what its host knows its processes.
+    pub fn process(&self) -> i32 {
+        self.process.id()
     }
 
     /// The command that boots such a guest by hand.

@@ -190,6 +190,15 @@ impl GuestHost for FakeHost {
         Ok(Box::new(process))
     }
 
+    fn kill(&self, id: i32) {
+        let guests = self.guests.lock().unwrap();
+        let guest = guests.values().find(|guest| i32::from(guest.number) == id).cloned();
+        drop(guests);
+        if let Some(guest) = guest {
+            guest.end(SIGKILL);
+        }
+    }
+
     fn mconsole(&self, _link: &Link, _command: &str) -> Result<()> {
         Ok(())
     }
@@ -227,6 +236,10 @@ impl HostProcess for FakeProcess {
 
     fn kill(&self) {
         self.guest.end(SIGKILL);
+    }
+
+    fn id(&self) -> i32 {
+        self.guest.number.into()
     }
 
     fn withheld(&mut self) -> Duration {

@@ -75,6 +75,9 @@ pub trait GuestHost: Debug + Sync {
     /// When it cannot be started.
     fn spawn(&self, link: &Link, command: &GuestCommand) -> Result<Box<dyn HostProcess + '_>>;
 
+    /// Ends the processes that are known by this at once; none if they are gone.
+    fn kill(&self, id: i32);
+
     /// Sends a command to a guest's management console.
     ///
     /// # Errors
@@ -104,6 +107,9 @@ pub trait HostProcess: Debug + Send {
 
     /// Ends them at once.
     fn kill(&self);
+
+    /// By what [`GuestHost::kill`] knows them.
+    fn id(&self) -> i32;
 
     /// How long they were ready to run and had no CPU, so far.
     fn withheld(&mut self) -> Duration;
@@ -199,6 +205,10 @@ impl GuestHost for Stage {
         Ok(Box::new(self.spawn(link, command)?))
     }
 
+    fn kill(&self, id: i32) {
+        self.kill(id);
+    }
+
     fn mconsole(&self, link: &Link, command: &str) -> Result<()> {
         self.mconsole(link, command)
     }
@@ -219,6 +229,10 @@ impl HostProcess for GuestProcess<'_> {
 
     fn kill(&self) {
         self.kill();
+    }
+
+    fn id(&self) -> i32 {
+        self.id()
     }
 
     fn withheld(&mut self) -> Duration {

@@ -7,23 +7,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use uml_protocol::lab::{DiskUse, GuestSpec, Reply, Request, Task, env};
 use uml_protocol::wire::Word;
 
+use super::record::LabGuestRecord;
 use super::{GuestOrder, Lab, MOST_GUESTS, MadeGuest};
 use crate::config::ByteSize;
 use crate::guest::machine::{CaseRecord, End};
 use crate::guest::{CaseOptions, CaseRun, Complaint, ExtraDisk, Gone, Interface};
-
-/// What became of a guest of a scenario.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LabGuestRecord {
-    /// Its name in the scenario.
-    pub name: String,
-    /// What its kernel is called, if it ever came up.
-    pub kernel: Option<String>,
-    /// What its kernel complained of, and what else speaks against it, in the order in which that was seen.
-    pub complaints: Vec<Complaint>,
-    /// The lines of its console.
-    pub log: Vec<String>,
-}
 
 /// A guest of a scenario.
 pub(super) struct LabGuest<'a, 's, 'r> {
@@ -108,11 +96,6 @@ impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
             Request::Boot => return self.boot(),
             Request::Run(task) => return self.run(task),
             Request::Log => return Ok(Reply::Log(self.log())),
-            Request::Kill => {
-                let made = self.current.take().context("it is off")?;
-                let gone = made.guest.cut_power()?;
-                self.gone(gone, true);
-            }
             Request::PowerOff => {
                 let made = self.current.take().context("it is off")?;
                 let gone = made.guest.shutdown()?;
@@ -123,6 +106,7 @@ impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
             Request::ExpectMessage(text) => self.declared.push(text),
             Request::ExpectDeath(text) => self.death = Some(text),
             Request::Network(_)
+            | Request::Kill(_)
             | Request::Cable { .. }
             | Request::Shape { .. }
             | Request::Disk { .. }
@@ -168,6 +152,8 @@ impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
         let mut made = self.lab.over.scope(|| self.lab.maker.make(&order))?;
         self.consoles.push(made.console.clone());
         self.kernel = Some(made.kernel.clone());
+        let on = (made.guest.process(), false);
+        self.lab.state().on.insert(self.spec.name.clone(), on);
         for (socket, network) in made.guest.take_frames().into_iter().zip(&self.spec.networks) {
             if let Some(network) = self.lab.state().networks.get(network) {
                 network.connect(&self.spec.name, socket);
@@ -235,6 +221,9 @@ impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
 
     /// A guest is over; `cut` says whether we cut its power.
     fn gone(&mut self, gone: Gone, cut: bool) {
+        let on = self.lab.state().on.remove(&self.spec.name);
+        self.lab.off.notify_all();
+        let cut = cut || on.is_some_and(|(_, cut)| cut);
         for network in &self.spec.networks {
             if let Some(network) = self.lab.state().networks.get(network) {
                 network.disconnect(&self.spec.name);

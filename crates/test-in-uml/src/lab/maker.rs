@@ -46,6 +46,9 @@ pub trait GuestMaker<'a>: Sync {
     /// When there is no such kernel, no room for it, or it does not come up.
     fn make(&self, order: &GuestOrder<'_>) -> Result<MadeGuest<'a>>;
 
+    /// Ends the guest whose process is known by this at once.
+    fn kill(&self, process: i32);
+
     /// Makes a disk with the image of the run; returns where guests see it.
     ///
     /// # Errors

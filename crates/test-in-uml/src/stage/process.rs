@@ -10,7 +10,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use super::Stage;
-use super::channel::StageRequest;
 use super::withheld::Withheld;
 
 /// A guest's process, as its keeper sees it. Dropping it ends the guest.
@@ -36,9 +35,14 @@ impl GuestProcess<'_> {
         self.withheld.look(self.stage.child.id(), self.id)
     }
 
+    /// By what its stage knows it.
+    pub fn id(&self) -> i32 {
+        self.id
+    }
+
     /// Ends the guest and all of its helper processes at once.
     pub fn kill(&self) {
-        let _ = self.stage.ask(&StageRequest::Kill { id: self.id }, &[]);
+        self.stage.kill(self.id);
     }
 }
 

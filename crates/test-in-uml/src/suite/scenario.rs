@@ -73,6 +73,10 @@ impl<'a> GuestMaker<'a> for ScenarioMaker<'a, '_> {
         Ok(MadeGuest { guest, kernel, transport, console })
     }
 
+    fn kill(&self, process: i32) {
+        self.session.host.kill(process);
+    }
+
     fn make_root(&self, name: &str) -> Result<PathBuf> {
         let cow = Cow::nameless(self.session.plan.image)?;
         let size = cow.metadata()?.len();

@@ -76,7 +76,7 @@ fn a_guest_is_booted_runs_what_it_is_told_and_is_booted_again() {
         };
         assert_eq!(asker.ask(&lan, &cable("server")), Reply::Done);
         failed(&asker.ask(&lan, &cable("nobody")), "no guest `nobody`");
-        assert_eq!(asker.ask(&own, &Request::Kill), Reply::Done);
+        assert_eq!(asker.ask(&lan, &Request::Kill("server".into())), Reply::Done);
         failed(&asker.ask(&own, &Request::PowerOff), "it is off");
         booted(&asker.ask(&own, &Request::Boot));
         assert_eq!(asker.ask(&own, &Request::PowerOff), Reply::Done);
@@ -126,6 +126,24 @@ fn a_scenario_ends_with_its_case_whatever_its_guests_do() {
             uml_protocol::wire::send(&mut &own, &command("hang")).unwrap();
             std::mem::forget(own);
         }
+    });
+    assert_eq!((case.end, started), (CaseEnd::Passed, 3), "{}", case.detail);
+}
+
+#[test]
+fn a_guest_may_lose_its_power_in_the_middle_of_something() {
+    let (case, started) = run(|asker| {
+        let own = asker.connect();
+        asker.ask(&own, &guest("server", &[]));
+        booted(&asker.ask(&own, &Request::Boot));
+        std::thread::scope(|scope| {
+            let hangs = scope.spawn(|| asker.ask(&own, &command("hang")));
+            let cut = || asker.ask(&asker.connect(), &Request::Kill("server".into()));
+            assert_eq!(cut(), Reply::Done);
+            failed(&cut(), "server is off");
+            assert!(matches!(hangs.join().unwrap(), Reply::Ended(_) | Reply::Failed(_)));
+        });
+        booted(&asker.ask(&own, &Request::Boot));
     });
     assert_eq!((case.end, started), (CaseEnd::Passed, 3), "{}", case.detail);
 }

@@ -1,0 +1,39 @@
+//! What a guest is asked for, and what becomes of it.
+
+use std::time::Duration;
+
+use uml_protocol::wire::{Leaks, Word};
+
+use crate::guest::complaint::Complaint;
+use crate::guest::machine::{CaseRecord, End};
+
+/// How a program is run.
+#[derive(Debug, Clone, Copy)]
+pub struct CaseOptions {
+    /// After this long it is ended.
+    pub timeout: Duration,
+    /// Where it says how it ended.
+    pub word: Word,
+    /// Whether what it leaves behind stays.
+    pub leave: bool,
+}
+
+/// What became of a case that a guest was asked to run.
+#[derive(Debug)]
+pub enum CaseRun {
+    /// It ran, to its end or to that of its guest.
+    Ran(Box<CaseRecord>),
+    /// The guest ended before the agent began it.
+    NotBegun,
+}
+
+/// What became of a guest that was switched off.
+#[derive(Debug)]
+pub struct Gone {
+    /// How it ended.
+    pub end: End,
+    /// What its kernel complained of while no case ran.
+    pub strays: Vec<Complaint>,
+    /// What its cases lost of the kernel's memory and did not say; they are numbered from 1.
+    pub leaks: Leaks,
+}
