@@ -22,6 +22,7 @@ use crate::cancel::CancelToken;
 use crate::guest::{KeptWaiting, Program};
 use crate::threads;
 
+mod answers;
 mod capture;
 mod guest;
 mod maker;

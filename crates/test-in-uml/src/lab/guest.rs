@@ -4,14 +4,20 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use uml_protocol::lab::{DiskUse, GuestSpec, Reply, Request, Task, env};
+use uml_protocol::lab::{GuestSpec, Reply, Request, Task, env};
 use uml_protocol::wire::Word;
 
+use super::answers;
 use super::record::LabGuestRecord;
-use super::{GuestOrder, Lab, MOST_GUESTS, MadeGuest};
+use super::{GuestOrder, Lab, MadeGuest};
 use crate::config::ByteSize;
 use crate::guest::machine::{CaseRecord, End};
 use crate::guest::{CaseOptions, CaseRun, Complaint, ExtraDisk, Gone, Interface};
+
+mod plan;
+
+/// The longest command, in bytes: one variable of an environment holds it (execve(2), MAX_ARG_STRLEN).
+const LONGEST_COMMAND: usize = 100 << 10;
 
 /// A guest of a scenario.
 pub(super) struct LabGuest<'a, 's, 'r> {
@@ -34,59 +40,7 @@ pub(super) struct LabGuest<'a, 's, 'r> {
     death: Option<String>,
 }
 
-impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
-    /// A guest that is not booted yet.
-    ///
-    /// # Errors
-    /// When its name is taken or odd, or a network is not there.
-    pub fn plan(lab: &'s Lab<'a, 'r>, spec: GuestSpec) -> Result<Self> {
-        let name = &spec.name;
-        ensure!(
-            !name.is_empty()
-                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'),
-            "`{name}` is no name for a guest: letters, digits and dashes make one"
-        );
-        let mut state = lab.state();
-        ensure!(!state.names.contains(name), "there is a guest `{name}`");
-        let number = state.names.len() + 1;
-        ensure!(number <= MOST_GUESTS, "a case has room for {MOST_GUESTS} guests");
-        let (mut interfaces, mut addresses) = (Vec::new(), Vec::new());
-        for (index, network) in spec.networks.iter().enumerate() {
-            let network = state.networks.get(network);
-            let network = network
-                .with_context(|| format!("there is no network `{}`", spec.networks[index]))?;
-            let (tap, mac) = (format!("lab{index}"), network.mac(number as u8));
-            interfaces.push(Interface { tap, mac });
-            addresses.push(network.address(number as u8));
-        }
-        let disks = spec.disks.iter().map(|DiskUse { name, read_only }| {
-            let (_, path) = state.disks.get(name).with_context(|| format!("no disk `{name}`"))?;
-            Ok(ExtraDisk { path: path.clone(), read_only: *read_only })
-        });
-        let disks = disks.collect::<Result<Vec<_>>>()?;
-        let hosts = addresses.iter().map(|(address, _)| (*address, name.clone()));
-        state.hosts.extend(hosts);
-        state.names.push(name.clone());
-        drop(state);
-        let disk = format!("{}-{name}", lab.token);
-        let disk = (disk.clone(), lab.maker.make_root(&disk)?);
-        Ok(Self {
-            lab,
-            spec,
-            interfaces,
-            addresses,
-            disk,
-            disks,
-            current: None,
-            kernel: None,
-            consoles: Vec::new(),
-            complaints: Vec::new(),
-            declared: Vec::new(),
-            named: 0,
-            death: None,
-        })
-    }
-
+impl LabGuest<'_, '_, '_> {
     /// Does what the case asks of this guest.
     ///
     /// # Errors
@@ -95,7 +49,7 @@ impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
         match request {
             Request::Boot => return self.boot(),
             Request::Run(task) => return self.run(task),
-            Request::Log => return Ok(Reply::Log(self.log())),
+            Request::Log => return Ok(Reply::Log(answers::lines(self.log()))),
             Request::PowerOff => {
                 let made = self.current.take().context("it is off")?;
                 let gone = made.guest.shutdown()?;
@@ -180,7 +134,11 @@ impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
 
     fn run(&mut self, task: Task) -> Result<Reply> {
         self.run_with(match task {
-            Task::Command(line) => vec![(env::COMMAND.into(), line)],
+            Task::Command(line) => {
+                let length = line.len();
+                ensure!(length <= LONGEST_COMMAND, "a command of {length} bytes is too long");
+                vec![(env::COMMAND.into(), line)]
+            }
             Task::Function { offset, argument } => {
                 let function = (env::FUNCTION.to_owned(), offset.to_string());
                 let argument = argument.map(|text| (env::ARGUMENT.to_owned(), text));
@@ -211,7 +169,9 @@ impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
         };
         self.complaints.extend(record.reports.undeclared().iter().cloned());
         match (ended, record.exit) {
-            (None, Some(exit)) => Ok(Reply::Ran { end: exit.end, output: record.output.bytes() }),
+            (None, Some(exit)) => {
+                Ok(Reply::Ran { end: exit.end, output: answers::bytes(record.output.bytes()) })
+            }
             (end, _) => {
                 let how = end.map_or_else(|| "it ended".into(), |end| end.to_string());
                 Ok(Reply::Ended(how))
@@ -280,7 +240,7 @@ impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
         let declared = std::mem::take(&mut self.declared);
         self.complaints
             .retain(|complaint| !declared.iter().any(|text| complaint.line.contains(text)));
-        let log = self.log();
+        let log = answers::lines(self.log());
         // A disk that cannot be removed goes with the stage.
         let _ = self.lab.maker.remove_disk(&self.disk.0);
         let Self { spec, kernel, complaints, .. } = self;

@@ -64,6 +64,7 @@ fn a_guest_is_booted_runs_what_it_is_told_and_is_booted_again() {
         let Reply::Booted { addresses } = asker.ask(&own, &Request::Boot) else { panic!() };
         assert_eq!(addresses[0].to_string(), "10.86.1.1");
         failed(&asker.ask(&own, &Request::Boot), "it is there already");
+        failed(&asker.ask(&own, &command(&"x".repeat(200_000))), "too long");
         for (text, code) in [("true", 0), ("fail", 101)] {
             let Reply::Ran { end, output } = asker.ask(&own, &command(text)) else { panic!() };
             assert_eq!(end, ProcessEnd::Code(code));
