@@ -10,21 +10,25 @@ use uml_test::{Lab, LabGuest, Network, TestResult};
 /// What starts a server. The order matters:
 ///
 /// - A server lets nobody lock or open for so long after its start as a client may need to come back; the shortest
-///   times are set before it starts, and since 3.18 that time can be ended at once (`v4_end_grace`).
+///   times are set before it starts, and since 3.18 that time can be ended at once (`v4_end_grace`), unless nfsdcld
+///   knows of no client and has it ended already.
+/// - Since 5.2 a server that finds no nfsdcld waits a second for it (`nfsd4_cld_tracking_init()` in
+///   fs/nfsd/nfs4recover.c).
 /// - Nothing is exported before mountd runs, which answers the kernel's questions about it.
 const START: &str = "set -e
     mount -t nfsd nfsd /proc/fs/nfsd
-    mkdir -p /var/lib/nfs/rpc_pipefs /var/lib/nfs/v4recovery /var/lib/nfs/sm /var/lib/nfs/sm.bak
-    mount -t rpc_pipefs rpc_pipefs /var/lib/nfs/rpc_pipefs
+    mkdir -p /run/rpc_pipefs /var/lib/nfs/nfsdcld /var/lib/nfs/v4recovery /var/lib/nfs/sm /var/lib/nfs/sm.bak
+    mount -t rpc_pipefs rpc_pipefs /run/rpc_pipefs
     echo 10 > /proc/fs/nfsd/nfsv4leasetime
     echo 10 > /proc/fs/nfsd/nfsv4gracetime
     echo 3 > /proc/sys/fs/nfs/nlm_timeout
     echo 3 > /proc/sys/fs/nfs/nlm_grace_period
     rpcbind
     rpc.statd --no-notify
+    nfsdcld
     rpc.nfsd 4
     rpc.mountd
-    test ! -e /proc/fs/nfsd/v4_end_grace || echo Y > /proc/fs/nfsd/v4_end_grace";
+    test ! -e /proc/fs/nfsd/v4_end_grace || echo Y 2>/dev/null > /proc/fs/nfsd/v4_end_grace || true";
 
 /// A server of /srv, for everybody in the network.
 fn server(lan: &Network, kernel: Option<&str>, options: &str) -> Result<LabGuest> {

@@ -3,22 +3,30 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::support::exe;
 
+/// They share a target directory, so that the engine is built once, and with it the latest run.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 /// A repository that tells nothing of this workspace.
-struct Repository(tempfile::TempDir);
+struct Repository {
+    dir: tempfile::TempDir,
+    _alone: MutexGuard<'static, ()>,
+}
 
 impl Repository {
     fn new() -> Self {
+        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = tempfile::tempdir().unwrap();
         let git = Command::new("git").args(["init", "--quiet"]).arg(dir.path()).status();
         assert!(git.is_ok_and(|status| status.success()), "git is needed");
-        Self(dir)
+        Self { dir, _alone: alone }
     }
 
     fn path(&self) -> &Path {
-        self.0.path()
+        self.dir.path()
     }
 
     fn init(&self, args: &[&str]) -> Output {
