@@ -42,6 +42,9 @@ pub use turns::Turns;
 /// How often a guest is looked at that nothing is asked of.
 const ATTENTION: Duration = Duration::from_millis(20);
 
+/// A guest whose power was cut is gone by then, however busy the host is.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// So many networks a case may have.
 const MOST_NETWORKS: usize = 64;
 
@@ -51,7 +54,7 @@ const MOST_DISKS: usize = 64;
 /// So many guests a case may have beside its own.
 const MOST_GUESTS: usize = 64;
 
-/// How often a case may connect: each of its guests and networks does.
+/// So many connections a case may have: each of its guests and networks has one.
 const MOST_CONNECTIONS: usize = 200;
 
 /// The scenario of a case.
@@ -87,7 +90,7 @@ struct LabState<'r> {
     /// The processes of those that are on, and whether their power was cut.
     on: BTreeMap<String, (i32, bool)>,
     /// Shut down, their threads end.
-    streams: Vec<TcpStream>,
+    streams: BTreeMap<usize, TcpStream>,
     records: Vec<LabGuestRecord>,
     captures: Vec<(String, Capture)>,
 }
@@ -116,17 +119,20 @@ impl<'a, 'r> Lab<'a, 'r> {
         connections: &Receiver<TcpStream>,
         outer: &'s CancelToken,
     ) -> Result<()> {
-        for stream in connections {
+        for (number, stream) in connections.iter().enumerate() {
             let twin = stream.try_clone().context("cannot share a connection")?;
             {
                 let mut state = self.state();
-                if state.streams.len() == MOST_CONNECTIONS {
-                    // It is closed: who asks so often gets nothing more.
+                if state.is_over || state.streams.len() == MOST_CONNECTIONS {
+                    // It is closed: it came too late, or there are too many of them.
                     continue;
                 }
-                state.streams.push(twin);
+                state.streams.insert(number, twin);
             }
-            threads::spawn_in(scope, move || outer.scope(|| self.connection(scope, stream)))?;
+            threads::spawn_in(scope, move || {
+                outer.scope(|| self.connection(scope, stream));
+                self.state().streams.remove(&number);
+            })?;
         }
         Ok(())
     }
@@ -141,7 +147,7 @@ impl<'a, 'r> Lab<'a, 'r> {
         let networks = std::mem::take(&mut state.networks);
         let captured = networks.into_iter().map(|(name, network)| (name, network.take_capture()));
         state.captures.extend(captured);
-        for stream in state.streams.drain(..) {
+        for stream in state.streams.values() {
             // A connection that is broken already needs no end.
             let _ = stream.shutdown(Shutdown::Both);
         }
@@ -220,6 +226,7 @@ impl<'a, 'r> Lab<'a, 'r> {
             Request::Disk { name, size } => self.add_disk(name, size)?,
             Request::Guest(spec) => {
                 ensure!(guest.is_none(), "this connection has a guest already");
+                ensure!(!self.state().is_over, "the case is over");
                 *guest = Some(LabGuest::plan(self, spec)?);
             }
             other => {
@@ -262,7 +269,8 @@ impl<'a, 'r> Lab<'a, 'r> {
         };
         self.maker.kill(process);
         let is_on = |state: &mut LabState<'_>| state.on.contains_key(name) && !state.is_over;
-        drop(self.off.wait_while(self.state(), is_on));
+        // It is gone soon; its own connection would wait for itself.
+        drop(self.off.wait_timeout_while(self.state(), PATIENCE, is_on));
         Ok(())
     }
 

@@ -237,10 +237,13 @@ impl LabGuest<'_, '_, '_> {
             let line = format!("it did not end by itself with `{text}`");
             self.complaints.push(Complaint { name: "lives on", line });
         }
-        let declared = std::mem::take(&mut self.declared);
+        let (declared, log) = (std::mem::take(&mut self.declared), self.log());
         self.complaints
             .retain(|complaint| !declared.iter().any(|text| complaint.line.contains(text)));
-        let log = answers::lines(self.log());
+        let unmet = declared.iter().filter(|text| !log.iter().any(|line| line.contains(*text)));
+        let unmet = unmet.map(|text| format!("it did not say `{text}`, as was declared"));
+        self.complaints.extend(unmet.map(|line| Complaint { name: "declared", line }));
+        let log = answers::lines(log);
         // A disk that cannot be removed goes with the stage.
         let _ = self.lab.maker.remove_disk(&self.disk.0);
         let Self { spec, kernel, complaints, .. } = self;

@@ -108,6 +108,9 @@ fn what_the_kernel_of_another_guest_says_counts_against_the_case() {
         with(asker, "warn", Some(Request::ExpectMessage("at mm/slub.c:1".into())));
     });
     assert_eq!(case.end, CaseEnd::Passed, "{}", case.detail);
+    let (case, _) =
+        run(|asker| with(asker, "true", Some(Request::ExpectMessage("nobody says this".into()))));
+    assert_eq!((case.end, case.complaint.as_deref()), (CaseEnd::Kernel, Some("declared")));
     let (case, _) = run(|asker| with(asker, "panic", Some(Request::ExpectDeath("by hand".into()))));
     assert_eq!(case.end, CaseEnd::Passed, "{}", case.detail);
     let (case, _) = run(|asker| with(asker, "true", Some(Request::ExpectDeath("by hand".into()))));
