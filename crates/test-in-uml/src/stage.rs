@@ -34,6 +34,7 @@ use crate::isolation::{Isolation, STAGE};
 mod asking;
 mod channel;
 mod disks;
+mod handle;
 mod keeper;
 mod link;
 mod mconsole;
@@ -52,7 +53,6 @@ pub use process::{GuestProcess, GuestStatus};
 pub(crate) use serve::serve;
 pub use share::Share;
 pub(crate) use share::cpus;
-use withheld::Withheld;
 
 /// What a run needs of its stage.
 #[derive(Debug, Clone)]
@@ -239,9 +239,8 @@ impl Stage {
             index: link.index(),
         };
         let fds = [command.console.as_fd(), theirs.as_fd()];
-        let (id, _) = self.ask(&request, &fds).context("cannot start a guest")?;
-        let status = File::from(OwnedFd::from(status));
-        Ok(GuestProcess { stage: self, id, status, withheld: Withheld::default() })
+        let (id, handle) = self.ask(&request, &fds).context("cannot start a guest")?;
+        Ok(GuestProcess::new(self, id, handle.into_iter().next(), status.into()))
     }
 
     /// Ends the guest whose process is known by this at once, with all of its helper processes; none if it is gone.

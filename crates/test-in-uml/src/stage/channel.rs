@@ -43,7 +43,8 @@ pub(super) enum StageRequest {
     RemoveDisk { name: String },
     /// Take back what was lent under that name.
     Withdraw { name: String },
-    /// Start a guest; comes with its console and its status pipe.
+    /// Start a guest; comes with its console and its status pipe. The answer comes with a handle of its keeper where
+    /// the kernel has such.
     Spawn {
         argv: Vec<OsString>,
         sight: Sight,

@@ -2,26 +2,33 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::Stage;
 use super::withheld::Withheld;
+use super::{Stage, handle};
 
 /// A guest's process, as its keeper sees it. Dropping it ends the guest.
 #[derive(Debug)]
 pub struct GuestProcess<'a> {
-    pub(super) stage: &'a Stage,
-    pub(super) id: i32,
-    pub(super) status: File,
-    pub(super) withheld: Withheld,
+    stage: &'a Stage,
+    id: i32,
+    /// Nothing where the kernel has no handles.
+    handle: Option<OwnedFd>,
+    status: File,
+    withheld: Withheld,
 }
 
-impl GuestProcess<'_> {
+impl<'a> GuestProcess<'a> {
+    /// The process whose keeper the stage knows by that number.
+    pub(super) fn new(stage: &'a Stage, id: i32, handle: Option<OwnedFd>, status: OwnedFd) -> Self {
+        Self { stage, id, handle, status: status.into(), withheld: Withheld::default() }
+    }
+
     /// What tells how the guest ended; for a thread that waits for it.
     ///
     /// # Errors
@@ -42,7 +49,10 @@ impl GuestProcess<'_> {
 
     /// Ends the guest and all of its helper processes at once.
     pub fn kill(&self) {
-        self.stage.kill(self.id);
+        // The stage itself may have been stopped.
+        if self.handle.as_ref().is_none_or(|handle| handle::kill(handle).is_err()) {
+            self.stage.kill(self.id);
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use nix::unistd::{ForkResult, Pid, getpid, setsid};
 
 use super::channel::{Numbered, Reply, StageRequest, receive, send};
 use super::link::Link;
-use super::{disks, keeper, mconsole, tap};
+use super::{disks, handle, keeper, mconsole, tap};
 use crate::confine::{DIR, NOBODY, ResourceLimits, SyscallFilter, TUN, bind, prepare_roots, show};
 use crate::isolation::{
     Ids, Namespaces, die_with_parent, enter, fork, is_real_root, mount_proc, reap,
@@ -183,7 +183,7 @@ impl StageState {
                 };
                 let id = keeper::start(&guest, fds)?.as_raw();
                 self.keepers.insert(id);
-                return Ok((id, None));
+                return Ok((id, handle::of_child(id)));
             }
             StageRequest::Mconsole { index, command } => {
                 mconsole::send(&Link::numbered(index)?.dir(), &command)?;

@@ -205,11 +205,12 @@ fn a_stage_that_was_stopped_is_waited_for_until_the_deadline_and_not_longer() {
     let size = (16 << 20) + u64::from(std::process::id());
     let stage = Stage::start(&isolation(), &StageOptions { size }).unwrap();
     let link = stage.add_link().unwrap();
-    let signal = |signal| {
-        let processes = processes_of(size);
-        assert_eq!(processes.len(), 2, "{processes:?}");
-        processes.iter().for_each(|&pid| kill(pid, signal).unwrap());
-    };
+    let processes = processes_of(size);
+    assert_eq!(processes.len(), 2, "{processes:?}");
+    let (_, theirs) = std::io::pipe().unwrap();
+    let argv = ["/bin/sleep", "1000"].map(Into::into).to_vec();
+    let guest = stage.spawn(&link, &in_a_guests_place(argv, theirs)).unwrap();
+    let signal = |signal| processes.iter().for_each(|&pid| kill(pid, signal).unwrap());
     signal(Signal::SIGSTOP);
     let address = SocketAddrV4::new(link.host(), 7000);
     // Another request is under way meanwhile, and must not be waited for either.
@@ -220,6 +221,11 @@ fn a_stage_that_was_stopped_is_waited_for_until_the_deadline_and_not_longer() {
         assert!(format!("{error:#}").contains("the stage does not answer"), "{error:#}");
         assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     });
+    // A guest is ended at once, whoever does not answer.
+    guest.kill();
+    let end = guest.status().unwrap().wait().unwrap();
+    assert!(end.is_none(), "its keeper was ended with it: {end:?}");
+    drop(guest);
     signal(Signal::SIGCONT);
     // The replies that nobody waited for are nobody else's.
     let listener = stage.listen(link.host(), 7000).unwrap();
