@@ -177,3 +177,14 @@ fn a_file_system_has_what_was_synced_before_each_power_cut() -> TestResult {
     }
     Ok(())
 }
+
+#[test]
+fn the_cases_own_guest_joins_a_network() -> TestResult {
+    let lan = Lab::network("lan")?;
+    let other = Lab::guest("other").on(&lan).boot()?;
+    let address = lan.join()?;
+    uml_test::run(&format!("ping -c 1 -W 20 {}", other.address()))?;
+    other.run("ping -c 1 -W 20 case")?;
+    assert!(other.run("getent hosts case")?.starts_with(&address.to_string()));
+    Ok(())
+}

@@ -29,7 +29,7 @@ pub use crate::kernel::Transport;
 pub use boot::{BootFailed, boot};
 pub(crate) use boot::{address_space, fresh_token};
 pub use calibration::Calibration;
-pub(crate) use command_line::ByHand;
+pub(crate) use command_line::{ByHand, plugged_in};
 pub use command_line::{CommandLine, Init};
 pub use complaint::Complaint;
 pub use cow::{Cow, Disk, ExtraDisk};

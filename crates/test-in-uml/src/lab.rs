@@ -13,9 +13,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use nix::poll::{PollFd, PollFlags, poll};
-use uml_protocol::lab::{NetworkSpec, Reply, Request};
+use uml_protocol::lab::{Reply, Request};
 use uml_protocol::wire::{receive, send};
 
 use crate::cancel::CancelToken;
@@ -28,6 +28,7 @@ mod guest;
 mod maker;
 mod network;
 mod record;
+mod requests;
 mod turns;
 mod wire;
 
@@ -44,6 +45,13 @@ const ATTENTION: Duration = Duration::from_millis(20);
 
 /// A guest whose power was cut is gone by then, however busy the host is.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the case's own guest is called in its networks, and its number there.
+const OWN_NAME: &str = "case";
+const OWN: u8 = 254;
+
+/// In so many networks the case's own guest may be.
+const MOST_JOINED: usize = 8;
 
 /// So many networks a case may have.
 const MOST_NETWORKS: usize = 64;
@@ -85,6 +93,8 @@ struct LabState<'r> {
     disks: BTreeMap<String, (String, PathBuf)>,
     /// The addresses of guests by their names, the first of each guest first.
     hosts: Vec<(Ipv4Addr, String)>,
+    /// In how many networks the case's own guest is.
+    joined: usize,
     /// The names of its guests.
     names: Vec<String>,
     /// The processes of those that are on, and whether their power was cut.
@@ -202,76 +212,6 @@ impl<'a, 'r> Lab<'a, 'r> {
                 Ok(_) => return receive(stream).ok().flatten(),
             }
         }
-    }
-
-    fn answer<'s>(
-        &'s self,
-        scope: &'s Scope<'s, '_>,
-        request: Request,
-        guest: &mut Option<LabGuest<'a, 's, 'r>>,
-    ) -> Result<Reply> {
-        match request {
-            Request::Network(spec) => self.add_network(scope, spec)?,
-            Request::Cable { network, guest, plugged } => {
-                let state = self.state();
-                let network = state.networks.get(&network).context("there is no such network")?;
-                network.plug(&guest, plugged)?;
-            }
-            Request::Shape { network, shape } => {
-                let state = self.state();
-                let network = state.networks.get(&network).context("there is no such network")?;
-                network.shape(shape)?;
-            }
-            Request::Kill(name) => self.kill(&name)?,
-            Request::Disk { name, size } => self.add_disk(name, size)?,
-            Request::Guest(spec) => {
-                ensure!(guest.is_none(), "this connection has a guest already");
-                ensure!(!self.state().is_over, "the case is over");
-                *guest = Some(LabGuest::plan(self, spec)?);
-            }
-            other => {
-                return guest.as_mut().context("there is no guest yet")?.answer(other);
-            }
-        }
-        Ok(Reply::Done)
-    }
-
-    fn add_network<'s>(&'s self, scope: &'s Scope<'s, '_>, spec: NetworkSpec) -> Result<()> {
-        let mut state = self.state();
-        ensure!(!state.is_over, "the case is over");
-        ensure!(!state.networks.contains_key(&spec.name), "there is a network `{}`", spec.name);
-        let number = state.networks.len() + 1;
-        ensure!(number <= MOST_NETWORKS, "a case has room for {MOST_NETWORKS} networks");
-        let network = Network::start(scope, number as u8)?;
-        state.networks.insert(spec.name, network);
-        Ok(())
-    }
-
-    fn add_disk(&self, name: String, size: u64) -> Result<()> {
-        let mut state = self.state();
-        ensure!(!state.disks.contains_key(&name), "there is a disk `{name}`");
-        ensure!(state.disks.len() < MOST_DISKS, "a case has room for {MOST_DISKS} disks");
-        // Its name is the case's choice, and no path.
-        let own = format!("{}.{}", self.token, state.disks.len());
-        let path = self.maker.make_disk(&own, size)?;
-        state.disks.insert(name, (own, path));
-        Ok(())
-    }
-
-    /// Cuts the power of a guest, and waits until its thread has seen that.
-    fn kill(&self, name: &str) -> Result<()> {
-        let process = {
-            let mut state = self.state();
-            let (process, cut) =
-                state.on.get_mut(name).with_context(|| format!("{name} is off"))?;
-            *cut = true;
-            *process
-        };
-        self.maker.kill(process);
-        let is_on = |state: &mut LabState<'_>| state.on.contains_key(name) && !state.is_over;
-        // It is gone soon; its own connection would wait for itself.
-        drop(self.off.wait_timeout_while(self.state(), PATIENCE, is_on));
-        Ok(())
     }
 
     /// Has the case be one of those that have guests beside their own.

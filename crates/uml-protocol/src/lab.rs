@@ -29,6 +29,11 @@ pub enum Request {
         /// Whether it is plugged in.
         plugged: bool,
     },
+    /// Give the case's own guest an interface in a network.
+    Join {
+        /// The network.
+        network: String,
+    },
     /// Have a network do this to each frame from now on.
     Shape {
         /// The network.
@@ -132,6 +137,15 @@ pub enum Reply {
     Booted {
         /// Its addresses, one for each of its networks.
         addresses: Vec<Ipv4Addr>,
+    },
+    /// The case's own guest has this interface, which has no address yet.
+    Joined {
+        /// Its name.
+        interface: String,
+        /// The address that is its own.
+        address: Ipv4Addr,
+        /// How long the prefix of the network is.
+        prefix: u8,
     },
     /// What was run is over.
     Ran {

@@ -11,8 +11,9 @@ use crate::kernel::Transport;
 use crate::rootfs::AGENT;
 use crate::stage::Link;
 
-/// The argument for an interface of a guest.
-fn argument_of(transport: Transport, index: usize, tap: &str, mac: &str) -> String {
+/// The argument for an interface of a guest; the management console takes it too.
+pub(crate) fn plugged_in(transport: Transport, index: usize, at: &Interface) -> String {
+    let Interface { tap, mac } = at;
     let interface = transport.interface(index);
     match transport {
         // Without `gro=1` the first bulk transfer stalls for ever.
@@ -105,9 +106,9 @@ impl CommandLine<'_> {
         add("umid=guest".into());
         // The slash at the end belongs to it.
         add(format!("uml_dir={dir}/"));
-        add(argument_of(*transport, 0, &link.tap(), &link.mac()));
-        for (index, Interface { tap, mac }) in self.interfaces.iter().enumerate() {
-            add(argument_of(*transport, index + 1, tap, mac));
+        let own = Interface { tap: link.tap(), mac: link.mac() };
+        for (index, interface) in [&own].into_iter().chain(self.interfaces).enumerate() {
+            add(plugged_in(*transport, index, interface));
         }
         add(format!(
             "ip={}::{}:{}:uml:{}:off",

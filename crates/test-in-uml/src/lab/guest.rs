@@ -63,6 +63,7 @@ impl LabGuest<'_, '_, '_> {
             | Request::Kill(_)
             | Request::Cable { .. }
             | Request::Shape { .. }
+            | Request::Join { .. }
             | Request::Disk { .. }
             | Request::Guest(_) => {
                 bail!("that is not for a guest")

@@ -1,5 +1,6 @@
 //! What makes the guests and disks of scenarios.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -48,6 +49,13 @@ pub trait GuestMaker<'a>: Sync {
 
     /// Ends the guest whose process is known by this at once.
     fn kill(&self, process: i32);
+
+    /// Gives the case's own guest the interface with that number, while it runs. Returns its name there, and a socket for
+    /// its frames.
+    ///
+    /// # Errors
+    /// When the guest does not take it.
+    fn add_interface(&self, number: usize, mac: String) -> Result<(String, OwnedFd)>;
 
     /// Makes a disk with the image of the run; returns where guests see it.
     ///

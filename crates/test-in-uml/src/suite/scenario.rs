@@ -1,5 +1,6 @@
 //! Guests for the scenarios of cases.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,21 +10,23 @@ use anyhow::{Context as _, Result, ensure};
 use super::plan::Target;
 use super::power_on::{Wishes, power_on};
 use super::session::RunSession;
-use crate::guest::{Cow, Disk, Init};
+use crate::guest::{Cow, Disk, Init, Interface, plugged_in};
 use crate::host::memory_left;
 use crate::lab::{GuestMaker, GuestOrder, MadeGuest};
-use crate::stage::Share;
+use crate::stage::{Link, Share};
 
 /// Makes the guests that a case on this kernel asks for.
 pub(super) struct ScenarioMaker<'a, 'r> {
     session: &'r RunSession<'a>,
     target: &'r Arc<Target>,
+    /// The link of the case's own guest.
+    link: Link,
     made: AtomicUsize,
 }
 
 impl<'a, 'r> ScenarioMaker<'a, 'r> {
-    pub fn new(session: &'r RunSession<'a>, target: &'r Arc<Target>) -> Self {
-        Self { session, target, made: AtomicUsize::new(0) }
+    pub fn new(session: &'r RunSession<'a>, target: &'r Arc<Target>, link: Link) -> Self {
+        Self { session, target, link, made: AtomicUsize::new(0) }
     }
 
     /// The kernel with that name, if this run has it; waits while it is being built.
@@ -71,6 +74,17 @@ impl<'a> GuestMaker<'a> for ScenarioMaker<'a, '_> {
         let console = session.ctx.run()?.console_log(&name);
         let (kernel, transport) = (target.kernel.name.clone(), target.kernel.transport);
         Ok(MadeGuest { guest, kernel, transport, console })
+    }
+
+    fn add_interface(&self, number: usize, mac: String) -> Result<(String, OwnedFd)> {
+        // Another case in the same guest may have had some.
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let tap = format!("own{}", MADE.fetch_add(1, Ordering::Relaxed));
+        let transport = self.target.kernel.transport;
+        let socket = self.session.host.add_interface(&self.link, &tap)?;
+        let command = format!("config {}", plugged_in(transport, number, &Interface { tap, mac }));
+        self.session.host.mconsole(&self.link, &command)?;
+        Ok((transport.interface(number), socket))
     }
 
     fn kill(&self, process: i32) {

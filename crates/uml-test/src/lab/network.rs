@@ -1,9 +1,12 @@
 //! Networks between guests.
 
-use anyhow::Result;
-use uml_protocol::lab::{Request, Shape};
+use std::net::Ipv4Addr;
 
-use super::connection::Connection;
+use anyhow::Result;
+use uml_protocol::lab::{Reply, Request, Shape};
+
+use super::connection::{Connection, unexpected};
+use crate::part::ip;
 
 /// A network between guests.
 #[derive(Debug)]
@@ -35,6 +38,22 @@ impl Network {
     /// When the host cannot be asked.
     pub fn shape(&self, shape: Shape) -> Result<()> {
         self.connection.done(&Request::Shape { network: self.name.clone(), shape })
+    }
+
+    /// Gives the case's own guest an interface in it, whose address is returned; other guests know it as `case`. The
+    /// guest is for no other case then.
+    ///
+    /// # Errors
+    /// When its kernel takes no interface while it runs.
+    pub fn join(&self) -> Result<Ipv4Addr> {
+        match self.connection.ask(&Request::Join { network: self.name.clone() })? {
+            Reply::Joined { interface, address, prefix } => {
+                ip(&["link", "set", "dev", &interface, "up"])?;
+                ip(&["address", "add", &format!("{address}/{prefix}"), "dev", &interface])?;
+                Ok(address)
+            }
+            other => unexpected(&other),
+        }
     }
 
     fn cable(&self, guest: &str, plugged: bool) -> Result<()> {

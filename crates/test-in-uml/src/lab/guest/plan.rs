@@ -5,7 +5,7 @@ use uml_protocol::lab::{DiskUse, GuestSpec};
 
 use super::LabGuest;
 use crate::guest::{ExtraDisk, Interface};
-use crate::lab::{Lab, MOST_GUESTS};
+use crate::lab::{Lab, MOST_GUESTS, OWN_NAME};
 
 /// So many interfaces a guest may have beside that of its link, and so many disks beside that of its root.
 const MOST_OF_GUEST: usize = 15;
@@ -33,7 +33,8 @@ impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
         let length: usize = spec.arguments.iter().map(String::len).sum();
         ensure!(length <= MOST_ARGUMENTS, "{length} bytes of arguments are too long for a kernel");
         let mut state = lab.state();
-        ensure!(!state.names.contains(name), "there is a guest `{name}`");
+        let is_taken = state.names.contains(name) || name == OWN_NAME;
+        ensure!(!is_taken, "there is a guest `{name}`");
         let number = state.names.len() + 1;
         ensure!(number <= MOST_GUESTS, "a case has room for {MOST_GUESTS} guests");
         let (mut interfaces, mut addresses) = (Vec::new(), Vec::new());

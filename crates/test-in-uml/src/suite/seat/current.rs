@@ -86,7 +86,7 @@ impl<'a> Current<'a> {
     ) -> Result<(CaseRun, LabRecord)> {
         let timeout = session.ctx.config.case_timeout.max(Duration::from_secs(1));
         let program = &case.binary.program;
-        let maker = ScenarioMaker::new(session, &self.target);
+        let maker = ScenarioMaker::new(session, &self.target, self.guest.link().clone());
         let token = fresh_token()?;
         let lab =
             Lab::new(&maker, &session.turns, program, &token, timeout, self.guest.kept_waiting());
