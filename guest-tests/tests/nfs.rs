@@ -229,3 +229,21 @@ fn an_acl_is_told_over_version_3() -> TestResult {
     assert!(acl.contains("user:daemon:r--"), "{acl}");
     Ok(())
 }
+
+#[test]
+fn an_automounter_mounts_what_is_asked_for_and_lets_go_of_it() -> TestResult {
+    let lan = Lab::network("lan")?;
+    let server = server(&lan, None, "rw,no_root_squash")?;
+    server.run("echo there > /srv/file")?;
+    let client = client(&lan, "client", None)?;
+    let map = "echo '/net /etc/auto.test --timeout=2 --negative-timeout=1' > /etc/auto.master
+        echo 'srv -fstype=nfs,vers=3,proto=tcp server:/srv' > /etc/auto.test
+        automount";
+    client.run(map)?;
+    // An old server refuses the first mount.
+    client.run("for i in 1 2 3; do grep -qx there /net/srv/file && exit; sleep 3; done; exit 1")?;
+    client.run("grep -q ' /net/srv nfs ' /proc/mounts")?;
+    client.run("while grep -q ' /net/srv nfs ' /proc/mounts; do sleep 0.2; done")?;
+    client.run("grep -qx there /net/srv/file")?;
+    Ok(())
+}
