@@ -105,6 +105,12 @@ struct LabState<'r> {
     captures: Vec<(String, Capture)>,
 }
 
+impl LabState<'_> {
+    fn network(&self, name: &str) -> Result<&Network> {
+        self.networks.get(name).with_context(|| format!("there is no network `{name}`"))
+    }
+}
+
 impl<'a, 'r> Lab<'a, 'r> {
     /// An empty one.
     pub fn new(

@@ -6,11 +6,12 @@ use std::panic::catch_unwind;
 use std::path::Path;
 use std::process::{Command, exit};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use nix::unistd::sethostname;
 use uml_protocol::lab::env;
 
 use crate::TestResult;
+use crate::command::run as run_line;
 
 /// What offsets of functions are counted from: a binary may be loaded anywhere.
 #[inline(never)]
@@ -96,18 +97,17 @@ fn set_up() -> Result<()> {
     fs::write("/etc/resolv.conf", "").context("cannot write /etc/resolv.conf")?;
     sethostname(std::env::var(env::NAME)?).context("cannot set the host name")?;
     // It is for the host alone; whoever is to have a way out asks for it.
-    let _ = ip(&["route", "del", "default"]);
+    let _ = run_line("ip route del default");
     for line in std::env::var(env::INTERFACES).unwrap_or_default().lines() {
         let (interface, address) = line.split_once(' ').context("no interface and address")?;
-        ip(&["link", "set", "dev", interface, "up"])?;
-        ip(&["address", "add", address, "dev", interface])?;
+        give_address(interface, address)?;
     }
     Ok(())
 }
 
-pub(crate) fn ip(args: &[&str]) -> Result<()> {
-    let output = Command::new("ip").args(args).output().context("cannot start ip")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "`ip {}` failed: {}", args.join(" "), said.trim());
+/// Gives an interface its address, which comes with the length of its prefix.
+pub(crate) fn give_address(interface: &str, address: &str) -> Result<()> {
+    run_line(&format!("ip link set dev {interface} up"))?;
+    run_line(&format!("ip address add {address} dev {interface}"))?;
     Ok(())
 }

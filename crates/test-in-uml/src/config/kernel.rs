@@ -40,6 +40,11 @@ impl Kernel {
     pub fn series(&self) -> impl Iterator<Item = &str> {
         self.patches_of_base.iter().chain(&self.patches).map(String::as_str)
     }
+
+    /// The name that the source of the kernel `name` is locked under: that of its base for a variant.
+    pub fn source_name<'a>(&'a self, name: &'a str) -> &'a str {
+        self.base.as_deref().unwrap_or(name)
+    }
 }
 
 /// A kernel's source as Debian packages it.
@@ -87,12 +92,5 @@ impl Start {
             Start::Allnoconfig => "allnoconfig",
             Start::Defconfig => "defconfig",
         }
-    }
-}
-
-impl Kernel {
-    /// The name that the source of the kernel `name` is locked under: that of its base for a variant.
-    pub fn source_name<'a>(&'a self, name: &'a str) -> &'a str {
-        self.base.as_deref().unwrap_or(name)
     }
 }

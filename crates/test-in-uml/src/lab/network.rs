@@ -212,9 +212,7 @@ impl Switch {
             }
         }
     }
-}
 
-impl Switch {
     /// Passes on what a guest has sent.
     fn pass_on(
         &self,

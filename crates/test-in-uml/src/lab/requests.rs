@@ -19,15 +19,11 @@ impl<'a, 'r> Lab<'a, 'r> {
         match request {
             Request::Network(spec) => self.add_network(scope, spec)?,
             Request::Cable { network, guest, plugged } => {
-                let state = self.state();
-                let network = state.networks.get(&network).context("there is no such network")?;
-                network.plug(&guest, plugged)?;
+                self.state().network(&network)?.plug(&guest, plugged)?;
             }
             Request::Join { network } => return self.join(&network),
             Request::Shape { network, shape } => {
-                let state = self.state();
-                let network = state.networks.get(&network).context("there is no such network")?;
-                network.shape(shape)?;
+                self.state().network(&network)?.shape(shape)?;
             }
             Request::Kill(name) => self.kill(&name)?,
             Request::Disk { name, size } => self.add_disk(name, size)?,
@@ -87,7 +83,7 @@ impl<'a, 'r> Lab<'a, 'r> {
         ensure!(state.joined < MOST_JOINED, "a guest has room for {MOST_JOINED} more interfaces");
         state.joined += 1;
         let number = state.joined;
-        let network = state.networks.get(name).context("there is no such network")?;
+        let network = state.network(name)?;
         let (interface, socket) = self.maker.add_interface(number, network.mac(OWN))?;
         network.connect(OWN_NAME, socket);
         let (address, prefix) = network.address(OWN);

@@ -6,7 +6,7 @@ use anyhow::Result;
 use uml_protocol::lab::{Reply, Request, Shape};
 
 use super::connection::{Connection, unexpected};
-use crate::part::ip;
+use crate::part::give_address;
 
 /// A network between guests.
 #[derive(Debug)]
@@ -48,8 +48,7 @@ impl Network {
     pub fn join(&self) -> Result<Ipv4Addr> {
         match self.connection.ask(&Request::Join { network: self.name.clone() })? {
             Reply::Joined { interface, address, prefix } => {
-                ip(&["link", "set", "dev", &interface, "up"])?;
-                ip(&["address", "add", &format!("{address}/{prefix}"), "dev", &interface])?;
+                give_address(&interface, &format!("{address}/{prefix}"))?;
                 Ok(address)
             }
             other => unexpected(&other),

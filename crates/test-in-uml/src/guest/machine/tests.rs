@@ -75,17 +75,8 @@ fn is_ready() -> GuestEvent {
 }
 
 fn exit(sequence: u32, code: i32) -> GuestEvent {
-    GuestEvent::Message(ToHost::Exited(Exit {
-        sequence,
-        end: ProcessEnd::Code(code),
-        duration: Duration::ZERO,
-        skip: None,
-        leftovers: Vec::new(),
-        loaded: Vec::new(),
-        tainted: 0,
-        word: None,
-        leaks: None,
-    }))
+    let end = ProcessEnd::Code(code);
+    GuestEvent::Message(ToHost::Exited(Exit::plain(sequence, end, Duration::ZERO, None, None)))
 }
 
 fn exited(raw: i32) -> GuestEvent {

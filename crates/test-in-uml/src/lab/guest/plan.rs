@@ -39,9 +39,7 @@ impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
         ensure!(number <= MOST_GUESTS, "a case has room for {MOST_GUESTS} guests");
         let (mut interfaces, mut addresses) = (Vec::new(), Vec::new());
         for (index, network) in spec.networks.iter().enumerate() {
-            let network = state.networks.get(network);
-            let network = network
-                .with_context(|| format!("there is no network `{}`", spec.networks[index]))?;
+            let network = state.network(network)?;
             let (tap, mac) = (format!("lab{index}"), network.mac(number as u8));
             interfaces.push(Interface { tap, mac });
             addresses.push(network.address(number as u8));
