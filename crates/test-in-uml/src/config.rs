@@ -158,7 +158,7 @@ impl Config {
             let at = || format!("{TABLE}.kernels.{name}");
             ensure!(of.base.is_none(), "{}: its base `{base}` is a variant itself", at());
             ensure!(
-                kernel.debian.is_none() && kernel.tarballs.is_empty(),
+                kernel.debian.is_none() && kernel.tarballs.is_empty() && kernel.tree.is_none(),
                 "{}: a variant has the source of its base, `{base}`",
                 at()
             );

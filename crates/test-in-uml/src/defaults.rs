@@ -53,6 +53,10 @@ fn lay_over(value: &mut Value, own: &Value, path: &[&str]) {
         (Value::Object(below), Value::Object(above)) if !is_kernel(path) => {
             lay_over_each(below, above, path);
         }
+        (Value::Object(below), Value::Object(above)) if is_tree_alone(above) => {
+            below.retain(|key, _| !matches!(key.as_str(), "debian" | "tarballs"));
+            below.extend(above.clone());
+        }
         (Value::Array(below), Value::Array(above)) if path == ["rootfs", "packages"] => {
             for item in above {
                 if !below.contains(item) {
@@ -78,6 +82,11 @@ fn is_kernel(path: &[&str]) -> bool {
     matches!(path, ["kernels", _])
 }
 
+/// The same kernel, out of a tree of the user's own.
+fn is_tree_alone(kernel: &Map<String, Value>) -> bool {
+    kernel.len() == 1 && kernel.contains_key("tree")
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -91,7 +100,11 @@ mod tests {
         let own = json!({
             "kernel": ["mine"],
             "rootfs": { "packages": ["tcpdump", "acl"] },
-            "kernels": { "mine": { "fragments": ["x"] }, "7.3": { "fragments": ["y"] } },
+            "kernels": {
+                "mine": { "fragments": ["x"] },
+                "7.3": { "fragments": ["y"] },
+                "3.0": { "tree": "../linux" },
+            },
         });
         let whole = complete(Some(&own)).unwrap();
         assert_eq!(whole["kernel"], json!(["mine"]));
@@ -100,6 +113,10 @@ mod tests {
         assert_eq!(packages.len(), alone["rootfs"]["packages"].as_array().unwrap().len() + 1);
         assert_eq!(whole["kernels"]["7.3"], json!({ "fragments": ["y"] }));
         assert_eq!(whole["kernels"]["6.12"], alone["kernels"]["6.12"]);
+        let mut of_tree = alone["kernels"]["3.0"].clone();
+        of_tree.as_object_mut().unwrap().remove("tarballs");
+        of_tree["tree"] = json!("../linux");
+        assert_eq!(whole["kernels"]["3.0"], of_tree);
         assert_eq!(whole["kernels"]["mine"], json!({ "fragments": ["x"] }));
     }
 

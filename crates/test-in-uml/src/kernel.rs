@@ -29,7 +29,7 @@ mod work;
 pub use binary::KernelBinary;
 pub use build::{build, build_archive, build_tree};
 pub use configure::KernelConfig;
-pub use default::{build_default, fetch_default};
+pub use default::{build_default, fetch_default, source_path};
 pub use era::{Era, Version};
 pub use fragment::{ConfigRequest, Requested, Values};
 pub use modules::{Module, build as build_modules};

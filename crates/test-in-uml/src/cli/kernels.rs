@@ -10,7 +10,7 @@ use super::wrong_usage;
 use crate::config as configuration;
 use crate::ctx::Ctx;
 use crate::kernel::{self, KernelBinary};
-use crate::{fetch, ui};
+use crate::ui;
 
 #[derive(Debug, Args)]
 pub(super) struct Kernels {
@@ -28,10 +28,10 @@ impl Kernels {
     /// Fetches their sources and prints where they are.
     pub fn fetch(&self, ctx: &Ctx) -> Result<()> {
         if self.names.is_empty() {
-            ui::print(kernel::fetch_default(ctx)?.path.display())?;
+            ui::print(kernel::fetch_default(ctx)?.display())?;
         }
         for (name, kernel) in self.named(ctx)? {
-            ui::print(fetch::source(ctx, name, kernel)?.path.display())?;
+            ui::print(kernel::source_path(ctx, name, kernel)?.display())?;
         }
         Ok(())
     }
@@ -42,45 +42,69 @@ impl Kernels {
 pub(super) struct Sources {
     #[command(flatten)]
     pub kernels: Kernels,
-    /// Build the kernel out of this archive instead of its configured source
-    #[arg(long, value_name = "PATH", conflicts_with = "tree")]
-    pub tarball: Option<PathBuf>,
-    /// Build the kernel out of this tree, which is not written into
-    #[arg(long, value_name = "PATH")]
-    pub tree: Option<PathBuf>,
+    /// Build the kernel out of this archive instead of its configured source; may be repeated with names of
+    /// kernels
+    #[arg(long = "tarball", value_name = "[NAME=]PATH")]
+    pub tarballs: Vec<PathBuf>,
+    /// Build the kernel out of this tree, which is not written into; may be repeated with names of kernels
+    #[arg(long = "tree", value_name = "[NAME=]PATH")]
+    pub trees: Vec<PathBuf>,
 }
 
 impl Sources {
     /// Whether anything but the default is asked for.
     pub fn are_named(&self) -> bool {
-        self.tree.is_some() || self.tarball.is_some() || !self.kernels.names.is_empty()
+        !(self.trees.is_empty() && self.tarballs.is_empty() && self.kernels.names.is_empty())
     }
 
-    /// The kernels that are meant, none of them built yet.
+    /// The kernels that are meant, none of them built yet: those that are named, then those of the trees and
+    /// archives that name others.
     pub fn wanted<'a>(&'a self, ctx: &'a Ctx) -> Result<Vec<WantedKernel<'a>>> {
-        let own = match (&self.tree, &self.tarball) {
-            (Some(tree), _) => Some(Source::Tree(tree)),
-            (_, Some(tarball)) => Some(Source::Archive(tarball)),
-            _ => None,
-        };
-        let names = &self.kernels.names;
-        if let Some(source) = own {
-            let path = source.path();
-            if names.len() > 1 {
-                let path = path.display();
-                return Err(wrong_usage(anyhow!(
-                    "{path} can be only one kernel: give `--kernel` once"
-                )));
-            }
-            let there = fs::metadata(path);
-            there.with_context(|| source.is_missing()).map_err(wrong_usage)?;
-            let name = names.first().unwrap_or(&ctx.config.kernel[0]);
-            return Ok(vec![WantedKernel::named(ctx, name, source)?]);
-        }
-        if names.is_empty() {
+        let mut names: Vec<&str> = self.kernels.names.iter().map(String::as_str).collect();
+        let own = self.own(ctx, &names)?;
+        if names.is_empty() && own.is_empty() {
             return Ok(vec![WantedKernel::Default(&ctx.config.kernel[0])]);
         }
-        names.iter().map(|name| WantedKernel::named(ctx, name, Source::Configured)).collect()
+        for (name, source) in &own {
+            let there = fs::metadata(source.path());
+            there.with_context(|| source.is_missing()).map_err(wrong_usage)?;
+            if !names.contains(name) {
+                names.push(name);
+            }
+        }
+        let source_of = |name: &str| {
+            let own = own.iter().find(|(of, _)| *of == name);
+            own.map_or(Source::Configured, |(_, source)| *source)
+        };
+        names.into_iter().map(|name| WantedKernel::named(ctx, name, source_of(name))).collect()
+    }
+
+    /// The trees and archives, each with the kernel that it is.
+    fn own<'a>(&'a self, ctx: &'a Ctx, named: &[&'a str]) -> Result<Vec<(&'a str, Source<'a>)>> {
+        let trees =
+            self.trees.iter().map(|path| (path, Source::Tree as fn(&'a Path) -> Source<'a>));
+        let archives =
+            self.tarballs.iter().map(|path| (path, Source::Archive as fn(&'a Path) -> _));
+        let mut own: Vec<(&str, Source<'_>)> = Vec::new();
+        for (value, source) in trees.chain(archives) {
+            let (name, path) = match (kernel_of(ctx, value), named) {
+                (Some(both), _) => both,
+                (None, []) => (ctx.config.kernel[0].as_str(), value.as_path()),
+                (None, [name]) => (*name, value.as_path()),
+                (None, _) => {
+                    let path = value.display();
+                    return Err(wrong_usage(anyhow!(
+                        "{path} can be only one kernel: say which, as in `{}={path}`",
+                        named[0]
+                    )));
+                }
+            };
+            if own.iter().any(|(other, _)| *other == name) {
+                return Err(wrong_usage(anyhow!("kernel {name} is given two sources")));
+            }
+            own.push((name, source(path)));
+        }
+        Ok(own)
     }
 
     /// Builds the kernels; a default one whose source cannot be reached is passed over, and named.
@@ -93,6 +117,12 @@ impl Sources {
         }
         Ok((kernels, passed_over))
     }
+}
+
+/// A configured kernel and a path out of `NAME=PATH`; a path may have an equals sign of its own.
+fn kernel_of<'a>(ctx: &Ctx, value: &'a Path) -> Option<(&'a str, &'a Path)> {
+    let (name, path) = value.to_str()?.split_once('=')?;
+    ctx.config.kernels.contains_key(name).then(|| (name, Path::new(path)))
 }
 
 /// The kernel that the command line names.

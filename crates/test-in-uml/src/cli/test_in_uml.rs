@@ -26,7 +26,7 @@ pub(super) struct TestInUml {
     #[command(flatten)]
     sources: Sources,
     /// Test every configured kernel
-    #[arg(long, conflicts_with_all = ["names", "tree", "tarball"])]
+    #[arg(long, conflicts_with_all = ["names", "trees", "tarballs"])]
     all_kernels: bool,
     #[command(flatten)]
     yes: Yes,
@@ -151,13 +151,13 @@ impl TestInUml {
     fn again(&self) -> String {
         let mut words: Vec<String> = invocation::command().split(' ').map(String::from).collect();
         words.extend(["test-in-uml".into(), "--last-failed".into()]);
-        let own = [("--tree", &self.sources.tree), ("--tarball", &self.sources.tarball)];
-        for (flag, path) in own {
-            if let Some(path) = path {
-                words.extend([flag.into(), path.display().to_string()]);
-                let names = self.sources.kernels.names.iter();
-                words.extend(names.flat_map(|name| ["--kernel".into(), name.clone()]));
-            }
+        let (trees, tarballs) = (&self.sources.trees, &self.sources.tarballs);
+        for (flag, paths) in [("--tree", trees), ("--tarball", tarballs)] {
+            words.extend(paths.iter().flat_map(|path| [flag.into(), path.display().to_string()]));
+        }
+        if !(trees.is_empty() && tarballs.is_empty()) {
+            let names = self.sources.kernels.names.iter();
+            words.extend(names.flat_map(|name| ["--kernel".into(), name.clone()]));
         }
         words.extend(self.choice.selection.flags());
         if let InitName::Sysv = self.options.init {

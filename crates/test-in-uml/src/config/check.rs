@@ -67,10 +67,11 @@ impl RootfsConfig {
 
 impl Kernel {
     fn check(&self) -> Result<()> {
-        match (&self.debian, self.tarballs.as_slice()) {
-            (Some(_), []) | (None, [_, ..]) => {}
-            (None, []) => bail!("no source: give `debian` or `tarballs`"),
-            (Some(_), _) => bail!("two sources: give either `debian` or `tarballs`"),
+        let sources = [self.debian.is_some(), !self.tarballs.is_empty(), self.tree.is_some()];
+        match sources.iter().filter(|given| **given).count() {
+            0 => bail!("no source: give `debian`, `tarballs` or `tree`"),
+            1 => {}
+            _ => bail!("two sources: give one of `debian`, `tarballs` and `tree`"),
         }
         ensure!(!self.fragments.is_empty(), "fragments: name at least one");
         for fragment in &self.fragments {

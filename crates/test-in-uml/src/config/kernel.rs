@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::layout::Layout;
+
 /// `[workspace.metadata.uml.kernels.NAME]`: one kernel.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -14,6 +16,9 @@ pub struct Kernel {
     /// The source as archives, any of which will do, in order of preference.
     #[serde(default)]
     pub tarballs: Vec<Tarball>,
+    /// The source as a tree of the user's own, relative to the workspace's root; nothing is written into it.
+    #[serde(default)]
+    pub tree: Option<PathBuf>,
     /// The kernel that this one is a variant of: it has the same source and start, and its own
     /// fragments and patches come after those of the other.
     #[serde(default)]
@@ -39,6 +44,11 @@ impl Kernel {
     /// The names of its patch series, in the order in which they are applied.
     pub fn series(&self) -> impl Iterator<Item = &str> {
         self.patches_of_base.iter().chain(&self.patches).map(String::as_str)
+    }
+
+    /// Where its tree is, if that is its source.
+    pub(crate) fn tree_of(&self, layout: &Layout) -> Option<PathBuf> {
+        self.tree.as_ref().map(|tree| layout.root().join(tree))
     }
 
     /// The name that the source of the kernel `name` is locked under: that of its base for a variant.

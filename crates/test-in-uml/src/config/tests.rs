@@ -94,7 +94,8 @@ fn a_wrong_value_names_its_path_and_says_what_to_write() {
     let of_kernel = [
         ("/start", json!("tinyconfig"), "kernels.6.12.start: unknown variant"),
         ("/tarballs", json!([{"url": "u", "sha256": "0"}]), "kernels.6.12: two sources"),
-        ("/debian", json!(null), "no source: give `debian` or `tarballs`"),
+        ("/tree", json!("../linux"), "kernels.6.12: two sources"),
+        ("/debian", json!(null), "no source: give `debian`, `tarballs` or `tree`"),
         ("/debian/suite", json!("sid main\ndeb x"), "kernels.6.12: debian: suite"),
         ("/debian/suite", json!("../../etc"), "debian: suite: `../../etc` is not a name"),
         ("/debian/suite", json!(""), "debian: suite"),

@@ -58,11 +58,7 @@ pub fn build_archive(ctx: &Ctx, name: &str, kernel: &Kernel, path: &Path) -> Res
 /// # Errors
 /// As [`build`], and when the tree was built in place.
 pub fn build_tree(ctx: &Ctx, name: &str, kernel: &Kernel, path: &Path) -> Result<KernelBinary> {
-    let make = || {
-        let path = path.canonicalize().with_context(|| format!("no tree at {}", path.display()))?;
-        ensure_buildable(&path)?;
-        Inputs::read(ctx, name, kernel)?.of_tree(ctx, &path)
-    };
+    let make = || Inputs::read(ctx, name, kernel)?.of_tree(ctx, path);
     make().with_context(|| format!("kernel {name}"))
 }
 
@@ -76,6 +72,9 @@ pub(super) fn stored(ctx: &Ctx, name: &str, kernel: &Kernel) -> Result<Option<Ke
 
 fn find_or_make(ctx: &Ctx, name: &str, kernel: &Kernel) -> Result<KernelBinary> {
     let inputs = Inputs::read(ctx, name, kernel)?;
+    if let Some(tree) = kernel.tree_of(&ctx.layout) {
+        return inputs.of_tree(ctx, &tree);
+    }
     match inputs.stored(ctx)? {
         Some(binary) => Ok(binary),
         None => {
@@ -134,6 +133,9 @@ impl<'a> Inputs<'a> {
     }
 
     fn stored(&self, ctx: &Ctx) -> Result<Option<KernelBinary>> {
+        if self.kernel.tree.is_some() {
+            return Ok(None);
+        }
         let Some(source) = locked_source(ctx, self.name, self.kernel)? else { return Ok(None) };
         let entry = ctx.store.get(Kind::Kernel, &self.recipe(source))?;
         let compiler = self.toolchain.compiler();
@@ -155,10 +157,12 @@ impl<'a> Inputs<'a> {
     }
 
     fn of_tree(&self, ctx: &Ctx, path: &Path) -> Result<KernelBinary> {
+        let path = path.canonicalize().with_context(|| format!("no tree at {}", path.display()))?;
+        ensure_buildable(&path)?;
         let of_path = hex(&Sha256::digest(path.as_os_str().as_encoded_bytes())[..6]);
         let work = Work::open(ctx, &format!("{}-{of_path}", self.name))?;
         let step = Step::begin(ctx, &format!("kernel {}", self.name))?;
-        let tree = own_tree::prepare(&step, &work, path, &self.series)?;
+        let tree = own_tree::prepare(&step, &work, &path, &self.series)?;
         // Another run may build the tree while guests of this one still run.
         let results = ctx.run()?.kernel(self.name);
         fs::create_dir(&results).with_context(|| format!("cannot make {}", results.display()))?;

@@ -13,7 +13,7 @@ use super::binary::KernelBinary;
 use super::build::{build, stored};
 use crate::config::Kernel;
 use crate::ctx::{Ctx, Locking, NetworkAccess};
-use crate::fetch::{self, SourceArchive, Unreachable};
+use crate::fetch::{self, Unreachable};
 use crate::invocation;
 use crate::store::hex;
 
@@ -32,12 +32,23 @@ pub fn build_default(ctx: &Ctx) -> Result<(KernelBinary, Vec<String>)> {
     })
 }
 
-/// Fetches its source, and asks every place again.
+/// Fetches its source, and asks every place again; says where it is.
 ///
 /// # Errors
 /// As [`fetch::source`], or when no source can be reached.
-pub fn fetch_default(ctx: &Ctx) -> Result<SourceArchive> {
-    Ok(first_reachable(ctx, |name, kernel| fetch::source(ctx, name, kernel))?.0)
+pub fn fetch_default(ctx: &Ctx) -> Result<PathBuf> {
+    Ok(first_reachable(ctx, |name, kernel| source_path(ctx, name, kernel))?.0)
+}
+
+/// Where the source of a kernel is, fetched if that is not here: its tree, or its archive.
+///
+/// # Errors
+/// As [`fetch::source`].
+pub fn source_path(ctx: &Ctx, name: &str, kernel: &Kernel) -> Result<PathBuf> {
+    match kernel.tree_of(&ctx.layout) {
+        Some(tree) => Ok(tree),
+        None => Ok(fetch::source(ctx, name, kernel)?.path),
+    }
 }
 
 /// An earlier run could not reach a source, for this reason.

@@ -181,6 +181,7 @@ mod tests {
             base: None,
             debian: None,
             tarballs: Vec::new(),
+            tree: None,
             start,
             fragments: Vec::new(),
             patches: None,

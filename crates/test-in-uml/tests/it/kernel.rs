@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::support::xtask;
+use super::workspace::Workspace;
 
 /// A folder that is a kernel tree as far as its Makefile says.
 fn tree(dir: &Path) -> PathBuf {
@@ -63,7 +64,39 @@ fn a_patch_that_does_not_fit_is_named_with_file_and_hunk() {
 fn one_tree_cannot_be_two_kernels() {
     let dir = tempfile::tempdir().unwrap();
     let error = refusal(dir.path(), &["--kernel", "6.12", "--tree", "/"]);
-    assert!(error.contains("give `--kernel` once"), "{error}");
+    assert!(error.contains("say which, as in `3.0=/`"), "{error}");
+    let error = refusal(dir.path(), &["--tree", "3.0=/", "--tarball", "/dev/null"]);
+    assert!(error.contains("kernel 3.0 is given two sources"), "{error}");
+}
+
+#[test]
+fn each_kernel_has_the_tree_that_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (there, missing) = (tree(dir.path()), dir.path().join("6.12=missing"));
+    let (there, missing) = (there.display(), missing.display());
+    let of_two = [format!("3.0={there}"), format!("6.12={missing}")];
+    let error = refusal(dir.path(), &["--tree", &of_two[0], "--tree", &of_two[1]]);
+    assert!(error.contains(&format!("no tree at {missing}")), "{error}");
+    // A path may look like a name and a path.
+    let error = refusal(dir.path(), &["--tree", &format!("mine={there}")]);
+    assert!(error.contains(&format!("no tree at mine={there}")), "{error}");
+}
+
+#[test]
+fn a_tree_of_the_configuration_is_looked_for_from_the_workspaces_root() {
+    let workspace = Workspace::new(&[]);
+    let source = r#"debian = { suite = "bookworm", package = "linux-source-6.1" }"#;
+    workspace.replace(source, r#"tree = "own/linux""#);
+    let (code, _, error) = workspace.xtask(&["kernel"]);
+    assert!(code == Some(96) && error.contains("no tree at"), "{error}");
+    workspace.write("own/linux/Makefile", "VERSION = 6\nPATCHLEVEL = 1\n");
+    workspace.write("own/linux/.config", "");
+    let (code, _, error) = workspace.xtask(&["kernel"]);
+    assert!(code == Some(96) && error.contains("own/linux was built in place"), "{error}");
+    for fetch in [&["fetch"][..], &["fetch", "--kernel", "mine"]] {
+        let (code, path, error) = workspace.xtask(fetch);
+        assert!(code == Some(0) && path.trim().ends_with("own/linux"), "{path} {error}");
+    }
 }
 
 #[test]
