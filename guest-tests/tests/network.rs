@@ -1,7 +1,7 @@
 //! The control link, and a link that the guest makes itself.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -45,6 +45,18 @@ fn bulk_to_the_host_arrives_whole() -> TestResult {
     let arrived = HostPeer::find()?.sink(BULK, blocks)?;
     let sent: String = sent.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(arrived, sent);
+    Ok(())
+}
+
+#[test]
+fn the_host_echoes_what_it_is_sent() -> TestResult {
+    let mut stream = HostPeer::find()?.echo()?;
+    let mut echoed = [0; 5];
+    for word in [b"first", b"again"] {
+        stream.write_all(word)?;
+        stream.read_exact(&mut echoed)?;
+        assert_eq!(&echoed, word);
+    }
     Ok(())
 }
 

@@ -53,6 +53,16 @@ impl HostPeer {
         Ok(stream)
     }
 
+    /// A connection from which comes back what is written to it.
+    ///
+    /// # Errors
+    /// When there is no connection.
+    pub fn echo(&self) -> Result<TcpStream> {
+        let mut stream = self.connect()?;
+        writeln!(stream, "echo")?;
+        Ok(stream)
+    }
+
     pub(crate) fn connect(&self) -> Result<TcpStream> {
         TcpStream::connect((self.address, self.port)).context("cannot connect to the host's peer")
     }

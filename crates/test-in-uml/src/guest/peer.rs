@@ -3,6 +3,7 @@
 //! One request a connection, one ASCII line:
 //! - `sink N`: N bytes follow; the answer is their SHA-256 in hexadecimal and a newline.
 //! - `source N SEED`: the answer is N bytes, those of the blocks that belong to `SEED`.
+//! - `echo`: what follows comes back, until one side ends.
 //! - `lab VERSION TOKEN`: the connection is that of a scenario from then on ([`uml_protocol::lab`]).
 
 use std::collections::BTreeMap;
@@ -228,6 +229,15 @@ pub fn serve(line: &str, from: impl Read, mut to: impl Write) -> io::Result<()> 
                 }
             }
             to.flush()
+        }
+        ["echo"] => {
+            let mut buffer = [0; 64 << 10];
+            loop {
+                match from.read(&mut buffer)? {
+                    0 => return Ok(()),
+                    count => to.write_all(&buffer[..count])?,
+                }
+            }
         }
         _ => Err(Error::new(ErrorKind::InvalidData, "not a request of ours")),
     }

@@ -24,6 +24,12 @@ fn a_source_sends_the_stream_of_its_seed() {
 }
 
 #[test]
+fn an_echo_answers_with_what_it_got() {
+    assert_eq!(answer(b"echo\nabc\n").unwrap(), b"abc\n");
+    assert_eq!(answer(b"echo\n").unwrap(), b"");
+}
+
+#[test]
 fn a_peer_that_is_dropped_serves_nobody_any_more() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
