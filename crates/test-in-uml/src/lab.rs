@@ -5,7 +5,7 @@
 //! happens in one guest does not keep another.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use nix::poll::{PollFd, PollFlags, poll};
-use uml_protocol::lab::{Reply, Request};
+use uml_protocol::lab::{InterfaceAddresses, Reply, Request};
 use uml_protocol::wire::{receive, send};
 
 use crate::cancel::CancelToken;
@@ -34,7 +34,7 @@ mod wire;
 
 pub use capture::Capture;
 use guest::LabGuest;
-pub use maker::{GuestMaker, GuestOrder, MadeGuest};
+pub use maker::{GuestMaker, GuestOrder, KernelIp, MadeGuest};
 use network::Network;
 pub use record::{LabGuestRecord, LabRecord};
 use turns::Turn;
@@ -92,7 +92,7 @@ struct LabState<'r> {
     /// What disks are called by the case; what they are called on the stage, and where guests see them.
     disks: BTreeMap<String, (String, PathBuf)>,
     /// The addresses of guests by their names, the first of each guest first.
-    hosts: Vec<(Ipv4Addr, String)>,
+    hosts: Vec<(InterfaceAddresses, String)>,
     /// In how many networks the case's own guest is.
     joined: usize,
     /// The names of its guests.

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 
 use crate::cancel;
 use crate::ctx::Ctx;
-use crate::guest::{ByHand, Calibration, CommandLine, Cow, Init, address_space};
+use crate::guest::{ByHand, Calibration, CommandLine, Cow, Init, LinkBy, address_space};
 use crate::kernel::KernelBinary;
 use crate::rootfs::Image;
 use crate::stage::{GuestCommand, Share, Stage, cpus};
@@ -58,6 +58,7 @@ pub fn run(ctx: &Ctx, stage: &Stage, plan: &ShellPlan<'_>) -> Result<ShellEnd> {
         image: &shown_image,
         memory: ctx.config.memory,
         link: &link,
+        link_by: LinkBy::Kernel,
         transport: kernel.transport,
         init: Init::Terminal,
         nonce: ctx.run()?.id(),

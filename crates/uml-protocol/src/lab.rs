@@ -5,7 +5,7 @@
 //! messages of [`wire`](crate::wire), a [`Reply`] for each [`Request`]. After [`Request::Guest`] the connection is
 //! that guest's: the guest is there until it ends.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -101,6 +101,56 @@ pub struct GuestSpec {
     pub disks: Vec<DiskUse>,
     /// More arguments for its kernel.
     pub arguments: Vec<String>,
+    /// How its kernel configures its first interface by itself, if it does (Documentation/admin-guide/nfs/nfsroot.rst).
+    pub autoconfiguration: Option<Autoconfiguration>,
+    /// Its root, if that is not on its disk: what a server with an address exports over NFS.
+    pub nfs_root: Option<(Ipv4Addr, String)>,
+}
+
+/// How a kernel comes by the address of an interface before init runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Autoconfiguration {
+    /// Its command line has the address.
+    Static,
+    /// It asks a DHCP server.
+    Dhcp,
+    /// It asks a BOOTP server.
+    Bootp,
+    /// It asks a RARP server.
+    Rarp,
+}
+
+/// The addresses of a guest in a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceAddresses {
+    /// Its hardware address.
+    pub mac: [u8; 6],
+    /// Its IPv4 address.
+    pub v4: Ipv4Addr,
+    /// Its IPv6 address.
+    pub v6: Ipv6Addr,
+}
+
+impl InterfaceAddresses {
+    /// How long the prefix of a network is.
+    pub const PREFIX_V4: u8 = 24;
+    /// The same of its IPv6 addresses.
+    pub const PREFIX_V6: u8 = 64;
+
+    /// Those of the guest with that number in the network with that number: the same each time. The hardware address
+    /// is locally administered.
+    pub fn of(network: u8, guest: u8) -> Self {
+        Self {
+            mac: [0x02, 0x00, 0x0a, 0x56, network, guest],
+            v4: Ipv4Addr::new(10, 86, network, guest),
+            v6: Ipv6Addr::new(0xfd10, 0x86, network.into(), 0, 0, 0, 0, guest.into()),
+        }
+    }
+
+    /// The hardware address as it is written.
+    pub fn mac_text(&self) -> String {
+        self.mac.map(|byte| format!("{byte:02x}")).join(":")
+    }
 }
 
 /// A disk in a guest.
@@ -133,19 +183,14 @@ pub enum Reply {
     Done,
     /// It cannot be done.
     Failed(String),
-    /// The guest is up.
-    Booted {
-        /// Its addresses, one for each of its networks.
-        addresses: Vec<Ipv4Addr>,
-    },
-    /// The case's own guest has this interface, which has no address yet.
+    /// The guest is planned, and has these for each of its networks.
+    Planned(Vec<InterfaceAddresses>),
+    /// The case's own guest has this interface, which has no address yet; these are its own.
     Joined {
         /// Its name.
         interface: String,
-        /// The address that is its own.
-        address: Ipv4Addr,
-        /// How long the prefix of the network is.
-        prefix: u8,
+        /// What it is to be given.
+        addresses: InterfaceAddresses,
     },
     /// What was run is over.
     Ran {
@@ -181,6 +226,6 @@ pub mod env {
     pub const NAME: &str = "UML_LAB_NAME";
     /// Addresses and names, as in hosts(5).
     pub const HOSTS: &str = "UML_LAB_HOSTS";
-    /// `INTERFACE ADDRESS/PREFIX`, one a line.
+    /// `INTERFACE ADDRESS/PREFIX…`, one interface a line.
     pub const INTERFACES: &str = "UML_LAB_INTERFACES";
 }

@@ -15,6 +15,9 @@ pub const PORT: u16 = 7878;
 /// Kernel parameter with the nonce of the run, which markers carry.
 pub const NONCE_PARAMETER: &str = "uml_agent.nonce";
 
+/// Kernel parameter of a link that the agent configures: `INTERFACE:ADDRESS:NETMASK`.
+pub const LINK_PARAMETER: &str = "uml_agent.link";
+
 /// Kernel parameter that tells the image's own init to start the agent.
 pub const SERVICE_PARAMETER: &str = "uml_agent.service";
 

@@ -15,7 +15,7 @@ mod frame;
 pub use frame::{add_frame, greet, receive, send, send_frames};
 
 /// Version of the protocol; both sides must speak the same.
-pub const VERSION: u16 = 7;
+pub const VERSION: u16 = 8;
 
 /// The longest message, in bytes. Programs are sent in chunks.
 pub const LONGEST: usize = 1 << 20;

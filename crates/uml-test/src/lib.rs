@@ -26,7 +26,9 @@ pub use block::LoopDevice;
 pub use command::run;
 pub use expect::{expect_death, expect_kernel};
 pub use kernel::{Release, config, kernel_log, parameter, release};
-pub use lab::{Disk, GuestPlan, Lab, LabGuest, Network, Ran, Shape};
+pub use lab::{
+    Autoconfiguration, Disk, GuestPlan, InterfaceAddresses, Lab, LabGuest, Network, Ran, Shape,
+};
 pub use leaks::{Leak, scan_for_leaks};
 pub use module::Module;
 pub use mounts::{Mount, MountEntry, mounts};

@@ -1,17 +1,18 @@
 //! A part of a scenario: what a case has another guest do. The same test binary does it there, and none of its
 //! tests.
 
+use std::fmt;
 use std::fs;
+use std::io::Write as _;
 use std::panic::catch_unwind;
 use std::path::Path;
-use std::process::{Command, exit};
+use std::process::{Command, Stdio, exit};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::unistd::sethostname;
 use uml_protocol::lab::env;
 
 use crate::TestResult;
-use crate::command::run as run_line;
 
 /// What offsets of functions are counted from: a binary may be loaded anywhere.
 #[inline(never)]
@@ -96,18 +97,35 @@ fn set_up() -> Result<()> {
     // Nobody would answer: a name that no file has is not to cost the time of waiting for that.
     fs::write("/etc/resolv.conf", "").context("cannot write /etc/resolv.conf")?;
     sethostname(std::env::var(env::NAME)?).context("cannot set the host name")?;
-    // It is for the host alone; whoever is to have a way out asks for it.
-    let _ = run_line("ip route del default");
     for line in std::env::var(env::INTERFACES).unwrap_or_default().lines() {
-        let (interface, address) = line.split_once(' ').context("no interface and address")?;
-        give_address(interface, address)?;
+        let (interface, addresses) = line.split_once(' ').context("no interface and addresses")?;
+        give_addresses(interface, addresses.split(' '))?;
     }
     Ok(())
 }
 
-/// Gives an interface its address, which comes with the length of its prefix.
-pub(crate) fn give_address(interface: &str, address: &str) -> Result<()> {
-    run_line(&format!("ip link set dev {interface} up"))?;
-    run_line(&format!("ip address add {address} dev {interface}"))?;
+/// Gives an interface its addresses, which come with the lengths of their prefixes.
+pub(crate) fn give_addresses(
+    interface: &str,
+    addresses: impl IntoIterator<Item = impl fmt::Display>,
+) -> Result<()> {
+    // A kernel without IPv6 has no such file, and takes no such address.
+    let allowed = fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "0");
+    let mut batch = format!("link set dev {interface} up\n");
+    for address in addresses {
+        let address = address.to_string();
+        let v6 = address.contains(':');
+        if !v6 || allowed.is_ok() {
+            // Nobody else has it, and who asks first would have to wait.
+            let nodad = if v6 { " nodad" } else { "" };
+            batch.push_str(&format!("address add {address} dev {interface}{nodad}\n"));
+        }
+    }
+    let mut ip = Command::new("ip");
+    let mut ip =
+        ip.args(["-batch", "-"]).stdin(Stdio::piped()).spawn().context("cannot start ip")?;
+    ip.stdin.take().context("ip has a standard input")?.write_all(batch.as_bytes())?;
+    let status = ip.wait()?;
+    ensure!(status.success(), "ip could not configure {interface}: {status}");
     Ok(())
 }

@@ -61,6 +61,7 @@ pub fn boot<'a>(
         image: spec.image.1,
         memory: spec.memory,
         link: &link,
+        link_by: spec.link_by,
         transport: spec.transport,
         disks: spec.disks,
         interfaces: spec.interfaces,
@@ -70,8 +71,9 @@ pub fn boot<'a>(
         lpj: calibration.lpj(),
         era: spec.era,
     };
-    let frames = spec.interfaces.iter().map(|interface| host.add_interface(&link, &interface.tap));
-    let frames = frames.collect::<Result<Vec<_>>>()?;
+    for (index, interface) in spec.interfaces.iter().enumerate() {
+        (spec.connect.0)(index, host.add_interface(&link, &interface.tap)?);
+    }
     let argv = line.argv();
     let commands = Commands::new(spec, &line, &argv);
     commands.keep(&spec.console_log.with_extension("boot"))?;
@@ -96,7 +98,6 @@ pub fn boot<'a>(
     let (channel, machine) = ((events, inbox), (machine, first));
     let mut guest = Guest::new(spec, host, link, process, channel, machine, powered_on);
     guest.by_hand.clone_from(&commands.by_hand);
-    guest.frames = frames;
     match guest.come_up(calibration)? {
         None => Ok(guest),
         Some(end) => Err(failed(spec, commands, end.to_string()).into()),

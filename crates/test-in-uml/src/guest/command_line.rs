@@ -36,6 +36,16 @@ pub enum Init {
     Terminal,
 }
 
+/// Who configures a guest's end of its link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LinkBy {
+    /// The kernel, by `ip=`: there is a way out by the host's end.
+    #[default]
+    Kernel,
+    /// The agent: `ip=` may be for another interface, and there is no way out.
+    Agent,
+}
+
 impl Init {
     pub(super) fn program(self) -> &'static str {
         match self {
@@ -64,6 +74,8 @@ pub struct CommandLine<'a> {
     pub memory: ByteSize,
     /// The control link.
     pub link: &'a Link,
+    /// Who gives the guest its address there.
+    pub link_by: LinkBy,
     /// How the guest reaches it.
     pub transport: Transport,
     /// The COW, as the stage shows it.
@@ -110,13 +122,18 @@ impl CommandLine<'_> {
         for (index, interface) in [&own].into_iter().chain(self.interfaces).enumerate() {
             add(plugged_in(*transport, index, interface));
         }
-        add(format!(
-            "ip={}::{}:{}:uml:{}:off",
-            link.guest(),
-            link.host(),
-            link.netmask(),
-            transport.interface(0)
-        ));
+        let (guest, host, netmask) = (link.guest(), link.host(), link.netmask());
+        let interface = transport.interface(0);
+        match self.link_by {
+            LinkBy::Kernel => add(format!("ip={guest}::{host}:{netmask}:uml:{interface}:off")),
+            LinkBy::Agent => {
+                add(format!("{}={interface}:{guest}:{netmask}", uml_protocol::LINK_PARAMETER))
+            }
+        }
+        if self.init != Init::Terminal {
+            // The agent allows it, but for the link.
+            add("ipv6.disable_ipv6=1".into());
+        }
         // Otherwise writes to /dev/kmsg are rate-limited, and markers are lost.
         add("printk.devkmsg=on".into());
         add("ignore_loglevel".into());

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::net::TcpStream;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::time::{Duration, Instant};
@@ -59,8 +58,6 @@ pub struct Guest<'a> {
     powered_on: Instant,
     ready_after: Duration,
     pub(super) by_hand: String,
-    /// Sockets for the frames of its interfaces beside that of its link.
-    pub(super) frames: Vec<OwnedFd>,
 }
 
 impl<'a> Guest<'a> {
@@ -94,7 +91,6 @@ impl<'a> Guest<'a> {
             powered_on,
             ready_after: Duration::ZERO,
             by_hand: String::new(),
-            frames: Vec::new(),
         }
     }
 
@@ -151,11 +147,6 @@ impl<'a> Guest<'a> {
             }
             self.feed(event);
         }
-    }
-
-    /// Takes the sockets for the frames of its interfaces beside that of its link, in their order.
-    pub fn take_frames(&mut self) -> Vec<OwnedFd> {
-        std::mem::take(&mut self.frames)
     }
 
     /// Where it is counted how long we keep it waiting.

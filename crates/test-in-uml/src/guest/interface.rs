@@ -1,5 +1,8 @@
 //! Interfaces of guests beside that of their link.
 
+use std::fmt;
+use std::os::fd::OwnedFd;
+
 /// An interface in a network of guests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
@@ -7,4 +10,20 @@ pub struct Interface {
     pub tap: String,
     /// Its hardware address.
     pub mac: String,
+}
+
+/// Who connects the interfaces of a guest to their networks: each, by its place, with the socket for its frames. A
+/// kernel may ask its network for an address before anything else runs, so that comes before the guest starts.
+#[derive(Clone, Copy)]
+pub struct Connect<'a>(pub &'a dyn Fn(usize, OwnedFd));
+
+impl Connect<'_> {
+    /// Of a guest without interfaces.
+    pub const NONE: Self = Self(&|_, _| {});
+}
+
+impl fmt::Debug for Connect<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connect")
+    }
 }

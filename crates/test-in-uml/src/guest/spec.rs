@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::command_line::Init;
+use super::command_line::{Init, LinkBy};
 use super::cow::{Disk, ExtraDisk};
-use super::interface::Interface;
+use super::interface::{Connect, Interface};
 use crate::config::ByteSize;
 use crate::kernel::Transport;
 use crate::stage::Share;
@@ -29,6 +29,8 @@ pub struct GuestSpec<'a> {
     pub memory: ByteSize,
     /// How it reaches its link.
     pub transport: Transport,
+    /// Who gives the guest its address on its link.
+    pub link_by: LinkBy,
     /// What it runs.
     pub init: Init,
     /// Arguments that this kernel's era has.
@@ -39,6 +41,8 @@ pub struct GuestSpec<'a> {
     pub disks: &'a [ExtraDisk],
     /// Its interfaces beside that of its link.
     pub interfaces: &'a [Interface],
+    /// Who connects these.
+    pub connect: Connect<'a>,
     /// More arguments for its kernel.
     pub arguments: &'a [String],
     /// The nonce of the run.

@@ -4,15 +4,15 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use uml_protocol::lab::{GuestSpec, Reply, Request, Task, env};
+use uml_protocol::lab::{GuestSpec, InterfaceAddresses, Reply, Request, Task, env};
 use uml_protocol::wire::Word;
 
 use super::answers;
 use super::record::LabGuestRecord;
-use super::{GuestOrder, Lab, MadeGuest};
+use super::{GuestOrder, KernelIp, Lab, MadeGuest};
 use crate::config::ByteSize;
 use crate::guest::machine::{CaseRecord, End};
-use crate::guest::{CaseOptions, CaseRun, Complaint, ExtraDisk, Gone, Interface};
+use crate::guest::{CaseOptions, CaseRun, Complaint, Connect, ExtraDisk, Gone, Interface};
 
 mod plan;
 
@@ -24,8 +24,8 @@ pub(super) struct LabGuest<'a, 's, 'r> {
     lab: &'s Lab<'a, 'r>,
     spec: GuestSpec,
     interfaces: Vec<Interface>,
-    /// Its addresses with their prefixes, one for each interface.
-    addresses: Vec<(std::net::Ipv4Addr, u8)>,
+    /// Its addresses, for each interface.
+    pub(super) addresses: Vec<InterfaceAddresses>,
     /// Its disk: what that is called, and where guests see it.
     disk: (String, PathBuf),
     disks: Vec<ExtraDisk>,
@@ -96,26 +96,39 @@ impl LabGuest<'_, '_, '_> {
     fn boot(&mut self) -> Result<Reply> {
         ensure!(self.current.is_none(), "it is there already");
         self.lab.take_turn()?;
+        let kernel_ip = self.spec.autoconfiguration.zip(self.addresses.first());
+        let kernel_ip = kernel_ip.map(|(by, own)| KernelIp { by, address: own.v4 });
+        let arguments = self.arguments();
+        let connect = |index: usize, socket| {
+            let state = self.lab.state();
+            let network = self.spec.networks.get(index).and_then(|name| state.networks.get(name));
+            if let Some(network) = network {
+                network.connect(&self.spec.name, socket);
+            }
+        };
         let order = GuestOrder {
             kernel: self.spec.kernel.as_deref(),
             memory: self.spec.memory.map(|mib| ByteSize::mib(mib.into())),
             interfaces: &self.interfaces,
-            arguments: &self.spec.arguments,
+            connect: Connect(&connect),
+            arguments: &arguments,
+            kernel_ip,
             disk: &self.disk.1,
             disks: &self.disks,
         };
-        let mut made = self.lab.over.scope(|| self.lab.maker.make(&order))?;
+        let made = self.lab.over.scope(|| self.lab.maker.make(&order));
+        let made = made.inspect_err(|_| self.disconnect())?;
         self.consoles.push(made.console.clone());
         self.kernel = Some(made.kernel.clone());
         let on = (made.guest.process(), false);
         self.lab.state().on.insert(self.spec.name.clone(), on);
-        for (socket, network) in made.guest.take_frames().into_iter().zip(&self.spec.networks) {
-            if let Some(network) = self.lab.state().networks.get(network) {
-                network.connect(&self.spec.name, socket);
-            }
-        }
-        let addresses = self.addresses.iter().enumerate().map(|(index, (address, prefix))| {
-            format!("{} {address}/{prefix}", made.transport.interface(index + 1))
+        let addresses = self.addresses.iter().enumerate().map(|(index, own)| {
+            let interface = made.transport.interface(index + 1);
+            // The first has the other already, if the kernel took care of that.
+            let v4 = (index > 0 || kernel_ip.is_none()).then_some(own.v4);
+            let v4 =
+                v4.map_or(String::new(), |v4| format!("{v4}/{} ", InterfaceAddresses::PREFIX_V4));
+            format!("{interface} {v4}{}/{}", own.v6, InterfaceAddresses::PREFIX_V6)
         });
         let addresses: Vec<String> = addresses.collect();
         self.current = Some(made);
@@ -124,13 +137,21 @@ impl LabGuest<'_, '_, '_> {
             (env::INTERFACES.to_owned(), addresses.join("\n")),
         ];
         match self.run_with(set_up.into())? {
-            Reply::Ran { end: uml_protocol::wire::ProcessEnd::Code(0), .. } => {
-                let addresses = self.addresses.iter().map(|(address, _)| *address).collect();
-                Ok(Reply::Booted { addresses })
-            }
+            Reply::Ran { end: uml_protocol::wire::ProcessEnd::Code(0), .. } => Ok(Reply::Done),
             Reply::Ran { output, .. } => bail!("{}", String::from_utf8_lossy(&output).trim()),
             other => Ok(other),
         }
+    }
+
+    /// What is said to its kernel beside what every kernel is told.
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments = self.spec.arguments.clone();
+        if let Some((server, path)) = &self.spec.nfs_root {
+            // Without these options an old kernel asks for version 2, over UDP.
+            arguments.push("root=/dev/nfs".into());
+            arguments.push(format!("nfsroot={server}:{path},vers=3,proto=tcp"));
+        }
+        arguments
     }
 
     fn run(&mut self, task: Task) -> Result<Reply> {
@@ -153,7 +174,11 @@ impl LabGuest<'_, '_, '_> {
         let made = self.current.as_mut().context("it is off")?;
         let hosts: Vec<String> = {
             let state = self.lab.state();
-            state.hosts.iter().map(|(address, name)| format!("{address} {name}")).collect()
+            let lines = state.hosts.iter().map(|(InterfaceAddresses { v4, v6, .. }, name)| {
+                // As Debian calls its loopback: who asks for a name alone is not to be given a choice.
+                format!("{v4} {name}\n{v6} ip6-{name}")
+            });
+            lines.collect()
         };
         self.named = hosts.len();
         environment.push((env::HOSTS.into(), hosts.join("\n")));
@@ -180,16 +205,20 @@ impl LabGuest<'_, '_, '_> {
         }
     }
 
+    /// Takes it out of its networks.
+    fn disconnect(&self) {
+        let state = self.lab.state();
+        for network in self.spec.networks.iter().filter_map(|name| state.networks.get(name)) {
+            network.disconnect(&self.spec.name);
+        }
+    }
+
     /// A guest is over; `cut` says whether we cut its power.
     fn gone(&mut self, gone: Gone, cut: bool) {
         let on = self.lab.state().on.remove(&self.spec.name);
         self.lab.off.notify_all();
         let cut = cut || on.is_some_and(|(_, cut)| cut);
-        for network in &self.spec.networks {
-            if let Some(network) = self.lab.state().networks.get(network) {
-                network.disconnect(&self.spec.name);
-            }
-        }
+        self.disconnect();
         let Gone { end, strays, leaks } = gone;
         self.complaints.extend(strays);
         let leaks = leaks.into_iter().map(|(_, what)| what);

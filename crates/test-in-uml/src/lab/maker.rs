@@ -1,12 +1,14 @@
 //! What makes the guests and disks of scenarios.
 
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use uml_protocol::lab::Autoconfiguration;
 
 use crate::config::ByteSize;
-use crate::guest::{ExtraDisk, Guest, Interface};
+use crate::guest::{Connect, ExtraDisk, Guest, Interface};
 use crate::kernel::Transport;
 
 /// What a guest of a scenario is made of.
@@ -18,12 +20,42 @@ pub struct GuestOrder<'o> {
     pub memory: Option<ByteSize>,
     /// Its interfaces.
     pub interfaces: &'o [Interface],
+    /// Who connects these.
+    pub connect: Connect<'o>,
     /// More arguments for its kernel.
     pub arguments: &'o [String],
+    /// What its kernel configures by itself, if anything.
+    pub kernel_ip: Option<KernelIp>,
     /// Its disk.
     pub disk: &'o Path,
     /// Its disks beside that.
     pub disks: &'o [ExtraDisk],
+}
+
+/// What a kernel does about its first interface in a network before init runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KernelIp {
+    /// How it comes by an address.
+    pub by: Autoconfiguration,
+    /// The address that the network has for it.
+    pub address: Ipv4Addr,
+}
+
+impl KernelIp {
+    /// Its argument (Documentation/admin-guide/nfs/nfsroot.rst).
+    pub fn argument(self, transport: Transport) -> String {
+        let interface = transport.interface(1);
+        let by = match self.by {
+            Autoconfiguration::Static => {
+                let address = self.address;
+                return format!("ip={address}:::255.255.255.0::{interface}:off");
+            }
+            Autoconfiguration::Dhcp => "dhcp",
+            Autoconfiguration::Bootp => "bootp",
+            Autoconfiguration::Rarp => "rarp",
+        };
+        format!("ip=:::::{interface}:{by}")
+    }
 }
 
 /// A guest of a scenario that came up.

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::io::{PipeReader, PipeWriter, Read as _, Write as _};
-use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
@@ -13,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv};
-use uml_protocol::lab::Shape;
+use uml_protocol::lab::{InterfaceAddresses, Shape};
 
 use super::capture::Capture;
 use super::wire::Wire;
@@ -84,14 +83,9 @@ impl Network {
         Ok(Self { number, switch, wake })
     }
 
-    /// The address of the guest with that number, and how long its network's prefix is.
-    pub fn address(&self, guest: u8) -> (Ipv4Addr, u8) {
-        (Ipv4Addr::new(10, 86, self.number, guest), 24)
-    }
-
-    /// The hardware address of the guest with that number: locally administered, the same each time.
-    pub fn mac(&self, guest: u8) -> String {
-        format!("02:00:0a:56:{:02x}:{guest:02x}", self.number)
+    /// The addresses of the guest with that number.
+    pub fn addresses(&self, guest: u8) -> InterfaceAddresses {
+        InterfaceAddresses::of(self.number, guest)
     }
 
     /// Takes the last frames that passed.

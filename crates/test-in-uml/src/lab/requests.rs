@@ -30,7 +30,10 @@ impl<'a, 'r> Lab<'a, 'r> {
             Request::Guest(spec) => {
                 ensure!(guest.is_none(), "this connection has a guest already");
                 ensure!(!self.state().is_over, "the case is over");
-                *guest = Some(LabGuest::plan(self, spec)?);
+                let planned = LabGuest::plan(self, spec)?;
+                let addresses = planned.addresses.clone();
+                *guest = Some(planned);
+                return Ok(Reply::Planned(addresses));
             }
             other => {
                 return guest.as_mut().context("there is no guest yet")?.answer(other);
@@ -84,10 +87,10 @@ impl<'a, 'r> Lab<'a, 'r> {
         state.joined += 1;
         let number = state.joined;
         let network = state.network(name)?;
-        let (interface, socket) = self.maker.add_interface(number, network.mac(OWN))?;
+        let addresses = network.addresses(OWN);
+        let (interface, socket) = self.maker.add_interface(number, addresses.mac_text())?;
         network.connect(OWN_NAME, socket);
-        let (address, prefix) = network.address(OWN);
-        state.hosts.push((address, OWN_NAME.into()));
-        Ok(Reply::Joined { interface, address, prefix })
+        state.hosts.push((addresses, OWN_NAME.into()));
+        Ok(Reply::Joined { interface, addresses })
     }
 }

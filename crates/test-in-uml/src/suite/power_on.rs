@@ -7,7 +7,9 @@ use anyhow::Result;
 use super::plan::Target;
 use super::session::RunSession;
 use crate::config::ByteSize;
-use crate::guest::{Calibration, Cow, Disk, ExtraDisk, Guest, GuestSpec, Init, Interface, boot};
+use crate::guest::{
+    Calibration, Connect, Cow, Disk, ExtraDisk, Guest, GuestSpec, Init, Interface, LinkBy, boot,
+};
 use crate::stage::Share;
 use crate::store::Key;
 
@@ -19,16 +21,27 @@ pub(super) struct Wishes<'w> {
     pub memory: Option<ByteSize>,
     pub disks: &'w [ExtraDisk],
     pub interfaces: &'w [Interface],
+    pub connect: Connect<'w>,
     pub arguments: &'w [String],
     /// What it runs, if that is not what the run says.
     pub init: Option<Init>,
+    pub link_by: LinkBy,
 }
 
 impl<'w> Wishes<'w> {
     /// Of a guest for cases.
     pub fn of_cases(cow: Option<&'w Cow>) -> Self {
         let disk = cow.map_or(Disk::Own, Disk::Kept);
-        Self { disk, memory: None, disks: &[], interfaces: &[], arguments: &[], init: None }
+        Self {
+            disk,
+            memory: None,
+            disks: &[],
+            interfaces: &[],
+            connect: Connect::NONE,
+            arguments: &[],
+            init: None,
+            link_by: LinkBy::Kernel,
+        }
     }
 }
 
@@ -55,9 +68,11 @@ pub(super) fn power_on<'a>(
         disk: wishes.disk,
         memory: wishes.memory.unwrap_or(ctx.config.memory),
         transport: kernel.transport,
+        link_by: wishes.link_by,
         init: wishes.init.unwrap_or(session.plan.init),
         disks: wishes.disks,
         interfaces: wishes.interfaces,
+        connect: wishes.connect,
         arguments: wishes.arguments,
         era: kernel.era.boot,
         known_boot_complaints: configured.map_or(&[], |kernel| &kernel.known_boot_complaints),

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::plan::Target;
 use super::power_on::{Wishes, power_on};
 use super::session::RunSession;
-use crate::guest::{Cow, Disk, Init, Interface, plugged_in};
+use crate::guest::{Cow, Disk, Init, Interface, LinkBy, plugged_in};
 use crate::host::memory_left;
 use crate::lab::{GuestMaker, GuestOrder, MadeGuest};
 use crate::stage::{Link, Share};
@@ -62,17 +62,22 @@ impl<'a> GuestMaker<'a> for ScenarioMaker<'a, '_> {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let share = Share::of_guests(number + 1).pop().unwrap_or_default();
         let name = target.next_name();
+        let transport = target.kernel.transport;
+        let mut arguments = order.arguments.to_vec();
+        arguments.extend(order.kernel_ip.map(|ip| ip.argument(transport)));
         let wishes = Wishes {
             disk: Disk::OnStage(order.disk),
             memory: order.memory,
             disks: order.disks,
             interfaces: order.interfaces,
-            arguments: order.arguments,
+            connect: order.connect,
+            arguments: &arguments,
             init: Some(Init::Agent),
+            link_by: LinkBy::Agent,
         };
         let guest = power_on(session, &target, &name, share, &wishes)?;
         let console = session.ctx.run()?.console_log(&name);
-        let (kernel, transport) = (target.kernel.name.clone(), target.kernel.transport);
+        let kernel = target.kernel.name.clone();
         Ok(MadeGuest { guest, kernel, transport, console })
     }
 

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use test_in_uml::config::ByteSize;
-use test_in_uml::guest::{Calibration, GuestSpec, Init, Transport, boot};
+use test_in_uml::guest::{Calibration, Connect, GuestSpec, Init, LinkBy, Transport, boot};
 use test_in_uml::layout::Layout;
 use test_in_uml::stage::{Share, Stage, StageOptions};
 
@@ -49,6 +49,8 @@ fn failure_within(boot_timeout: Duration, init: Init, commands: &[&str]) -> Stri
         image: (&image, &stage.expose(&image, "image").unwrap()),
         disk: test_in_uml::guest::Disk::Own,
         memory: "64M".parse::<ByteSize>().unwrap(),
+        link_by: LinkBy::Kernel,
+        connect: Connect::NONE,
         transport: if vector { Transport::Vector } else { Transport::Tuntap },
         init,
         known_boot_complaints: &[],

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use nix::unistd::geteuid;
 use test_in_uml::guest::machine::End;
-use test_in_uml::guest::{Calibration, Gone, GuestSpec, Init, Transport, boot};
+use test_in_uml::guest::{Calibration, Connect, Gone, GuestSpec, Init, LinkBy, Transport, boot};
 use test_in_uml::isolation::Isolation;
 use test_in_uml::layout::Layout;
 use test_in_uml::stage::{GuestCommand, Share, Sight, Stage, StageOptions};
@@ -237,6 +237,8 @@ fn a_kernel_runs_as_an_ordinary_users_guest() {
         image: (&image, &stage.expose(&image, "image").unwrap()),
         disk: test_in_uml::guest::Disk::Own,
         memory: "256M".parse().unwrap(),
+        link_by: LinkBy::Kernel,
+        connect: Connect::NONE,
         transport: if vector { Transport::Vector } else { Transport::Tuntap },
         init: Init::Agent,
         disks: &[],

@@ -58,15 +58,37 @@ pub fn set_up() -> Result<()> {
             make_node(line).with_context(|| format!("in {NODES}: `{line}`"))?;
         }
     }
+    allow_ipv6();
     uml_protocol::interface::bring_up("lo").context("cannot bring the loopback up")?;
+    if let Some(link) = crate::parameter(uml_protocol::LINK_PARAMETER)? {
+        configure(&link).with_context(|| format!("cannot configure the link, {link}"))?;
+    }
     if let Ok(name) = fs::read_to_string("/etc/hostname") {
         nix::unistd::sethostname(name.trim()).context("cannot set the host name")?;
     }
     Ok(())
 }
 
+/// Has interfaces that come from now on speak IPv6, and the loopback. That of the link was there before, and does not:
+/// while cases run its address would come by itself, and be taken for something that they changed.
+fn allow_ipv6() {
+    for interface in ["default", "lo"] {
+        // A kernel without IPv6 has no such file.
+        let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "0");
+    }
+}
+
+/// Configures the link where the kernel does not: `INTERFACE:ADDRESS:NETMASK`.
+fn configure(link: &str) -> Result<()> {
+    let mut parts = link.split(':');
+    let mut next = || parts.next().context("a part is missing");
+    let (interface, address, netmask) = (next()?, next()?.parse()?, next()?.parse()?);
+    Ok(uml_protocol::interface::give_address(interface, address, netmask)?)
+}
+
 /// What is left to do where the guest has an init of its own.
 pub fn set_up_service() -> Result<()> {
+    allow_ipv6();
     // That init lets nothing be run from /run, and leaves little room there.
     make_dir(uml_protocol::PROGRAMS)?;
     let (flags, options) = (MsFlags::MS_NOSUID, Some("mode=0755"));

@@ -3,10 +3,10 @@
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
-use uml_protocol::lab::{Reply, Request, Shape};
+use uml_protocol::lab::{InterfaceAddresses, Reply, Request, Shape};
 
 use super::connection::{Connection, unexpected};
-use crate::part::give_address;
+use crate::part::give_addresses;
 
 /// A network between guests.
 #[derive(Debug)]
@@ -47,9 +47,11 @@ impl Network {
     /// When its kernel takes no interface while it runs.
     pub fn join(&self) -> Result<Ipv4Addr> {
         match self.connection.ask(&Request::Join { network: self.name.clone() })? {
-            Reply::Joined { interface, address, prefix } => {
-                give_address(&interface, &format!("{address}/{prefix}"))?;
-                Ok(address)
+            Reply::Joined { interface, addresses: InterfaceAddresses { v4, v6, .. } } => {
+                let v4_prefixed = format!("{v4}/{}", InterfaceAddresses::PREFIX_V4);
+                let v6_prefixed = format!("{v6}/{}", InterfaceAddresses::PREFIX_V6);
+                give_addresses(&interface, [v4_prefixed, v6_prefixed])?;
+                Ok(v4)
             }
             other => unexpected(&other),
         }

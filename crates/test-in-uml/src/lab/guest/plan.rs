@@ -32,6 +32,10 @@ impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
         );
         let length: usize = spec.arguments.iter().map(String::len).sum();
         ensure!(length <= MOST_ARGUMENTS, "{length} bytes of arguments are too long for a kernel");
+        ensure!(
+            spec.autoconfiguration.is_none() || !spec.networks.is_empty(),
+            "`{name}` is in no network in which its kernel could configure an interface"
+        );
         let mut state = lab.state();
         let is_taken = state.names.contains(name) || name == OWN_NAME;
         ensure!(!is_taken, "there is a guest `{name}`");
@@ -40,16 +44,16 @@ impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
         let (mut interfaces, mut addresses) = (Vec::new(), Vec::new());
         for (index, network) in spec.networks.iter().enumerate() {
             let network = state.network(network)?;
-            let (tap, mac) = (format!("lab{index}"), network.mac(number as u8));
-            interfaces.push(Interface { tap, mac });
-            addresses.push(network.address(number as u8));
+            let own = network.addresses(number as u8);
+            interfaces.push(Interface { tap: format!("lab{index}"), mac: own.mac_text() });
+            addresses.push(own);
         }
         let disks = spec.disks.iter().map(|DiskUse { name, read_only }| {
             let (_, path) = state.disks.get(name).with_context(|| format!("no disk `{name}`"))?;
             Ok(ExtraDisk { path: path.clone(), read_only: *read_only })
         });
         let disks = disks.collect::<Result<Vec<_>>>()?;
-        let hosts = addresses.iter().map(|(address, _)| (*address, name.clone()));
+        let hosts = addresses.iter().map(|own| (*own, name.clone()));
         state.hosts.extend(hosts);
         state.names.push(name.clone());
         drop(state);
