@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use nix::poll::{PollFd, PollFlags, poll};
@@ -77,6 +77,7 @@ pub struct Lab<'a, 'r> {
     timeout: Duration,
     /// How long the case waits for its turn: that is not time of its own.
     kept_waiting: Arc<KeptWaiting>,
+    began: Instant,
     state: Mutex<LabState<'r>>,
     over: CancelToken,
     /// A guest went off.
@@ -122,7 +123,8 @@ impl<'a, 'r> Lab<'a, 'r> {
         kept_waiting: Arc<KeptWaiting>,
     ) -> Self {
         let (state, over, off) = (Mutex::default(), CancelToken::default(), Condvar::new());
-        Self { maker, turns, program, token, timeout, kept_waiting, state, over, off }
+        let began = Instant::now();
+        Self { maker, turns, program, token, timeout, kept_waiting, began, state, over, off }
     }
 
     /// Serves the case's connections until there are no more. `outer` calls off what the run calls off.

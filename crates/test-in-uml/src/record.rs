@@ -137,6 +137,9 @@ pub struct CaseLine {
     /// What it left behind, in words.
     #[serde(default)]
     pub left_behind: Vec<String>,
+    /// What it had beside its own guest.
+    #[serde(default, skip_serializing_if = "Scenario::is_empty")]
+    pub scenario: Scenario,
 }
 
 impl CaseLine {
@@ -144,6 +147,48 @@ impl CaseLine {
     pub fn full_name(&self) -> String {
         format!("{} {}", self.binary, self.name)
     }
+}
+
+/// What a case had beside its own guest. The consoles of its guests are in its kernel log.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Scenario {
+    /// Its guests.
+    #[serde(default)]
+    pub guests: Vec<ScenarioGuest>,
+    /// Its networks.
+    #[serde(default)]
+    pub networks: Vec<ScenarioNetwork>,
+}
+
+impl Scenario {
+    /// Whether it had nothing.
+    pub fn is_empty(&self) -> bool {
+        self.guests.is_empty() && self.networks.is_empty()
+    }
+}
+
+/// A guest of a scenario.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ScenarioGuest {
+    /// Its name.
+    pub name: String,
+    /// Its kernel's name in the configuration, if it ever came up.
+    pub kernel: Option<String>,
+    /// The networks that it was in, and its address in each.
+    #[serde(default)]
+    pub interfaces: Vec<(String, String)>,
+    /// When it was powered on each time, in seconds since the case began.
+    #[serde(default)]
+    pub boots: Vec<f64>,
+}
+
+/// A network of a scenario.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ScenarioNetwork {
+    /// Its name.
+    pub name: String,
+    /// The file of the run's folder with what passed there, if that was kept.
+    pub capture: Option<String>,
 }
 
 /// A guest that is over.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use uml_protocol::lab::{GuestSpec, InterfaceAddresses, Reply, Request, Task, env};
@@ -32,6 +33,8 @@ pub(super) struct LabGuest<'a, 's, 'r> {
     current: Option<MadeGuest<'a>>,
     kernel: Option<String>,
     consoles: Vec<PathBuf>,
+    /// When it was powered on, since the case began.
+    boots: Vec<Duration>,
     complaints: Vec<Complaint>,
     declared: Vec<String>,
     /// How many names of others it has been told.
@@ -116,8 +119,10 @@ impl LabGuest<'_, '_, '_> {
             disk: &self.disk.1,
             disks: &self.disks,
         };
+        let powered_on = self.lab.began.elapsed();
         let made = self.lab.over.scope(|| self.lab.maker.make(&order));
         let made = made.inspect_err(|_| self.disconnect())?;
+        self.boots.push(powered_on);
         self.consoles.push(made.console.clone());
         self.kernel = Some(made.kernel.clone());
         let on = (made.guest.process(), false);
@@ -276,7 +281,9 @@ impl LabGuest<'_, '_, '_> {
         let log = answers::lines(log);
         // A disk that cannot be removed goes with the stage.
         let _ = self.lab.maker.remove_disk(&self.disk.0);
-        let Self { spec, kernel, complaints, .. } = self;
-        LabGuestRecord { name: spec.name, kernel, complaints, log }
+        let Self { spec, kernel, complaints, boots, addresses, .. } = self;
+        let interfaces =
+            spec.networks.into_iter().zip(addresses.iter().map(|own| own.v4)).collect();
+        LabGuestRecord { name: spec.name, kernel, complaints, interfaces, boots, log }
     }
 }

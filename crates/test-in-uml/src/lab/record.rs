@@ -1,5 +1,8 @@
 //! What became of a scenario.
 
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
 use super::capture::Capture;
 use crate::guest::Complaint;
 
@@ -21,6 +24,10 @@ pub struct LabGuestRecord {
     pub kernel: Option<String>,
     /// What its kernel complained of, and what else speaks against it, in the order in which that was seen.
     pub complaints: Vec<Complaint>,
+    /// The networks that it was in, and its address in each.
+    pub interfaces: Vec<(String, Ipv4Addr)>,
+    /// When it was powered on each time, since the case began.
+    pub boots: Vec<Duration>,
     /// The lines of its console.
     pub log: Vec<String>,
 }

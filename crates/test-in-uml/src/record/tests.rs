@@ -61,11 +61,23 @@ fn case() -> impl Strategy<Value = Line<'static>> {
             detail: text.clone(),
             complaint: guest,
             seconds: started.unwrap_or(0.0),
+            scenario: scenario(&text, &lines, started),
             output: text,
             kernel_log: lines.clone(),
             left_behind: lines,
         }))
     })
+}
+
+fn scenario(text: &str, lines: &[String], time: Option<f64>) -> Scenario {
+    let guest = ScenarioGuest {
+        name: text.to_owned(),
+        kernel: lines.first().cloned(),
+        interfaces: lines.iter().map(|line| (line.clone(), text.to_owned())).collect(),
+        boots: time.into_iter().collect(),
+    };
+    let network = ScenarioNetwork { name: text.to_owned(), capture: lines.first().cloned() };
+    Scenario { guests: vec![guest; lines.len()], networks: vec![network; lines.len()] }
 }
 
 fn guest() -> impl Strategy<Value = Line<'static>> {

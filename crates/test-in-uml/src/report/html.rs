@@ -24,6 +24,7 @@ const STYLE: &str = include_str!("html/style.css");
 const SCRIPT: &str = concat!(
     include_str!("html/page.js"),
     include_str!("html/grid.js"),
+    include_str!("html/scenario.js"),
     include_str!("html/case.js"),
     include_str!("html/timeline.js"),
     include_str!("html/start.js"),

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::excerpt::Excerpt;
-use crate::record::{CaseEnd, Shard, Tally};
+use crate::record::{CaseEnd, Scenario, Shard, Tally};
 
 /// A case on a kernel, with every time that it was tried.
 #[derive(Debug, Clone)]
@@ -91,6 +91,8 @@ pub struct Attempt {
     pub kernel_log: Excerpt,
     /// What it left behind, in words.
     pub left_behind: Vec<String>,
+    /// What it had beside its own guest.
+    pub scenario: Scenario,
     /// Where its line begins in the file.
     pub offset: u64,
 }

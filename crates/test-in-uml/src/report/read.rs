@@ -214,6 +214,7 @@ fn split(event: CaseLine, offset: u64) -> (CaseId, Attempt) {
         output: Excerpt::of(&event.output, limit),
         kernel_log: Excerpt::of(&event.kernel_log.join("\n"), limit),
         left_behind: event.left_behind,
+        scenario: event.scenario,
         offset,
     };
     (id, attempt)

@@ -40,6 +40,7 @@ pub(super) fn case_line(
         output,
         kernel_log: verdict.log,
         left_behind: verdict.leftovers.iter().map(describe).collect(),
+        scenario: verdict.scenario,
     }
 }
 

@@ -89,10 +89,10 @@ impl<'a> Seat<'a> {
                 Verdict::of(record, case.asked(), clock.elapsed(), current.guest.end());
             let LabRecord { guests, networks } = scenario;
             guests.into_iter().for_each(|guest| verdict.add_guest(guest));
-            if session.plan.captures || verdict.outcome.is_failure() {
-                for (network, capture) in networks {
-                    verdict.log.push(session.keep_capture(case, attempt, &network, &capture));
-                }
+            let keeps = session.plan.captures || verdict.outcome.is_failure();
+            for (network, capture) in networks {
+                let kept = keeps.then(|| session.keep_capture(case, attempt, &network, &capture));
+                verdict.add_network(network, kept);
             }
             verdict.place =
                 Some(Place { guest: current.guest.name().into(), order: current.cases(), began });

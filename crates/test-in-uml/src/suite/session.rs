@@ -1,7 +1,10 @@
 //! What all threads of a run share.
 
+use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
+
+use anyhow::Result;
 
 use super::cases::Case;
 use super::note::Note;
@@ -48,16 +51,9 @@ impl RunSession<'_> {
         attempt: u32,
         network: &str,
         capture: &Capture,
-    ) -> String {
-        let name = format!("{} {attempt} {network}", case.full_name());
-        let kept = self.ctx.run().and_then(|run| {
-            let path = run.capture(&name);
-            capture.write(&path, network).map(|()| path)
-        });
-        match kept {
-            Ok(path) => format!("--- network {network}: {}", path.display()),
-            Err(error) => format!("--- network {network}: {error:#}"),
-        }
+    ) -> Result<PathBuf> {
+        let path = self.ctx.run()?.capture(&format!("{} {attempt} {network}", case.full_name()));
+        capture.write(&path, network).map(|()| path)
     }
 
     /// Has nothing new begin; what runs goes on.

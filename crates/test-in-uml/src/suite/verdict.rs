@@ -9,10 +9,10 @@ use super::word::{self, Word};
 use crate::guest::kernel_line::LogLine;
 use crate::guest::machine::{CaseRecord, End, lost_lines, out_of_memory};
 use crate::guest::{Complaint, is_starved};
-use crate::lab::LabGuestRecord;
-use crate::record::CaseEnd;
+use crate::record::Scenario;
 
 mod outcome;
+mod scenario;
 #[cfg(test)]
 mod tests;
 
@@ -69,6 +69,8 @@ pub struct Verdict {
     pub spent_detector: bool,
     /// Where it ran; nothing if no guest began it.
     pub place: Option<Place>,
+    /// What it had beside its own guest.
+    pub scenario: Scenario,
 }
 
 /// More loads of modules than this are not remembered of a guest.
@@ -99,22 +101,8 @@ impl Verdict {
             starved: false,
             spent_detector: false,
             place: None,
+            scenario: Scenario::default(),
         }
-    }
-
-    /// Adds what became of a guest of the case's scenario: what its kernel says counts as if the case's own had said
-    /// it.
-    pub fn add_guest(&mut self, guest: LabGuestRecord) {
-        let LabGuestRecord { name, kernel, mut complaints, log } = guest;
-        let outcomes = [CaseEnd::Passed, CaseEnd::Skipped, CaseEnd::Failed];
-        if outcomes.contains(&self.outcome.end()) && !complaints.is_empty() {
-            let first = complaints.swap_remove(0);
-            let line = format!("{name}: {}", first.line);
-            self.outcome = Outcome::Kernel(Complaint { name: first.name, line });
-        }
-        let kernel = kernel.unwrap_or_else(|| "never up".into());
-        self.log.push(format!("--- {name} ({kernel})"));
-        self.log.extend(log.into_iter().map(|line| format!("{name}| {line}")));
     }
 
     /// Whether cases after it deserve another guest: this one is not what it was.

@@ -69,6 +69,7 @@ impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
             current: None,
             kernel: None,
             consoles: Vec::new(),
+            boots: Vec::new(),
             complaints: Vec::new(),
             declared: Vec::new(),
             named: 0,

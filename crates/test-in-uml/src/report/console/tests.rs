@@ -20,6 +20,7 @@ fn case(end: CaseEnd, detail: &str) -> CaseLine {
         output: String::new(),
         kernel_log: Vec::new(),
         left_behind: Vec::new(),
+        scenario: Default::default(),
     }
 }
 

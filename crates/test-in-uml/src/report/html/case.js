@@ -135,7 +135,9 @@ function showCase() {
     facts(result, attempt),
     ...[others(result), attempts(result), chart(result)].filter(Boolean),
     ...(attempt.detail ? [make("p", { class: "said" }, attempt.detail)] : []),
+    ...(attempt.scenario ? [topology(attempt.scenario)] : []),
     make("div", { class: "texts" }, text("Output", attempt, "output"), text("Kernel log", attempt, "log")),
+    ...(attempt.scenario && attempt.log ? [sideBySide(attempt)] : []),
     ...(left.length ? [make("div", { class: "before" }, make("h3", { class: "small" }, "Left behind"), make("ul", { class: "small" }, left))] : []),
     ...[before(attempt)].filter(Boolean));
   $("case").hidden = false;

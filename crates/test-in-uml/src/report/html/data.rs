@@ -10,7 +10,7 @@ use super::super::model::{Attempt, CaseId, CaseResult};
 use super::super::plain;
 use super::super::read::RunReport;
 use super::PageContext;
-use crate::record::CaseEnd;
+use crate::record::{CaseEnd, Scenario, ScenarioGuest, ScenarioNetwork};
 use crate::runs::RunFiles;
 
 /// How much text is on the page, in bytes.
@@ -116,6 +116,9 @@ impl<'a> Data<'a> {
         put("guest", attempt.guest.as_deref().map(|guest| self.guests.place(guest)).into());
         put("started", attempt.started.into());
         put("order", attempt.order.into());
+        if !attempt.scenario.is_empty() {
+            put("scenario", scenario(&attempt.scenario));
+        }
         put("left", attempt.left_behind.iter().map(|what| plain(what)).collect());
         let (output, output_cut) = self.fit(&attempt.output);
         let (log, log_cut) = self.fit(&attempt.kernel_log);
@@ -146,6 +149,23 @@ impl<'a> Data<'a> {
         self.text += text.len();
         (text, shown.left_out > 0)
     }
+}
+
+fn scenario(Scenario { guests, networks }: &Scenario) -> Value {
+    let guests = guests.iter().map(|ScenarioGuest { name, kernel, interfaces, boots }| {
+        let interfaces =
+            interfaces.iter().map(|(network, address)| [plain(network), plain(address)]);
+        json!({
+            "name": plain(name),
+            "kernel": kernel.as_deref().map(plain),
+            "interfaces": interfaces.collect::<Vec<_>>(),
+            "boots": boots,
+        })
+    });
+    let networks = networks.iter().map(
+        |ScenarioNetwork { name, capture }| json!({ "name": plain(name), "capture": capture }),
+    );
+    json!({ "guests": guests.collect::<Vec<_>>(), "networks": networks.collect::<Vec<_>>() })
 }
 
 /// What the page calls an end: by it, cases are counted, sorted and painted.

@@ -20,6 +20,10 @@ fn hostile(name: &str, end: &str) -> Line {
         .with("output", HOSTILE)
         .with("kernel_log", vec![HOSTILE])
         .with("left_behind", vec![HOSTILE])
+        .with("scenario", serde_json::json!({
+            "guests": [{ "name": HOSTILE, "kernel": HOSTILE, "interfaces": [[HOSTILE, HOSTILE]] }],
+            "networks": [{ "name": HOSTILE, "capture": HOSTILE }],
+        }))
         .with("guest", HOSTILE)
 }
 
@@ -95,6 +99,22 @@ fn the_script_is_given_times_and_earlier_durations() {
     let guest = &data["guests"][0];
     assert_eq!(guest["console"], "guest-6.12-1.console");
     assert_eq!((&guest["ready"], &guest["cpu"]), (&1.25.into(), &3.into()));
+}
+
+#[test]
+fn the_script_is_given_the_guests_and_networks_of_a_case() {
+    let scenario = serde_json::json!({
+        "guests": [{
+            "name": "server", "kernel": "7.3", "interfaces": [["lan", "10.86.1.1"]], "boots": [0.25],
+        }],
+        "networks": [{ "name": "lan", "capture": "b-n-1-lan.pcapng" }],
+    });
+    let with = case("6.12", "b", "n", "failed").with("scenario", scenario.clone());
+    let page =
+        page_of(&sample(&[with, case("6.12", "b", "without", "passed")]), &PageContext::default());
+    let data = data_of(&page);
+    assert_eq!(data["cases"][0][4][0]["scenario"], scenario);
+    assert_eq!(data["cases"][1][4][0].get("scenario"), None);
 }
 
 #[test]
