@@ -8,7 +8,9 @@ use crate::doctor::Consent;
 use crate::ui::{self, Verbosity};
 use crate::{cancel, clean, invocation, rootfs, space, suite};
 use anyhow::{Result, bail};
-use clap::{ArgAction, ArgMatches, Args, CommandFactory as _, FromArgMatches, Parser, Subcommand};
+use clap::{
+    Arg, ArgAction, ArgMatches, Args, CommandFactory as _, FromArgMatches, Parser, Subcommand,
+};
 
 mod choice;
 mod config;
@@ -133,21 +135,40 @@ pub struct OwnCommand {
     pub name: &'static str,
     /// What it does, in a line.
     pub about: &'static str,
+    /// What its arguments are called; nothing if it takes none.
+    pub arguments: Option<&'static str>,
     /// Does it.
-    pub run: fn(&Ctx) -> Result<ExitCode>,
+    pub run: fn(&Ctx, &[String]) -> Result<ExitCode>,
 }
 
+impl OwnCommand {
+    fn command(&self) -> clap::Command {
+        let command = clap::Command::new(self.name).about(self.about);
+        match self.arguments {
+            Some(name) => command.arg(Arg::new(ARGUMENTS).value_name(name).num_args(1..)),
+            None => command,
+        }
+    }
+}
+
+/// What clap knows the arguments of such a command by.
+const ARGUMENTS: &str = "arguments";
+
 /// Does what the command line says.
-pub fn main(own: Option<OwnCommand>) -> ExitCode {
+pub fn main(own: &[OwnCommand]) -> ExitCode {
     environment::settle();
     let mut command = Cli::command().name(invocation::command()).bin_name(invocation::command());
-    if let Some(own) = own {
-        command = command.subcommand(clap::Command::new(own.name).about(own.about));
-    }
+    command = command.subcommands(own.iter().map(OwnCommand::command));
     let matches = command.get_matches();
-    let own = own.filter(|own| matches.subcommand_name() == Some(own.name));
-    let act = || match own {
-        Some(own) => in_workspace(&parsed::<Global>(&matches), own.run),
+    let asked = matches.subcommand().and_then(|(name, of_own)| {
+        let own = own.iter().find(|own| own.name == name)?;
+        let arguments = own.arguments.and_then(|_| of_own.get_many::<String>(ARGUMENTS));
+        Some((own.run, arguments.into_iter().flatten().cloned().collect::<Vec<_>>()))
+    });
+    let act = || match asked {
+        Some((run, arguments)) => {
+            in_workspace(&parsed::<Global>(&matches), |ctx| run(ctx, &arguments))
+        }
         None => run(&parsed(&matches)),
     };
     let ready = crate::isolation::refuse_sudo().and_then(|()| cancel::install());

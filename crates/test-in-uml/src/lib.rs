@@ -45,11 +45,11 @@ pub use cli::{OwnCommand, image, test};
 /// must have no threads.
 pub fn main() -> std::process::ExitCode {
     hidden::entry();
-    cli::main(None)
+    cli::main(&[])
 }
 
-/// The same with a command of the workspace's own.
-pub fn main_with(own: OwnCommand) -> std::process::ExitCode {
+/// The same with commands of the workspace's own.
+pub fn main_with(own: &[OwnCommand]) -> std::process::ExitCode {
     hidden::entry();
-    cli::main(Some(own))
+    cli::main(own)
 }

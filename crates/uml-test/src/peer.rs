@@ -33,8 +33,26 @@ impl HostPeer {
     /// # Errors
     /// When the connection breaks.
     pub fn sink(&self, count: usize, blocks: impl Iterator<Item = Vec<u8>>) -> Result<String> {
+        self.send("sink", count, blocks)
+    }
+
+    /// Sends `blocks`, which are `count` bytes in all, and returns how many of them arrived: nothing but the network
+    /// bounds how fast that goes.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub fn discard(&self, count: usize, blocks: impl Iterator<Item = Vec<u8>>) -> Result<usize> {
+        Ok(self.send("discard", count, blocks)?.parse()?)
+    }
+
+    fn send(
+        &self,
+        what: &str,
+        count: usize,
+        blocks: impl Iterator<Item = Vec<u8>>,
+    ) -> Result<String> {
         let mut stream = self.connect()?;
-        writeln!(stream, "sink {count}")?;
+        writeln!(stream, "{what} {count}")?;
         for block in blocks {
             stream.write_all(&block)?;
         }

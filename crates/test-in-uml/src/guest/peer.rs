@@ -2,6 +2,7 @@
 //!
 //! One request a connection, one ASCII line:
 //! - `sink N`: N bytes follow; the answer is their SHA-256 in hexadecimal and a newline.
+//! - `discard N`: N bytes follow; the answer is their number and a newline.
 //! - `source N SEED`: the answer is N bytes, those of the blocks that belong to `SEED`.
 //! - `echo`: what follows comes back, until one side ends.
 //! - `lab VERSION TOKEN`: the connection is that of a scenario from then on ([`uml_protocol::lab`]).
@@ -217,6 +218,10 @@ pub fn serve(line: &str, from: impl Read, mut to: impl Write) -> io::Result<()> 
                 left -= some as u64;
             }
             writeln!(to, "{}", hex(&hasher.finalize()))
+        }
+        ["discard", count] => {
+            let taken = io::copy(&mut from.take(number(count)?), &mut io::sink())?;
+            writeln!(to, "{taken}")
         }
         ["source", count, seed] => {
             let (mut left, seed) = (number(count)?, number(seed)?);

@@ -24,6 +24,12 @@ fn a_source_sends_the_stream_of_its_seed() {
 }
 
 #[test]
+fn what_is_discarded_is_counted() {
+    assert_eq!(answer(b"discard 3\nabc").unwrap(), b"3\n");
+    assert_eq!(answer(b"discard 4\nabc").unwrap(), b"3\n");
+}
+
+#[test]
 fn an_echo_answers_with_what_it_got() {
     assert_eq!(answer(b"echo\nabc\n").unwrap(), b"abc\n");
     assert_eq!(answer(b"echo\n").unwrap(), b"");
