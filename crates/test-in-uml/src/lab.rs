@@ -40,8 +40,8 @@ pub use record::{LabGuestRecord, LabRecord};
 use turns::Turn;
 pub use turns::Turns;
 
-/// How often a guest is looked at that nothing is asked of.
-const ATTENTION: Duration = Duration::from_millis(20);
+/// How often a guest is looked at that nothing is asked of, and whether what is waited for is still wanted.
+pub const ATTENTION: Duration = Duration::from_millis(20);
 
 /// A guest whose power was cut is gone by then, however busy the host is.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -222,16 +222,18 @@ impl<'a, 'r> Lab<'a, 'r> {
         }
     }
 
+    /// The case has waited for another [`ATTENTION`]: that is no time of its own. False when it is over.
+    fn waits(&self) -> bool {
+        self.kept_waiting.add(ATTENTION);
+        !self.state().is_over
+    }
+
     /// Has the case be one of those that have guests beside their own.
     fn take_turn(&self) -> Result<()> {
         if self.state().turn.is_some() {
             return Ok(());
         }
-        let wanted = || {
-            self.kept_waiting.add(ATTENTION);
-            !self.state().is_over
-        };
-        let turn = self.turns.wait(ATTENTION, wanted).context("the case is over")?;
+        let turn = self.turns.wait(ATTENTION, || self.waits()).context("the case is over")?;
         // Another of its connections may have been first.
         self.state().turn.get_or_insert(turn);
         Ok(())

@@ -120,7 +120,7 @@ impl LabGuest<'_, '_, '_> {
             disks: &self.disks,
         };
         let powered_on = self.lab.began.elapsed();
-        let made = self.lab.over.scope(|| self.lab.maker.make(&order));
+        let made = self.lab.over.scope(|| self.lab.maker.make(&order, &|| self.lab.waits()));
         let made = made.inspect_err(|_| self.disconnect())?;
         self.boots.push(powered_on);
         self.consoles.push(made.console.clone());

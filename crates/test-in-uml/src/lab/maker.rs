@@ -73,11 +73,11 @@ pub struct MadeGuest<'a> {
 
 /// Who makes guests for scenarios.
 pub trait GuestMaker<'a>: Sync {
-    /// Boots a guest.
+    /// Boots a guest. As long as it waits for its kernel, `wanted` is asked every [`ATTENTION`](super::ATTENTION).
     ///
     /// # Errors
     /// When there is no such kernel, no room for it, or it does not come up.
-    fn make(&self, order: &GuestOrder<'_>) -> Result<MadeGuest<'a>>;
+    fn make(&self, order: &GuestOrder<'_>, wanted: &dyn Fn() -> bool) -> Result<MadeGuest<'a>>;
 
     /// Ends the guest whose process is known by this at once.
     fn kill(&self, process: i32);

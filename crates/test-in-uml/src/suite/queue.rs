@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::plan::{self, Job};
 
@@ -111,8 +112,9 @@ impl<T> Queue<T> {
         state.lanes.iter().filter(open).map(|lane| lane.name.clone()).collect()
     }
 
-    /// What the lane with that name has once it is open; nothing if there is none, or nothing more is run in it.
-    pub fn ready(&self, name: &str) -> Option<Arc<T>> {
+    /// What the lane with that name has once it is open; nothing if there is none, or nothing more is run in it, or
+    /// nobody wants it any more: `wanted` is asked each time that so long has gone by.
+    pub fn ready(&self, name: &str, period: Duration, wanted: &dyn Fn() -> bool) -> Option<Arc<T>> {
         let mut state = self.state();
         loop {
             let lane = state.lanes.iter().find(|lane| lane.name == name)?;
@@ -122,7 +124,12 @@ impl<T> Queue<T> {
                 LaneState::Building if state.stopped.is_some() => return None,
                 LaneState::Building => {}
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let waited = self.changed.wait_timeout(state, period);
+            let (guard, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = guard;
+            if timeout.timed_out() && !wanted() {
+                return None;
+            }
         }
     }
 
@@ -170,8 +177,8 @@ impl<T> QueueState<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::path::Path;
-    use std::time::Duration;
 
     use super::*;
     use crate::guest::Program;
@@ -219,6 +226,21 @@ mod tests {
             queue.open(0, "a", Arc::default());
             assert_eq!(waits.join().unwrap().unwrap(), "a1");
         });
+    }
+
+    #[test]
+    fn a_kernel_that_is_being_built_is_waited_for_as_long_as_it_is_wanted() {
+        let queue = queue(&[("a", &["a1"]), ("b", &["b1"])]);
+        let period = Duration::from_millis(1);
+        let asked = Cell::new(0);
+        let wanted = || asked.replace(asked.get() + 1) < 3;
+        assert!(queue.ready("a", period, &wanted).is_none());
+        assert_eq!(asked.get(), 4);
+        queue.open(0, "a", Arc::default());
+        assert!(queue.ready("a", period, &|| false).is_some());
+        assert!(queue.ready("c", period, &|| true).is_none(), "nobody builds it");
+        queue.stop("over");
+        assert!(queue.ready("b", period, &|| true).is_none());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::power_on::{Wishes, power_on};
 use super::session::RunSession;
 use crate::guest::{Cow, Disk, Init, Interface, LinkBy, plugged_in};
 use crate::host::memory_left;
-use crate::lab::{GuestMaker, GuestOrder, MadeGuest};
+use crate::lab::{ATTENTION, GuestMaker, GuestOrder, MadeGuest};
 use crate::stage::{Link, Share};
 
 /// Makes the guests that a case on this kernel asks for.
@@ -30,11 +30,11 @@ impl<'a, 'r> ScenarioMaker<'a, 'r> {
     }
 
     /// The kernel with that name, if this run has it; waits while it is being built.
-    fn target(&self, kernel: Option<&str>) -> Result<Arc<Target>> {
+    fn target(&self, kernel: Option<&str>, wanted: &dyn Fn() -> bool) -> Result<Arc<Target>> {
         match kernel {
             None => Ok(Arc::clone(self.target)),
             Some(name) if name == self.target.kernel.name => Ok(Arc::clone(self.target)),
-            Some(name) => self.session.queue.ready(name).with_context(|| {
+            Some(name) => self.session.queue.ready(name, ATTENTION, wanted).with_context(|| {
                 format!("kernel {name} is none of this run: name it too, with --kernel {name}")
             }),
         }
@@ -42,9 +42,9 @@ impl<'a, 'r> ScenarioMaker<'a, 'r> {
 }
 
 impl<'a> GuestMaker<'a> for ScenarioMaker<'a, '_> {
-    fn make(&self, order: &GuestOrder<'_>) -> Result<MadeGuest<'a>> {
+    fn make(&self, order: &GuestOrder<'_>, wanted: &dyn Fn() -> bool) -> Result<MadeGuest<'a>> {
         let session = self.session;
-        let target = self.target(order.kernel)?;
+        let target = self.target(order.kernel, wanted)?;
         let wanted = order.memory.unwrap_or(session.ctx.config.memory);
         let most = session.ctx.guest_size()?;
         ensure!(
