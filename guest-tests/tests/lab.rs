@@ -41,6 +41,19 @@ fn a_guest_calls_functions_of_this_file_and_each_has_a_kernel_of_its_own() -> Te
     Ok(())
 }
 
+#[test]
+fn files_are_written_and_read_in_another_guest() -> TestResult {
+    let other = Lab::guest("other").boot()?;
+    let contents: Vec<u8> = (0..700_000_u32).map(|number| (number % 251) as u8).collect();
+    other.write_file("/root/a file", &contents)?;
+    assert!(other.read_file("/root/a file")? == contents);
+    other.write_file("/root/a file", b"")?;
+    assert_eq!(other.read_file("/root/a file")?, b"");
+    let error = other.read_file("/nowhere").unwrap_err().to_string();
+    assert!(error.contains("/nowhere"), "{error}");
+    Ok(())
+}
+
 fn is_there(path: &str) -> TestResult {
     fs::metadata(path).map_err(|error| anyhow::anyhow!("{path}: {error}"))?;
     Ok(())

@@ -65,6 +65,26 @@ fn ipv6_reaches_neighbours_and_goes_through_a_router() -> TestResult {
 }
 
 #[test]
+fn a_router_says_what_does_not_fit_into_the_next_network() -> TestResult {
+    let joined = Joined::make()?;
+    let (inside, outside) = (joined.inside()?, joined.outside()?);
+    let [_, far] = joined.router.addresses() else { panic!("two interfaces") };
+    outside.run(&format!("ip route add default via {}", far.v4))?;
+    joined.router.run("echo 1 > /proc/sys/net/ipv4/ip_forward")?;
+    // As on any wire, both ends are told.
+    for (end, address) in [(&joined.router, far.v4), (&outside, outside.address())] {
+        end.run(&format!(
+            "ip link set dev $(ip -o -4 address show to {address} | cut -d' ' -f2) mtu 600"
+        ))?;
+    }
+    // In pieces it goes through; who forbids that is told how much does.
+    inside.run("ping -c 1 -W 20 -s 1400 -M dont outside")?;
+    let said = inside.try_run("ping -c 1 -W 20 -s 1400 -M do outside")?.output;
+    assert!(said.contains("mtu = 600") || said.contains("mtu=600"), "{said}");
+    Ok(())
+}
+
+#[test]
 fn a_masquerading_router_hides_who_is_behind_it() -> TestResult {
     let joined = Joined::make()?;
     let (inside, outside) = (joined.inside()?, joined.outside()?);

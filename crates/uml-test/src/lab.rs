@@ -19,6 +19,7 @@ use uml_protocol::lab::{NetworkSpec, Request, env};
 
 mod connection;
 mod disk;
+mod files;
 mod guest;
 mod network;
 mod plan;

@@ -8,6 +8,7 @@ use uml_protocol::lab::{InterfaceAddresses, Reply, Request, Task};
 use uml_protocol::wire::ProcessEnd;
 
 use super::connection::{Connection, unexpected};
+use super::files;
 use crate::TestResult;
 use crate::part::offset_of;
 
@@ -80,7 +81,8 @@ impl LabGuest {
     /// # Errors
     /// When the guest ends meanwhile.
     pub fn try_run(&self, command: &str) -> Result<Ran> {
-        self.task(Task::Command(command.into()))
+        let (end, output) = self.task(Task::Command(command.into()))?;
+        Ok(Ran { end, output: String::from_utf8_lossy(&output).into_owned() })
     }
 
     /// Has it call a function of this test file, or a closure that captures nothing.
@@ -88,7 +90,7 @@ impl LabGuest {
     /// # Errors
     /// When the function fails or panics, or the guest ends meanwhile.
     pub fn call(&self, function: fn() -> TestResult) -> Result<()> {
-        self.function(function as usize, None)
+        self.function(function as usize, None).map(drop)
     }
 
     /// The same with a text for the function.
@@ -96,21 +98,44 @@ impl LabGuest {
     /// # Errors
     /// As [`LabGuest::call`].
     pub fn call_with(&self, function: fn(&str) -> TestResult, argument: &str) -> Result<()> {
-        self.function(function as usize, Some(argument.into()))
+        self.function(function as usize, Some(argument.into())).map(drop)
     }
 
-    fn function(&self, function: usize, argument: Option<String>) -> Result<()> {
-        let Ran { end, output } =
-            self.task(Task::Function { offset: offset_of(function), argument })?;
-        ensure!(end == ProcessEnd::Code(0), "{}: {}: {output}", self.name, Ended(end));
-        Ok(())
+    /// Writes a file in it, of any size; a longer one that was there is cut.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or the guest ends meanwhile.
+    pub fn write_file(&self, path: &str, contents: &[u8]) -> Result<()> {
+        files::pieces(path, contents).try_for_each(|piece| self.call_with(files::write, &piece))
     }
 
-    fn task(&self, task: Task) -> Result<Ran> {
-        match self.connection.ask(&Request::Run(task))? {
-            Reply::Ran { end, output } => {
-                Ok(Ran { end, output: String::from_utf8_lossy(&output).into_owned() })
+    /// Reads a file in it, of any size.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or the guest ends meanwhile.
+    pub fn read_file(&self, path: &str) -> Result<Vec<u8>> {
+        let mut contents = Vec::new();
+        loop {
+            let from = files::at(path, contents.len());
+            let piece = self.function(files::read as fn(&str) -> _ as usize, Some(from))?;
+            if piece.is_empty() {
+                return Ok(contents);
             }
+            contents.extend(piece);
+        }
+    }
+
+    /// Has it call a function; returns what that wrote.
+    fn function(&self, function: usize, argument: Option<String>) -> Result<Vec<u8>> {
+        let (end, output) = self.task(Task::Function { offset: offset_of(function), argument })?;
+        let said = || String::from_utf8_lossy(&output);
+        ensure!(end == ProcessEnd::Code(0), "{}: {}: {}", self.name, Ended(end), said());
+        Ok(output)
+    }
+
+    fn task(&self, task: Task) -> Result<(ProcessEnd, Vec<u8>)> {
+        match self.connection.ask(&Request::Run(task))? {
+            Reply::Ran { end, output } => Ok((end, output)),
             Reply::Ended(how) => bail!("{}: {how}", self.name),
             other => unexpected(&other),
         }
