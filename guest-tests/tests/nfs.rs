@@ -59,6 +59,29 @@ fn each_version_keeps_what_is_written() -> TestResult {
     Ok(())
 }
 
+#[test]
+#[ignore = "it takes most of a minute"]
+fn a_gibibyte_arrives_whole() -> TestResult {
+    let lan = Lab::network("lan")?;
+    let disk = Lab::disk(1200 << 20)?;
+    let server = Lab::guest("server").on(&lan).disk(&disk).boot()?;
+    server.run(
+        "mke2fs -q -t ext4 -O ^metadata_csum,^64bit,^orphan_file -m 0 /dev/ubdb
+        mkdir -p /srv && mount /dev/ubdb /srv",
+    )?;
+    nfs::start(&server, "/srv", "rw,no_root_squash")?;
+    let client = client(&lan, "client")?;
+    mount(&client, "3")?;
+    // The hash is of what was sent, not of what came back.
+    let sent = client
+        .run("head -c 1073741824 /dev/urandom | tee /mnt/bulk | sha256sum && sync -f /mnt/bulk")?;
+    client.run("echo 3 > /proc/sys/vm/drop_caches")?;
+    for (guest, path) in [(&server, "/srv/bulk"), (&client, "/mnt/bulk")] {
+        assert_eq!(guest.run(&format!("sha256sum < {path}"))?, sent, "{}", guest.name());
+    }
+    Ok(())
+}
+
 /// One row of a table: the server has the case's own kernel, and each kernel of the run is a client once.
 #[test]
 fn clients_of_every_kernel_use_a_server_of_this_one() -> TestResult {

@@ -33,10 +33,12 @@ use crate::threads;
 )]
 pub struct BootFailed {
     name: String,
-    end: String,
+    /// How it ended instead.
+    pub end: String,
     by_hand: String,
     argv: String,
-    console_log: PathBuf,
+    /// Where its console is.
+    pub console_log: PathBuf,
     tail: Vec<String>,
 }
 

@@ -1,6 +1,5 @@
 //! One guest of a scenario, from its plan to its record.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,12 +8,12 @@ use uml_protocol::lab::{GuestSpec, InterfaceAddresses, Reply, Request, Task, env
 use uml_protocol::wire::Word;
 
 use super::answers;
-use super::record::LabGuestRecord;
 use super::{GuestOrder, KernelIp, Lab, MadeGuest};
 use crate::config::ByteSize;
 use crate::guest::machine::{CaseRecord, End};
-use crate::guest::{CaseOptions, CaseRun, Complaint, Connect, ExtraDisk, Gone, Interface};
+use crate::guest::{CaseOptions, CaseRun, Complaint, Connect, ExtraDisk, Interface};
 
+mod end;
 mod plan;
 
 /// The longest command, in bytes: one variable of an environment holds it (execve(2), MAX_ARG_STRLEN).
@@ -121,7 +120,7 @@ impl LabGuest<'_, '_, '_> {
         };
         let powered_on = self.lab.began.elapsed();
         let made = self.lab.over.scope(|| self.lab.maker.make(&order, &|| self.lab.waits()));
-        let made = made.inspect_err(|_| self.disconnect())?;
+        let made = made.inspect_err(|error| self.not_up(error, powered_on))?;
         self.boots.push(powered_on);
         self.consoles.push(made.console.clone());
         self.kernel = Some(made.kernel.clone());
@@ -208,82 +207,5 @@ impl LabGuest<'_, '_, '_> {
                 Ok(Reply::Ended(how))
             }
         }
-    }
-
-    /// Takes it out of its networks.
-    fn disconnect(&self) {
-        let state = self.lab.state();
-        for network in self.spec.networks.iter().filter_map(|name| state.networks.get(name)) {
-            network.disconnect(&self.spec.name);
-        }
-    }
-
-    /// A guest is over; `cut` says whether we cut its power.
-    fn gone(&mut self, gone: Gone, cut: bool) {
-        let on = self.lab.state().on.remove(&self.spec.name);
-        self.lab.off.notify_all();
-        let cut = cut || on.is_some_and(|(_, cut)| cut);
-        self.disconnect();
-        let Gone { end, strays, leaks } = gone;
-        self.complaints.extend(strays);
-        let leaks = leaks.into_iter().map(|(_, what)| what);
-        self.complaints.extend(leaks.map(|line| Complaint { name: "kmemleak", line }));
-        let died = match &end {
-            End::Clean { .. } => None,
-            // A panic comes before our cut, and is no less for it.
-            End::Panicked(_) => Some("panic"),
-            End::Hung(_) | End::Lost(_) | End::BootFailed(_) if cut => None,
-            End::Hung(_) => Some("hang"),
-            End::Lost(_) | End::BootFailed(_) => Some("lost"),
-        };
-        let Some(name) = died else { return };
-        match self.death.take() {
-            Some(text) if self.log().iter().any(|line| line.contains(&text)) => {
-                // What led to it was meant.
-                self.complaints.clear();
-            }
-            Some(text) => {
-                let line = format!("{end}, and did not say `{text}`");
-                self.complaints.insert(0, Complaint { name, line });
-            }
-            None => self.complaints.push(Complaint { name, line: end.to_string() }),
-        }
-    }
-
-    /// The lines of its consoles, those of one boot after those of another.
-    fn log(&self) -> Vec<String> {
-        let texts = self.consoles.iter().map(|path| fs::read(path).unwrap_or_default());
-        let lines = texts.flat_map(|text| {
-            let text = String::from_utf8_lossy(&text).into_owned();
-            text.lines().map(crate::text::plain).collect::<Vec<_>>()
-        });
-        lines.collect()
-    }
-
-    /// Ends it with the case.
-    pub fn end(mut self) -> LabGuestRecord {
-        self.look();
-        if let Some(made) = self.current.take()
-            && let Ok(gone) = made.guest.cut_power()
-        {
-            self.gone(gone, true);
-        }
-        if let Some(text) = self.death.take() {
-            let line = format!("it did not end by itself with `{text}`");
-            self.complaints.push(Complaint { name: "lives on", line });
-        }
-        let (declared, log) = (std::mem::take(&mut self.declared), self.log());
-        self.complaints
-            .retain(|complaint| !declared.iter().any(|text| complaint.line.contains(text)));
-        let unmet = declared.iter().filter(|text| !log.iter().any(|line| line.contains(*text)));
-        let unmet = unmet.map(|text| format!("it did not say `{text}`, as was declared"));
-        self.complaints.extend(unmet.map(|line| Complaint { name: "declared", line }));
-        let log = answers::lines(log);
-        // A disk that cannot be removed goes with the stage.
-        let _ = self.lab.maker.remove_disk(&self.disk.0);
-        let Self { spec, kernel, complaints, boots, addresses, .. } = self;
-        let interfaces =
-            spec.networks.into_iter().zip(addresses.iter().map(|own| own.v4)).collect();
-        LabGuestRecord { name: spec.name, kernel, complaints, interfaces, boots, log }
     }
 }

@@ -20,7 +20,10 @@ fn host(case: fn(&Asker)) -> FakeHost {
 
 /// Runs a case that asks for this; its line, and how many guests were started.
 fn run(case: fn(&Asker)) -> (CaseLine, u16) {
-    let host = host(case);
+    run_on(host(case))
+}
+
+fn run_on(host: FakeHost) -> (CaseLine, u16) {
     let (finished, told) = Run::of(&["the_case"]).on(&host);
     assert!(finished.broken.is_empty() && !finished.guests_failed);
     (told.case("the_case").clone(), host.started())
@@ -161,4 +164,23 @@ fn nobody_has_a_scenario_but_the_case_that_runs() {
         assert!(matches!(other.ask(&other.connect(), &network("lan")), Reply::Failed(_)));
     });
     assert_eq!(case.end, CaseEnd::Passed);
+}
+
+#[test]
+fn a_guest_that_does_not_come_up_counts_against_the_case_unless_that_was_declared() {
+    fn boot(asker: &Asker, declared: Option<&str>) {
+        let own = asker.connect();
+        asker.ask(&own, &guest("other", &[]));
+        if let Some(text) = declared {
+            assert_eq!(asker.ask(&own, &Request::ExpectDeath(text.into())), Reply::Done);
+        }
+        failed(&asker.ask(&own, &Request::Boot), "No working init found");
+    }
+    let only_the_first = |case: fn(&Asker)| run_on(host(case).booting(|number| number == 0)).0;
+    let case = only_the_first(|asker| boot(asker, None));
+    assert_eq!((case.end, case.complaint.as_deref()), (CaseEnd::Kernel, Some("not up")));
+    let said = |line: &String| line.contains("other|") && line.contains("No working init");
+    assert!(case.kernel_log.iter().any(said), "{:?}", case.kernel_log);
+    let case = only_the_first(|asker| boot(asker, Some("No working init found")));
+    assert_eq!(case.end, CaseEnd::Passed, "{}", case.detail);
 }
