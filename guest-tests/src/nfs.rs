@@ -37,13 +37,17 @@ pub fn planned_server(plan: GuestPlan, options: &str) -> Result<LabGuest> {
     Ok(server)
 }
 
-/// Has a guest that was just booted export a folder, for everybody in its network.
+/// Has a guest that was just booted export a folder, for everybody in its network. exportfs tells the kernel of a
+/// client that is none, to try the folder with it (`validate_export()` in nfs-utils), and mountd has the kernel forget
+/// all clients when the first question of a real one comes (`check_useipaddr()`). Where one waits for the server to come
+/// back, that can be in between, and the folder is said not to support it: once.
 ///
 /// # Errors
 /// When something does not start.
 pub fn start(server: &LabGuest, folder: &str, options: &str) -> Result<()> {
     server.run(START).context("the server does not start")?;
-    server.run(&format!("exportfs -i -o {options},insecure,no_subtree_check '*:{folder}'"))?;
+    let export = format!("exportfs -i -o {options},insecure,no_subtree_check '*:{folder}'");
+    server.run(&format!("{export} || {export}"))?;
     Ok(())
 }
 
