@@ -34,22 +34,25 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub fn run(ctx: &Ctx, arguments: &[String]) -> Result<ExitCode> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["net", kernels @ ..] => return net(ctx, kernels),
+        ["net", wanted @ ..] => return net(ctx, wanted),
         [SENDER] => print_line(&sender()?.to_string())?,
         [TAKER] => taker()?,
         _ => {
-            ctx.ui.line("error: there is `bench net [KERNEL]…`, and nothing else");
+            ctx.ui.line("error: there is `bench net [KERNEL]… [tap|socket]`, and nothing else");
             return Ok(ExitCode::from(WRONG_USAGE));
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn net(ctx: &Ctx, kernels: &[&str]) -> Result<ExitCode> {
+fn net(ctx: &Ctx, wanted: &[&str]) -> Result<ExitCode> {
     let times = TIMES.to_string();
+    let (links, kernels): (Vec<&str>, Vec<&str>) =
+        wanted.iter().partition(|word| ["tap", "socket"].contains(word));
     let mut args = vec!["--run-ignored", "only", "--no-fail-fast", "--guests", "1"];
     args.extend(["--repeat", &times]);
     args.extend(kernels.iter().flat_map(|kernel| ["--kernel", kernel]));
+    args.extend(links.iter().flat_map(|link| ["--link", link]));
     args.push("throughput ");
     let host = (0..TIMES).map(|_| veth()).collect::<Result<Vec<_>>>();
     let code = test(ctx, &args)?;

@@ -43,6 +43,11 @@ pub fn run(ctx: &Ctx) -> Result<ExitCode> {
     if code != 0 {
         return Ok(ExitCode::from(code));
     }
+    ctx.ui.line(&format!("{:>12} tests in guests without taps", "ci"));
+    let code = test(ctx, &["--no-fail-fast", "--link", "socket"])?;
+    if code != 0 {
+        return Ok(ExitCode::from(code));
+    }
     what_has_to_fail(ctx)?;
     what_is_tried_again(ctx)?;
     // A fault that nothing sees may harm whoever comes after it.

@@ -18,6 +18,7 @@ mod doctor;
 mod environment;
 mod init;
 mod kernels;
+mod link;
 mod report;
 mod shell;
 mod test_in_uml;

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::ctx::Ctx;
 use crate::invocation;
 use crate::isolation::{Cmd, Facility, Ids, Output, Privilege};
+use crate::stage::Attachment;
 
 mod causes;
 mod limits;
@@ -80,7 +81,7 @@ pub fn examine(ctx: &Ctx) -> Result<Vec<Finding>> {
 ///
 /// # Errors
 /// When something that guests need is refused: with the cure.
-pub fn ensure_guests(ctx: &Ctx) -> Result<()> {
+pub fn ensure_guests(ctx: &Ctx, attachment: Attachment) -> Result<()> {
     let needed = ctx.config.memory.bytes();
     let left = memory_left().unwrap_or(u64::MAX);
     ensure!(
@@ -102,7 +103,9 @@ pub fn ensure_guests(ctx: &Ctx) -> Result<()> {
         "a guest is some {PROCESSES_OF_A_GUEST} processes, and the control group has room for \
          {processes}: raise its pids.max"
     );
-    let Some(refused) = ctx.isolation()?.refused_to_guests() else { return Ok(()) };
+    let Some(refused) = ctx.isolation()?.refused_to_guests(attachment.is_tap()) else {
+        return Ok(());
+    };
     let cure = FACILITIES.iter().find(|known| known.facility == refused.facility).map(cure);
     bail!(
         "guests cannot run on this host: {}: {}\n  cure: {}\n  `{} doctor` looks at \

@@ -25,7 +25,7 @@ mod program;
 mod session;
 mod spec;
 
-pub use crate::kernel::Transport;
+pub use crate::kernel::NetDriver;
 pub use boot::{BootFailed, boot};
 pub(crate) use boot::{address_space, fresh_token};
 pub use calibration::Calibration;

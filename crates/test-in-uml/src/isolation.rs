@@ -96,12 +96,13 @@ impl Isolation {
         Self { privilege: Privilege::None, ..self }
     }
 
-    /// The first thing without which guests cannot run, if anything is refused.
-    pub fn refused_to_guests(&self) -> Option<&Tried> {
-        self.tried.iter().find(|tried| tried.result.is_err() && tried.facility.is_needed())
+    /// The first thing without which guests cannot run, if anything is refused. Some of them have taps.
+    pub fn refused_to_guests(&self, with_taps: bool) -> Option<&Tried> {
+        self.tried.iter().find(|tried| tried.result.is_err() && tried.facility.is_needed(with_taps))
     }
 
-    fn grants(&self, facility: Facility) -> bool {
+    /// Whether it grants this.
+    pub fn grants(&self, facility: Facility) -> bool {
         self.tried.iter().any(|tried| tried.facility == facility && tried.result.is_ok())
     }
 

@@ -5,7 +5,7 @@
 //! happens in one guest does not keep another.
 
 use std::collections::BTreeMap;
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use nix::poll::{PollFd, PollFlags, poll};
+use socket2::Socket;
 use uml_protocol::lab::{InterfaceAddresses, Reply, Request};
 use uml_protocol::wire::{receive, send};
 
@@ -101,7 +102,7 @@ struct LabState<'r> {
     /// The processes of those that are on, and whether their power was cut.
     on: BTreeMap<String, (i32, bool)>,
     /// Shut down, their threads end.
-    streams: BTreeMap<usize, TcpStream>,
+    streams: BTreeMap<usize, Socket>,
     records: Vec<LabGuestRecord>,
     captures: Vec<(String, Capture)>,
 }
@@ -134,7 +135,7 @@ impl<'a, 'r> Lab<'a, 'r> {
     pub fn serve<'s>(
         &'s self,
         scope: &'s Scope<'s, '_>,
-        connections: &Receiver<TcpStream>,
+        connections: &Receiver<Socket>,
         outer: &'s CancelToken,
     ) -> Result<()> {
         for (number, stream) in connections.iter().enumerate() {
@@ -189,7 +190,7 @@ impl<'a, 'r> Lab<'a, 'r> {
     }
 
     /// Serves one connection, and ends its guest after that.
-    fn connection<'s>(&'s self, scope: &'s Scope<'s, '_>, mut stream: TcpStream) {
+    fn connection<'s>(&'s self, scope: &'s Scope<'s, '_>, mut stream: Socket) {
         let mut guest: Option<LabGuest<'a, 's, 'r>> = None;
         while let Some(request) = self.next(&mut stream, guest.as_mut()) {
             let reply = self.answer(scope, request, &mut guest);
@@ -207,7 +208,7 @@ impl<'a, 'r> Lab<'a, 'r> {
     /// The next request; nothing when the connection is over.
     fn next(
         &self,
-        stream: &mut TcpStream,
+        stream: &mut Socket,
         mut guest: Option<&mut LabGuest<'_, '_, '_>>,
     ) -> Option<Request> {
         loop {

@@ -44,7 +44,7 @@ pub fn run(ctx: &Ctx, stage: &Stage, plan: &ShellPlan<'_>) -> Result<ShellEnd> {
     let (kernel, image) = (plan.kernel, plan.image.path());
     let shown_kernel = stage.expose(&kernel.path, &format!("kernel-{}", kernel.key))?;
     let shown_image = stage.expose(&image, &format!("image-{}", plan.image.key().as_str()))?;
-    let link = stage.add_link()?;
+    let link = stage.add_link(kernel.net_driver)?;
     let cow = match plan.keep {
         Some(kept) => stage.lend(kept.path(), "cow")?,
         None => Path::new(&link.dir()).join("cow"),
@@ -59,7 +59,8 @@ pub fn run(ctx: &Ctx, stage: &Stage, plan: &ShellPlan<'_>) -> Result<ShellEnd> {
         memory: ctx.config.memory,
         link: &link,
         link_by: LinkBy::Kernel,
-        transport: kernel.transport,
+        net_driver: kernel.net_driver,
+        attachment: stage.attachment(),
         init: Init::Terminal,
         nonce: ctx.run()?.id(),
         lpj: Calibration::of(&ctx.layout, &kernel.key).lpj(),
@@ -74,6 +75,7 @@ pub fn run(ctx: &Ctx, stage: &Stage, plan: &ShellPlan<'_>) -> Result<ShellEnd> {
     let raw = RawMode::enter()?;
     let share = Share { cpu: cpus().first().copied(), ..Share::default() };
     let sight = stage.libraries(&kernel.path)?.with(&shown_kernel).with(&shown_image);
+    let sight = if stage.attachment().is_tap() { sight.with_tap() } else { sight };
     let command = GuestCommand {
         argv: line.argv(),
         sight: if plan.keep.is_some() { sight.with_lent(&cow) } else { sight },

@@ -19,8 +19,8 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::AtomicU16;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -32,11 +32,16 @@ use crate::invocation;
 use crate::isolation::{Isolation, STAGE};
 
 mod asking;
+mod attachment;
 mod channel;
 mod disks;
+mod door;
 mod handle;
+mod host_stack;
+mod interface_end;
 mod keeper;
 mod link;
+mod links;
 mod mconsole;
 mod packets;
 mod process;
@@ -47,18 +52,25 @@ mod tap;
 mod withheld;
 
 use asking::{Asking, PATIENCE};
+pub use attachment::Attachment;
 use channel::StageRequest;
+pub(crate) use door::path as door_path;
+use host_stack::HostStack;
+pub use interface_end::{HEADER, InterfaceEnd, LONGEST};
 pub use link::Link;
 pub use process::{GuestProcess, GuestStatus};
 pub(crate) use serve::serve;
 pub use share::Share;
 pub(crate) use share::cpus;
+pub use sockets::Listener;
 
 /// What a run needs of its stage.
 #[derive(Debug, Clone)]
 pub struct StageOptions {
     /// An upper bound for the memory and the COW of one guest together, in bytes.
     pub size: u64,
+    /// What the network interfaces of guests are attached to.
+    pub attachment: Attachment,
 }
 
 /// A command for a guest's keeper.
@@ -86,6 +98,9 @@ pub struct Stage {
     child: Child,
     guests: AtomicU16,
     libraries: Mutex<BTreeMap<PathBuf, Sight>>,
+    attachment: Attachment,
+    /// The host's ends of links that have no tap, by their number.
+    host_stacks: Mutex<BTreeMap<u16, Arc<HostStack>>>,
 }
 
 impl Stage {
@@ -95,7 +110,7 @@ impl Stage {
     /// # Errors
     /// When this host refuses what guests need; the error says what.
     pub fn start(isolation: &Isolation, options: &StageOptions) -> Result<Self> {
-        if let Some(refused) = isolation.refused_to_guests() {
+        if let Some(refused) = isolation.refused_to_guests(options.attachment.is_tap()) {
             let why = refused.result.as_ref().err().map_or("", |why| why);
             bail!(
                 "guests cannot run on this host: {}: {why}; `{} doctor` says more",
@@ -109,6 +124,7 @@ impl Stage {
         let mut child = isolation
             .hidden(STAGE)
             .arg(options.size.to_string())
+            .arg(options.attachment.name())
             .stdin(Stdio::from(theirs))
             .spawn()
             .context("cannot start the stage")?;
@@ -120,40 +136,14 @@ impl Stage {
                 return Err(error).context("cannot set the stage");
             }
         };
-        let (guests, libraries) = (AtomicU16::new(0), Mutex::new(BTreeMap::new()));
-        Ok(Self { asking, child, guests, libraries })
-    }
-
-    /// Adds a link for one more guest.
-    ///
-    /// # Errors
-    /// When the tap cannot be made.
-    pub fn add_link(&self) -> Result<Link> {
-        let link = Link::numbered(self.guests.fetch_add(1, Ordering::Relaxed))?;
-        self.ask(&StageRequest::AddLink { index: link.index() }, &[])
-            .context("cannot make a link for a guest")?;
-        Ok(link)
-    }
-
-    /// Gives the guest of a link one more interface, a tap called `name`. Returns a socket that has the frames that
-    /// the guest sends there, and gives it others, each with a `virtio_net_hdr` before it (packet(7)).
-    ///
-    /// # Errors
-    /// When the tap or the socket cannot be made.
-    pub fn add_interface(&self, link: &Link, name: &str) -> Result<OwnedFd> {
-        let request = StageRequest::AddInterface { index: link.index(), name: name.into() };
-        let (_, fds) = self.ask(&request, &[]).context("cannot give a guest one more interface")?;
-        fds.into_iter().next().context("the stage sent no socket")
-    }
-
-    /// Removes the link of a guest that is gone, with its COW and all else in its folder.
-    ///
-    /// # Errors
-    /// When the tap cannot be removed.
-    pub fn remove_link(&self, link: &Link) -> Result<()> {
-        self.ask(&StageRequest::RemoveLink { index: link.index() }, &[])
-            .context("cannot remove the link of a guest")?;
-        Ok(())
+        Ok(Self {
+            asking,
+            child,
+            guests: AtomicU16::new(0),
+            libraries: Mutex::default(),
+            attachment: options.attachment,
+            host_stacks: Mutex::default(),
+        })
     }
 
     /// Makes a file of the host visible to guests under a short name, whoever may read the folders

@@ -12,6 +12,7 @@ use anyhow::{Result, anyhow, bail};
 use clap::Args;
 
 use super::kernels::Sources;
+use super::link::LinkChoice;
 use super::wrong_usage;
 
 #[derive(Debug, Args)]
@@ -21,6 +22,8 @@ pub(super) struct Shell {
     /// Keep the guest's disk, a COW of the image, in this file, or go on with the one that is there
     #[arg(long, value_name = "PATH")]
     keep: Option<PathBuf>,
+    #[command(flatten)]
+    link: LinkChoice,
 }
 
 impl Shell {
@@ -30,7 +33,8 @@ impl Shell {
             return Err(wrong_usage(anyhow!(why)));
         }
         doctor::ensure(ctx, None)?;
-        doctor::ensure_guests(ctx)?;
+        let attachment = self.link.attachment(ctx)?;
+        doctor::ensure_guests(ctx, attachment)?;
         let size = ctx.guest_size()?;
         let image = super::image(ctx)?;
         let (kernels, passed_over) = self.sources.build(ctx)?;
@@ -39,7 +43,7 @@ impl Shell {
         };
         kernel.check_memory(ctx.config.memory)?;
         let keep = self.keep.as_ref().map(|path| Cow::at(path, &image)).transpose()?;
-        let stage = Stage::start(ctx.isolation()?, &StageOptions { size })?;
+        let stage = Stage::start(ctx.isolation()?, &StageOptions { size, attachment })?;
         for line in passed_over {
             ctx.ui.warn(&line);
         }

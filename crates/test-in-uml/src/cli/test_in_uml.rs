@@ -16,6 +16,7 @@ use clap::{Args, ValueEnum};
 
 use super::choice::{Choice, Chosen};
 use super::kernels::{Source, Sources, WantedKernel};
+use super::link::LinkChoice;
 use super::{Yes, cancel, code, wrong_usage};
 
 /// The flag that names a module's folder.
@@ -40,6 +41,8 @@ pub(super) struct TestInUml {
     choice: Choice,
     #[command(flatten)]
     options: RunOptions,
+    #[command(flatten)]
+    link: LinkChoice,
 }
 
 /// How they are run.
@@ -99,7 +102,7 @@ impl TestInUml {
         let kernels = self.kernels(ctx, earlier.as_deref())?;
         if !self.choice.list {
             doctor::ensure(ctx, self.yes.given().then_some(Consent::Given))?;
-            doctor::ensure_guests(ctx)?;
+            doctor::ensure_guests(ctx, self.link.attachment(ctx)?)?;
         }
         let chosen = self.choice.of(ctx, &kernels, earlier.as_deref())?;
         if self.choice.list {
@@ -160,6 +163,7 @@ impl TestInUml {
             words.extend(names.flat_map(|name| ["--kernel".into(), name.clone()]));
         }
         words.extend(self.choice.selection.flags());
+        words.extend(self.link.flags());
         if let InitName::Sysv = self.options.init {
             words.extend(["--init".into(), "sysv".into()]);
         }
@@ -201,7 +205,8 @@ impl TestInUml {
             captures: pcap,
             deadline,
         };
-        let stage = Stage::start(ctx.isolation()?, &StageOptions { size })?;
+        let options = StageOptions { size, attachment: self.link.attachment(ctx)? };
+        let stage = Stage::start(ctx.isolation()?, &options)?;
         let mut reporter = Reporter::new(&ctx.ui, ctx.run()?, about)?;
         let finished = suite::run(ctx, &stage, &plan, make, &mut reporter)?;
         let ended = stage.shutdown();

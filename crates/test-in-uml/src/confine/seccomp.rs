@@ -177,8 +177,8 @@ const NAMESPACES: i32 = libc::CLONE_NEWNS
 pub(crate) struct SyscallFilter(BpfProgram);
 
 impl SyscallFilter {
-    /// Compiles it.
-    pub fn compile() -> Result<Self> {
+    /// Compiles it. Who has no tap connects to sockets of the stage instead.
+    pub fn compile(connects: bool) -> Result<Self> {
         let mut calls: BTreeMap<i64, Vec<SeccompRule>> =
             ALLOWED.iter().map(|&call| (call, Vec::new())).collect();
         let first = |op, value: i32| -> Result<Vec<SeccompRule>> {
@@ -186,6 +186,9 @@ impl SyscallFilter {
             let is = SeccompCondition::new(0, SeccompCmpArgLen::Dword, op, value)?;
             Ok(vec![SeccompRule::new(vec![is])?])
         };
+        if connects {
+            calls.insert(libc::SYS_connect, Vec::new());
+        }
         for call in [libc::SYS_socket, libc::SYS_socketpair] {
             calls.insert(call, first(SeccompCmpOp::Eq, libc::AF_UNIX)?);
         }
@@ -217,7 +220,7 @@ impl SyscallFilter {
 
 /// Whether this host's kernel has filters of system calls.
 pub(crate) fn try_filter() -> Result<()> {
-    SyscallFilter::compile()?.apply()
+    SyscallFilter::compile(false)?.apply()
 }
 
 #[cfg(test)]
@@ -261,6 +264,6 @@ mod tests {
         ] {
             assert!(!allowed.contains(&call), "system call {call}");
         }
-        SyscallFilter::compile().unwrap();
+        SyscallFilter::compile(false).unwrap();
     }
 }

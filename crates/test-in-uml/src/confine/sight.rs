@@ -18,8 +18,8 @@ const PLACE: &str = "root";
 /// What User Mode Linux reads of the host besides its own files: what the host's CPU can do.
 const CPUINFO: &str = "/proc/cpuinfo";
 
-/// The devices that there are.
-const DEVICES: [&str; 4] = ["/dev/null", "/dev/zero", "/dev/urandom", TUN];
+/// The devices that there are, beside that for taps where a guest has one.
+const DEVICES: [&str; 3] = ["/dev/null", "/dev/zero", "/dev/urandom"];
 
 /// The loader, which tells what a program is linked with; it maps that, and starts none of it.
 const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
@@ -76,6 +76,12 @@ impl Sight {
     pub fn with_lent(mut self, path: impl Into<PathBuf>) -> Self {
         self.write.push(path.into());
         self
+    }
+
+    /// And the device that taps are opened with.
+    #[must_use]
+    pub fn with_tap(self) -> Self {
+        self.with_lent(TUN)
     }
 
     /// What it can read, and execute.

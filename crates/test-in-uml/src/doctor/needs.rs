@@ -79,7 +79,7 @@ pub(super) const FACILITIES: &[HostNeed] = &[
     },
     HostNeed {
         facility: Facility::Tap,
-        effect: "guests have no link",
+        effect: "guests run, with links through sockets, which are slower than taps",
         cure: "sudo modprobe tun && sudo chmod 0666 /dev/net/tun (udev does the latter where it \
                runs); in a container, pass --device /dev/net/tun",
     },

@@ -51,7 +51,7 @@ pub fn boot<'a>(
     spec: &GuestSpec<'_>,
     calibration: &mut Calibration,
 ) -> Result<Guest<'a>> {
-    let mut link = OwnLink::add(host)?;
+    let mut link = OwnLink::add(host, spec.net_driver)?;
     let cow = match spec.disk {
         Disk::Kept(kept) => link.lend(kept.path(), &format!("cow-{}", spec.name))?,
         Disk::OnStage(place) => place.to_owned(),
@@ -64,7 +64,8 @@ pub fn boot<'a>(
         memory: spec.memory,
         link: &link,
         link_by: spec.link_by,
-        transport: spec.transport,
+        net_driver: spec.net_driver,
+        attachment: host.attachment(),
         disks: spec.disks,
         interfaces: spec.interfaces,
         arguments: spec.arguments,
@@ -74,7 +75,7 @@ pub fn boot<'a>(
         era: spec.era,
     };
     for (index, interface) in spec.interfaces.iter().enumerate() {
-        (spec.connect.0)(index, host.add_interface(&link, &interface.tap)?);
+        (spec.connect.0)(index, host.add_interface(&link, &interface.name, spec.net_driver)?);
     }
     let argv = line.argv();
     let commands = Commands::new(spec, &line, &argv);
@@ -109,6 +110,7 @@ pub fn boot<'a>(
 /// What such a guest sees: its kernel, its image and its disks.
 fn sight(host: &dyn GuestHost, spec: &GuestSpec<'_>, cow: &Path) -> Result<Sight> {
     let sight = host.libraries(spec.kernel.0)?.with(spec.kernel.1).with(spec.image.1);
+    let sight = if host.attachment().is_tap() { sight.with_tap() } else { sight };
     let sight = if matches!(spec.disk, Disk::Own) { sight } else { sight.with_lent(cow) };
     Ok(spec.disks.iter().fold(sight, |sight, disk| match disk.read_only {
         true => sight.with(&disk.path),

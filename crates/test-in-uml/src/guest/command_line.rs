@@ -7,20 +7,31 @@ use std::path::Path;
 use super::cow::ExtraDisk;
 use super::interface::Interface;
 use crate::config::ByteSize;
-use crate::kernel::Transport;
+use crate::kernel::NetDriver;
 use crate::rootfs::AGENT;
-use crate::stage::Link;
+use crate::stage::{Attachment, Link, door_path};
 
 /// The argument for an interface of a guest; the management console takes it too.
-pub(crate) fn plugged_in(transport: Transport, index: usize, at: &Interface) -> String {
-    let Interface { tap, mac } = at;
-    let interface = transport.interface(index);
-    match transport {
+pub(crate) fn plugged_in(
+    net_driver: NetDriver,
+    index: usize,
+    at: &Interface,
+    (attachment, link): (Attachment, &Link),
+) -> String {
+    let Interface { name, mac } = at;
+    let interface = net_driver.interface(index);
+    let door = door_path(&link.dir(), name);
+    let door = door.display();
+    match (net_driver, attachment) {
         // Without `gro=1` the first bulk transfer stalls for ever.
-        Transport::Vector => {
-            format!("{interface}:transport=tap,ifname={tap},depth=128,gro=1,mac={mac}")
+        (NetDriver::Vector, Attachment::Tap) => {
+            format!("{interface}:transport=tap,ifname={name},depth=128,gro=1,mac={mac}")
         }
-        Transport::Tuntap => format!("{interface}=tuntap,{tap},{mac}"),
+        (NetDriver::Legacy, Attachment::Tap) => format!("{interface}=tuntap,{name},{mac}"),
+        (NetDriver::Vector, Attachment::Socket) => {
+            format!("{interface}:transport=bess,dst={door},depth=128,mac={mac}")
+        }
+        (NetDriver::Legacy, Attachment::Socket) => format!("{interface}=daemon,{mac},unix,{door}"),
     }
 }
 
@@ -77,7 +88,9 @@ pub struct CommandLine<'a> {
     /// Who gives the guest its address there.
     pub link_by: LinkBy,
     /// How the guest reaches it.
-    pub transport: Transport,
+    pub net_driver: NetDriver,
+    /// What its interfaces are attached to.
+    pub attachment: Attachment,
     /// The COW, as the stage shows it.
     pub cow: &'a Path,
     /// What it runs.
@@ -99,7 +112,7 @@ pub struct CommandLine<'a> {
 impl CommandLine<'_> {
     /// The kernel binary and its arguments.
     pub fn argv(&self) -> Vec<OsString> {
-        let Self { link, transport, .. } = self;
+        let Self { link, net_driver, .. } = self;
         let dir = link.dir();
         let mut argv: Vec<OsString> = vec![self.kernel.into()];
         let mut add = |argument: String| argv.push(argument.into());
@@ -118,12 +131,12 @@ impl CommandLine<'_> {
         add("umid=guest".into());
         // The slash at the end belongs to it.
         add(format!("uml_dir={dir}/"));
-        let own = Interface { tap: link.tap(), mac: link.mac() };
+        let own = Interface { name: link.interface(), mac: link.mac() };
         for (index, interface) in [&own].into_iter().chain(self.interfaces).enumerate() {
-            add(plugged_in(*transport, index, interface));
+            add(plugged_in(*net_driver, index, interface, (self.attachment, link)));
         }
         let (guest, host, netmask) = (link.guest(), link.host(), link.netmask());
-        let interface = transport.interface(0);
+        let interface = net_driver.interface(0);
         match self.link_by {
             LinkBy::Kernel => add(format!("ip={guest}::{host}:{netmask}:uml:{interface}:off")),
             LinkBy::Agent => {

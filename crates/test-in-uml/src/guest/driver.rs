@@ -1,12 +1,12 @@
 //! The driver: waits for events, asks the machine what they mean, and does what it says.
 
 use std::collections::BTreeSet;
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use socket2::Socket;
 use uml_protocol::wire::{Hash, Run, ToGuest, ToHost, VERSION};
 
 use super::calibration::Calibration;
@@ -155,7 +155,7 @@ impl<'a> Guest<'a> {
     }
 
     /// Has the peer give connections that begin with this token to whoever asks for a scenario.
-    pub fn open_lab(&self, token: &str, connections: Sender<TcpStream>) {
+    pub fn open_lab(&self, token: &str, connections: Sender<Socket>) {
         if let Some(peer) = &self.peer {
             peer.open_lab(&format!("{VERSION} {token}"), connections);
         }

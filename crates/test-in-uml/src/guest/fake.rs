@@ -13,12 +13,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use socket2::Socket;
 
 use uml_protocol::lab::{self, Reply, Request};
 use uml_protocol::wire::{VERSION, receive, send};
 
 use super::host::{GuestHost, HostProcess};
-use crate::stage::{GuestCommand, GuestStatus, Link, Sight};
+use crate::kernel::NetDriver;
+use crate::stage::{Attachment, GuestCommand, GuestStatus, InterfaceEnd, Link, Listener, Sight};
 
 mod agent;
 
@@ -124,12 +126,16 @@ impl FakeHost {
 }
 
 impl GuestHost for FakeHost {
-    fn add_link(&self) -> Result<Link> {
+    fn attachment(&self) -> Attachment {
+        Attachment::Tap
+    }
+
+    fn add_link(&self, _: NetDriver) -> Result<Link> {
         Link::numbered(self.next.fetch_add(1, Ordering::SeqCst))
     }
 
-    fn add_interface(&self, _link: &Link, _name: &str) -> Result<OwnedFd> {
-        Ok(std::os::unix::net::UnixDatagram::pair()?.0.into())
+    fn add_interface(&self, _: &Link, _name: &str, _: NetDriver) -> Result<InterfaceEnd> {
+        Ok(InterfaceEnd::of_pair(std::os::unix::net::UnixDatagram::pair()?.0.into()))
     }
 
     fn remove_link(&self, link: &Link) -> Result<()> {
@@ -203,15 +209,15 @@ impl GuestHost for FakeHost {
         Ok(())
     }
 
-    fn connect(&self, address: SocketAddrV4, _timeout: Duration) -> Result<TcpStream> {
+    fn connect(&self, address: SocketAddrV4, _timeout: Duration) -> Result<Socket> {
         let guest = self.guests.lock().unwrap().get(address.ip()).map(|guest| guest.address);
-        Ok(TcpStream::connect(guest.context("no such guest")?)?)
+        Ok(TcpStream::connect(guest.context("no such guest")?)?.into())
     }
 
-    fn listen(&self, host: Ipv4Addr, _port: u16) -> Result<TcpListener> {
+    fn listen(&self, host: Ipv4Addr, _port: u16) -> Result<Listener> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         self.peers.lock().unwrap().insert(host, address(&listener));
-        Ok(listener)
+        Ok(Listener::Kernel(listener.into()))
     }
 }
 

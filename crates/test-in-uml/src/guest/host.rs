@@ -2,29 +2,35 @@
 
 use std::fmt::Debug;
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::Deref;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
+use socket2::Socket;
 
-use crate::stage::{GuestCommand, GuestProcess, GuestStatus, Link, Sight, Stage};
+use crate::kernel::NetDriver;
+use crate::stage::{
+    Attachment, GuestCommand, GuestProcess, GuestStatus, InterfaceEnd, Link, Listener, Sight, Stage,
+};
 
 /// What a guest asks of where it runs; the methods of [`Stage`] say more.
 pub trait GuestHost: Debug + Sync {
-    /// Adds a link for one more guest.
+    /// What the network interfaces of guests are attached to.
+    fn attachment(&self) -> Attachment;
+
+    /// Adds a link for one more guest, whose network has that driver.
     ///
     /// # Errors
     /// When there is no room for it.
-    fn add_link(&self) -> Result<Link>;
+    fn add_link(&self, driver: NetDriver) -> Result<Link>;
 
-    /// Gives the guest of a link one more interface; returns a socket for its frames.
+    /// Gives the guest of a link one more interface; returns the host's end of it.
     ///
     /// # Errors
     /// When it cannot be made.
-    fn add_interface(&self, link: &Link, name: &str) -> Result<OwnedFd>;
+    fn add_interface(&self, link: &Link, name: &str, driver: NetDriver) -> Result<InterfaceEnd>;
 
     /// Removes the link of a guest that is gone.
     ///
@@ -88,13 +94,13 @@ pub trait GuestHost: Debug + Sync {
     ///
     /// # Errors
     /// When nobody answers within `timeout`.
-    fn connect(&self, address: SocketAddrV4, timeout: Duration) -> Result<TcpStream>;
+    fn connect(&self, address: SocketAddrV4, timeout: Duration) -> Result<Socket>;
 
     /// Listens on the host end of a link.
     ///
     /// # Errors
     /// When the port is taken.
-    fn listen(&self, host: Ipv4Addr, port: u16) -> Result<TcpListener>;
+    fn listen(&self, host: Ipv4Addr, port: u16) -> Result<Listener>;
 }
 
 /// The processes that are a guest on its host. Dropping this ends them.
@@ -125,8 +131,8 @@ pub(super) struct OwnLink<'a> {
 }
 
 impl<'a> OwnLink<'a> {
-    pub fn add(host: &'a dyn GuestHost) -> Result<Self> {
-        Ok(Self { host, link: host.add_link()?, lent: None, removed: false })
+    pub fn add(host: &'a dyn GuestHost, driver: NetDriver) -> Result<Self> {
+        Ok(Self { host, link: host.add_link(driver)?, lent: None, removed: false })
     }
 
     /// Lends the guest a file; returns where it sees it.
@@ -165,12 +171,16 @@ impl Drop for OwnLink<'_> {
 }
 
 impl GuestHost for Stage {
-    fn add_link(&self) -> Result<Link> {
-        self.add_link()
+    fn attachment(&self) -> Attachment {
+        self.attachment()
     }
 
-    fn add_interface(&self, link: &Link, name: &str) -> Result<OwnedFd> {
-        self.add_interface(link, name)
+    fn add_link(&self, driver: NetDriver) -> Result<Link> {
+        self.add_link(driver)
+    }
+
+    fn add_interface(&self, link: &Link, name: &str, driver: NetDriver) -> Result<InterfaceEnd> {
+        self.add_interface(link, name, driver)
     }
 
     fn remove_link(&self, link: &Link) -> Result<()> {
@@ -213,11 +223,11 @@ impl GuestHost for Stage {
         self.mconsole(link, command)
     }
 
-    fn connect(&self, address: SocketAddrV4, timeout: Duration) -> Result<TcpStream> {
+    fn connect(&self, address: SocketAddrV4, timeout: Duration) -> Result<Socket> {
         self.connect(address, timeout)
     }
 
-    fn listen(&self, host: Ipv4Addr, port: u16) -> Result<TcpListener> {
+    fn listen(&self, host: Ipv4Addr, port: u16) -> Result<Listener> {
         self.listen(host, port)
     }
 }

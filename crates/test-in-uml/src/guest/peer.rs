@@ -9,18 +9,17 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Error, ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd as _;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use nix::sys::socket::{Shutdown, shutdown};
 use sha2::{Digest as _, Sha256};
+use socket2::Socket;
 use uml_protocol::bulk;
 use uml_protocol::lab::GREETING;
 
+use crate::stage::Listener;
 use crate::store::hex;
 use crate::threads;
 
@@ -34,7 +33,7 @@ const AT_ONCE: usize = 16;
 /// A peer that serves in threads of its own. Dropping it ends that.
 #[derive(Debug)]
 pub struct Peer {
-    listener: TcpListener,
+    listener: Arc<Listener>,
     serving: Arc<Serving>,
 }
 
@@ -50,12 +49,12 @@ struct Serving {
 #[derive(Debug)]
 struct LabDoor {
     token: String,
-    connections: Sender<TcpStream>,
+    connections: Sender<Socket>,
 }
 
 #[derive(Debug, Default)]
 struct Streams {
-    open: BTreeMap<u64, TcpStream>,
+    open: BTreeMap<u64, Socket>,
     over: bool,
 }
 
@@ -63,9 +62,10 @@ impl Peer {
     /// Serves whoever connects to this listener.
     ///
     /// # Errors
-    /// When the listener cannot be shared.
-    pub fn start(listener: TcpListener) -> Result<Self> {
-        let ours = listener.try_clone().context("cannot share a listener")?;
+    /// When there can be no thread for it.
+    pub fn start(listener: Listener) -> Result<Self> {
+        let listener = Arc::new(listener);
+        let ours = Arc::clone(&listener);
         let serving = Arc::new(Serving::default());
         let shared = Arc::clone(&serving);
         threads::spawn(move || accept(&listener, &shared))?;
@@ -73,7 +73,7 @@ impl Peer {
     }
 
     /// Gives connections that begin with this token to whoever receives them.
-    pub fn open_lab(&self, token: &str, connections: Sender<TcpStream>) {
+    pub fn open_lab(&self, token: &str, connections: Sender<Socket>) {
         *self.serving.lab() = Some(LabDoor { token: token.into(), connections });
     }
 
@@ -85,8 +85,7 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // Linux has accept(2) come back then.
-        let _ = shutdown(self.listener.as_raw_fd(), Shutdown::Both);
+        self.listener.close();
         let mut streams = self.serving.lock();
         streams.over = true;
         for stream in streams.open.values() {
@@ -106,7 +105,7 @@ impl Serving {
     }
 
     /// Passes a connection on, if its token is that of the case that runs.
-    fn pass_on(&self, token: &str, stream: &TcpStream) -> Result<()> {
+    fn pass_on(&self, token: &str, stream: &Socket) -> Result<()> {
         if let Some(door) = &*self.lab()
             && door.token == token
         {
@@ -126,11 +125,11 @@ impl Serving {
     }
 }
 
-fn accept(listener: &TcpListener, serving: &Arc<Serving>) {
+fn accept(listener: &Listener, serving: &Arc<Serving>) {
     let mut number = 0;
     while serving.has_room() {
         match listener.accept() {
-            Ok((stream, _)) => {
+            Ok(stream) => {
                 number += 1;
                 // A guest that gets no answer fails its own test.
                 let _ = serve_apart(stream, number, serving);
@@ -143,7 +142,7 @@ fn accept(listener: &TcpListener, serving: &Arc<Serving>) {
     }
 }
 
-fn serve_apart(stream: TcpStream, number: u64, serving: &Arc<Serving>) -> Result<()> {
+fn serve_apart(stream: Socket, number: u64, serving: &Arc<Serving>) -> Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let twin = stream.try_clone()?;

@@ -1,11 +1,12 @@
 //! The session with a guest's agent: what comes from there is never trusted.
 
 use std::io::{self, BufReader, ErrorKind, Write};
-use std::net::{Shutdown, SocketAddrV4, TcpStream};
+use std::net::{Shutdown, SocketAddrV4};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use socket2::Socket;
 use uml_protocol::marker::Key;
 use uml_protocol::wire::{self, ToGuest, ToHost, greet, receive, send};
 
@@ -17,7 +18,7 @@ use crate::threads;
 /// A session. When it is dropped, the thread that reads it ends: a guest that is gone without a word
 /// would leave it waiting for ever.
 #[derive(Debug)]
-pub(super) struct AgentSession(TcpStream);
+pub(super) struct AgentSession(Socket);
 
 impl AgentSession {
     /// Sends the agent a message, if it takes it by then.
@@ -41,7 +42,7 @@ impl Drop for AgentSession {
 
 /// A connection that is written to until then, however little the other side takes at a time.
 struct Until<'a> {
-    stream: &'a TcpStream,
+    stream: &'a Socket,
     until: Instant,
 }
 
@@ -52,11 +53,11 @@ impl Write for Until<'_> {
             return Err(io::Error::new(ErrorKind::TimedOut, "the agent takes no message"));
         }
         self.stream.set_write_timeout(Some(left))?;
-        self.stream.write(bytes)
+        (&mut &*self.stream).write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.stream.flush()
+        (&mut &*self.stream).flush()
     }
 }
 
@@ -74,12 +75,7 @@ pub(super) fn connect(
     begin_session(stream, key.clone(), events.clone())
 }
 
-fn begin_session(
-    stream: TcpStream,
-    key: Key,
-    events: SyncSender<GuestEvent>,
-) -> Result<AgentSession> {
-    stream.set_nodelay(true).context("cannot set up the connection")?;
+fn begin_session(stream: Socket, key: Key, events: SyncSender<GuestEvent>) -> Result<AgentSession> {
     let mut theirs = stream.try_clone().context("cannot share the connection")?;
     threads::spawn(move || {
         let end = match meet(&mut theirs, &key) {
@@ -94,7 +90,7 @@ fn begin_session(
 /// How long the agent may take to take its key.
 const KEY_TIME: Duration = Duration::from_secs(30);
 
-fn meet(stream: &mut TcpStream, key: &Key) -> Result<()> {
+fn meet(stream: &mut Socket, key: &Key) -> Result<()> {
     greet(stream)?;
     match receive(stream)? {
         Some(ToHost::Hello { .. }) => {}
@@ -105,7 +101,7 @@ fn meet(stream: &mut TcpStream, key: &Key) -> Result<()> {
 }
 
 /// Passes on what the agent says; returns why it says no more.
-fn read_messages(stream: TcpStream, events: &SyncSender<GuestEvent>) -> String {
+fn read_messages(stream: Socket, events: &SyncSender<GuestEvent>) -> String {
     let mut reader = BufReader::new(stream);
     let mut event = GuestEvent::Connected;
     while events.send(event).is_ok() {
@@ -121,7 +117,7 @@ fn read_messages(stream: TcpStream, events: &SyncSender<GuestEvent>) -> String {
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use std::sync::mpsc::{Receiver, sync_channel};
 
     use uml_protocol::wire::LONGEST;
@@ -133,7 +129,7 @@ mod tests {
         agent: impl FnOnce(TcpStream) + Send + 'static,
     ) -> (AgentSession, Receiver<GuestEvent>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap().into();
         let (theirs, _) = listener.accept().unwrap();
         std::thread::spawn(move || agent(theirs));
         let (events, inbox) = sync_channel(8);

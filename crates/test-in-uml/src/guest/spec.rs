@@ -7,7 +7,7 @@ use super::command_line::{Init, LinkBy};
 use super::cow::{Disk, ExtraDisk};
 use super::interface::{Connect, Interface};
 use crate::config::ByteSize;
-use crate::kernel::Transport;
+use crate::kernel::NetDriver;
 use crate::stage::Share;
 
 /// Room for events that the driver has not looked at yet: a guest that floods us waits. One event
@@ -28,7 +28,7 @@ pub struct GuestSpec<'a> {
     /// Memory of the guest.
     pub memory: ByteSize,
     /// How it reaches its link.
-    pub transport: Transport,
+    pub net_driver: NetDriver,
     /// Who gives the guest its address on its link.
     pub link_by: LinkBy,
     /// What it runs.

@@ -63,8 +63,12 @@ impl Facility {
     }
 
     /// Whether guests cannot do without it. The others save memory, or are walls behind a wall.
-    pub(super) fn is_needed(self) -> bool {
-        !matches!(self, Self::Personality | Self::Seccomp | Self::Landlock | Self::ProcessLimit)
+    pub(super) fn is_needed(self, with_taps: bool) -> bool {
+        match self {
+            Self::Personality | Self::Seccomp | Self::Landlock | Self::ProcessLimit => false,
+            Self::Tap => with_taps,
+            _ => true,
+        }
     }
 }
 

@@ -8,17 +8,17 @@ use serde::{Deserialize, Serialize};
 
 use super::era::{Era, Version};
 use super::fragment::{ConfigRequest, Values};
-use super::transport::Transport;
+use super::net_driver::NetDriver;
 use crate::store::{Entry, sha256_of};
 
-/// The transport that guests of this configuration have; the faster one where there are both.
+/// The driver that guests of this configuration have; the faster one where there are both.
 ///
 /// # Errors
 /// When there is none: its guests could not be reached.
-pub(super) fn transport(values: &Values) -> Result<Transport> {
+pub(super) fn net_driver(values: &Values) -> Result<NetDriver> {
     match (values.get("UML_NET_VECTOR"), values.get("UML_NET_TUNTAP")) {
-        ("y", _) => Ok(Transport::Vector),
-        (_, "y") => Ok(Transport::Tuntap),
+        ("y", _) => Ok(NetDriver::Vector),
+        (_, "y") => Ok(NetDriver::Legacy),
         _ => bail!(
             "neither UML_NET_VECTOR nor UML_NET_TUNTAP is y: guests of this kernel could not be \
              reached; ask for one of them in a fragment"
@@ -45,7 +45,7 @@ pub struct KernelBinary {
     /// The lines that its fragments asked for.
     pub requested: Vec<String>,
     /// How its guests are reached.
-    pub transport: Transport,
+    pub net_driver: NetDriver,
     /// What modules for it are built with, and its hash; nothing if it loads none.
     pub kit: Option<(PathBuf, String)>,
     /// What holds for kernels of its age.
@@ -131,7 +131,7 @@ impl KernelBinary {
         Ok(Self {
             name: name.into(),
             path: results.linux(),
-            transport: transport(&Values::parse(&text)?)?,
+            net_driver: net_driver(&Values::parse(&text)?)?,
             config,
             release: about.release,
             compiler: compiler.into(),
@@ -149,11 +149,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_configuration_decides_the_transport() {
-        let of = |text: &str| transport(&Values::parse(text).unwrap());
+    fn the_configuration_decides_the_net_driver() {
+        let of = |text: &str| net_driver(&Values::parse(text).unwrap());
         let both = "CONFIG_UML_NET_VECTOR=y\nCONFIG_UML_NET_TUNTAP=y";
-        assert_eq!(of(both).unwrap(), Transport::Vector);
-        assert_eq!(of("CONFIG_UML_NET_TUNTAP=y").unwrap(), Transport::Tuntap);
+        assert_eq!(of(both).unwrap(), NetDriver::Vector);
+        assert_eq!(of("CONFIG_UML_NET_TUNTAP=y").unwrap(), NetDriver::Legacy);
         let error = of("CONFIG_UML_NET_VECTOR=m").unwrap_err().to_string();
         assert!(error.contains("UML_NET_VECTOR"), "{error}");
     }

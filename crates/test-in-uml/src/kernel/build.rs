@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::binary::{KernelBinary, Results, transport};
+use super::binary::{KernelBinary, Results, net_driver};
 use super::configure::configure;
 use super::fragment::ConfigRequest;
 use super::kit;
@@ -190,7 +190,7 @@ impl<'a> Inputs<'a> {
         bring_compiler_header(tree, &build, &self.toolchain)?;
         let make = Make::new(&step, tree, &build);
         let config = configure(&make, tree, work, self.kernel.start, &self.request)?;
-        transport(config.values())?;
+        net_driver(config.values())?;
         let modules = (config.values().get("MODULES") == "y").then_some("modules");
         let targets: Vec<&str> = ["linux"].into_iter().chain(modules).collect();
         let expected = progress::counted(ctx, name).unwrap_or(tree.era().objects);

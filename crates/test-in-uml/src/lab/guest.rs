@@ -127,7 +127,7 @@ impl LabGuest<'_, '_, '_> {
         let on = (made.guest.process(), false);
         self.lab.state().on.insert(self.spec.name.clone(), on);
         let addresses = self.addresses.iter().enumerate().map(|(index, own)| {
-            let interface = made.transport.interface(index + 1);
+            let interface = made.net_driver.interface(index + 1);
             // The first has the other already, if the kernel took care of that.
             let v4 = (index > 0 || kernel_ip.is_none()).then_some(own.v4);
             let v4 =

@@ -1,7 +1,6 @@
 //! What makes the guests and disks of scenarios.
 
 use std::net::Ipv4Addr;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -9,7 +8,8 @@ use uml_protocol::lab::Autoconfiguration;
 
 use crate::config::ByteSize;
 use crate::guest::{Connect, ExtraDisk, Guest, Interface};
-use crate::kernel::Transport;
+use crate::kernel::NetDriver;
+use crate::stage::InterfaceEnd;
 
 /// What a guest of a scenario is made of.
 #[derive(Debug)]
@@ -43,8 +43,8 @@ pub struct KernelIp {
 
 impl KernelIp {
     /// Its argument (Documentation/admin-guide/nfs/nfsroot.rst).
-    pub fn argument(self, transport: Transport) -> String {
-        let interface = transport.interface(1);
+    pub fn argument(self, net_driver: NetDriver) -> String {
+        let interface = net_driver.interface(1);
         let by = match self.by {
             Autoconfiguration::Static => {
                 let address = self.address;
@@ -65,8 +65,8 @@ pub struct MadeGuest<'a> {
     pub guest: Guest<'a>,
     /// What its kernel is called.
     pub kernel: String,
-    /// How it reaches its taps.
-    pub transport: Transport,
+    /// What drives its interfaces.
+    pub net_driver: NetDriver,
     /// Where its console goes.
     pub console: PathBuf,
 }
@@ -82,12 +82,12 @@ pub trait GuestMaker<'a>: Sync {
     /// Ends the guest whose process is known by this at once.
     fn kill(&self, process: i32);
 
-    /// Gives the case's own guest the interface with that number, while it runs. Returns its name there, and a socket for
-    /// its frames.
+    /// Gives the case's own guest the interface with that number, while it runs. Returns its name there, and the host's
+    /// end of it.
     ///
     /// # Errors
     /// When the guest does not take it.
-    fn add_interface(&self, number: usize, mac: String) -> Result<(String, OwnedFd)>;
+    fn add_interface(&self, number: usize, mac: String) -> Result<(String, InterfaceEnd)>;
 
     /// Makes a disk with the image of the run; returns where guests see it.
     ///

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io::{PipeReader, PipeWriter, Read as _, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
 use std::time::Duration;
@@ -11,18 +11,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, recv};
 use uml_protocol::lab::{InterfaceAddresses, Shape};
 
 use super::capture::Capture;
 use super::wire::Wire;
+use crate::stage::{HEADER, InterfaceEnd, LONGEST};
 use crate::threads;
-
-/// The `virtio_net_hdr` before each frame (packet(7), PACKET_VNET_HDR).
-const HEADER: usize = 10;
-
-/// The longest frame: what a sender left to a network card to cut.
-const LONGEST: usize = HEADER + 14 + 4 + (64 << 10);
 
 /// A switch has looked up by then, however busy the host is.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -66,7 +60,7 @@ struct Changes {
 struct Port {
     guest: String,
     /// Nothing while the guest is off.
-    socket: Option<Arc<OwnedFd>>,
+    end: Option<Arc<InterfaceEnd>>,
     plugged: bool,
 }
 
@@ -94,22 +88,22 @@ impl Network {
     }
 
     /// Connects a guest, or connects it anew.
-    pub fn connect(&self, guest: &str, socket: OwnedFd) {
+    pub fn connect(&self, guest: &str, end: InterfaceEnd) {
         let mut ports = self.switch.ports();
-        let socket = Some(Arc::new(socket));
+        let end = Some(Arc::new(end));
         match ports.iter_mut().find(|port| port.guest == guest) {
-            Some(port) => port.socket = socket,
-            None => ports.push(Port { guest: guest.into(), socket, plugged: true }),
+            Some(port) => port.end = end,
+            None => ports.push(Port { guest: guest.into(), end, plugged: true }),
         }
         drop(ports);
         self.wake();
     }
 
-    /// Forgets the socket of a guest that is off: what it belongs to goes with the last who has it.
+    /// Forgets the interface of a guest that is off: what it belongs to goes with the last who has it.
     pub fn disconnect(&self, guest: &str) {
         let mut ports = self.switch.ports();
         if let Some(port) = ports.iter_mut().find(|port| port.guest == guest) {
-            port.socket = None;
+            port.end = None;
         }
         drop(ports);
         self.wake();
@@ -135,10 +129,10 @@ impl Network {
         let mut ports = self.switch.ports();
         let port = ports.iter_mut().find(|port| port.guest == guest);
         let port = port.with_context(|| format!("no guest `{guest}` is in this network"))?;
-        if let (false, true, Some(socket)) = (port.plugged, plugged, &port.socket) {
+        if let (false, true, Some(end)) = (port.plugged, plugged, &port.end) {
             // What it sent into a loose end is lost.
-            while recv(socket.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT) != Err(Errno::EAGAIN) {
-            }
+            let mut frame = vec![0; LONGEST];
+            while end.receive(&mut frame).is_ok() {}
         }
         port.plugged = plugged;
         drop(ports);
@@ -168,10 +162,10 @@ impl Switch {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The sockets of the guests that are plugged in.
-    fn plugged(&self) -> Vec<Arc<OwnedFd>> {
+    /// The interfaces of the guests that are plugged in.
+    fn plugged(&self) -> Vec<Arc<InterfaceEnd>> {
         let ports = self.ports();
-        ports.iter().filter(|port| port.plugged).filter_map(|port| port.socket.clone()).collect()
+        ports.iter().filter(|port| port.plugged).filter_map(|port| port.end.clone()).collect()
     }
 
     /// Passes frames on until the network is dropped.
@@ -180,15 +174,13 @@ impl Switch {
         loop {
             // Who has which address is learnt anew when a cable was moved.
             let made = self.changes().made;
-            let sockets = self.plugged();
+            let ends = self.plugged();
             self.changes().taken = made;
             self.taken.notify_all();
             let mut places: HashMap<Mac, usize> = HashMap::new();
             loop {
                 let mut fds = vec![PollFd::new(woken.as_fd(), PollFlags::POLLIN)];
-                fds.extend(
-                    sockets.iter().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)),
-                );
+                fds.extend(ends.iter().map(|end| PollFd::new(end.as_fd(), PollFlags::POLLIN)));
                 let wait = wire.next().map_or(PollTimeout::NONE, until);
                 let _ = poll(&mut fds, wait);
                 wire.arrived().for_each(|(to, frame)| give(&to, &frame));
@@ -200,8 +192,8 @@ impl Switch {
                         _ => return,
                     }
                 }
-                for from in (0..sockets.len()).filter(|from| ready[from + 1]) {
-                    self.pass_on(&sockets, from, &mut places, &mut wire, &mut frame);
+                for from in (0..ends.len()).filter(|from| ready[from + 1]) {
+                    self.pass_on(&ends, from, &mut places, &mut wire, &mut frame);
                 }
             }
         }
@@ -210,20 +202,20 @@ impl Switch {
     /// Passes on what a guest has sent.
     fn pass_on(
         &self,
-        sockets: &[Arc<OwnedFd>],
+        ends: &[Arc<InterfaceEnd>],
         from: usize,
         places: &mut HashMap<Mac, usize>,
         wire: &mut Wire,
         buffer: &mut [u8],
     ) {
         let shape = *self.shape.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut give = |to: &Arc<OwnedFd>, frame: &[u8]| {
+        let mut give = |to: &Arc<InterfaceEnd>, frame: &[u8]| {
             if let Some(frame) = wire.send(&shape, to, frame) {
                 give(to, frame);
             }
         };
         for _ in 0..BURST {
-            let count = match recv(sockets[from].as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+            let count = match ends[from].receive(buffer) {
                 Ok(count) => count,
                 Err(Errno::EINTR) => continue,
                 // Nothing more, or the guest is gone.
@@ -241,10 +233,10 @@ impl Switch {
             // The lowest bit of the first byte says that it is for several.
             match places.get(&to).filter(|_| to[0] & 1 == 0) {
                 Some(&place) if place == from => {}
-                Some(&place) => give(&sockets[place], frame),
+                Some(&place) => give(&ends[place], frame),
                 None => {
-                    let others = sockets.iter().enumerate().filter(|(place, _)| *place != from);
-                    others.for_each(|(_, socket)| give(socket, frame));
+                    let others = ends.iter().enumerate().filter(|(place, _)| *place != from);
+                    others.for_each(|(_, end)| give(end, frame));
                 }
             }
         }
@@ -258,9 +250,8 @@ fn until(time: Duration) -> PollTimeout {
 }
 
 /// Gives a guest a frame. One that takes none any more loses it, as on a wire.
-fn give(socket: &OwnedFd, frame: &[u8]) {
-    let flags = MsgFlags::MSG_DONTWAIT;
-    while nix::sys::socket::send(socket.as_raw_fd(), frame, flags) == Err(Errno::EINTR) {}
+fn give(end: &InterfaceEnd, frame: &[u8]) {
+    let _ = end.send(frame);
 }
 
 #[cfg(test)]

@@ -2,11 +2,12 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use uml_protocol::lab::Shape;
+
+use crate::stage::InterfaceEnd;
 
 /// More bytes than this are not on their way at once: what comes then is lost, as in the queue of a router.
 const MOST_WAITING: usize = 64 << 20;
@@ -17,7 +18,7 @@ struct Waiting {
     due: Instant,
     /// Of two that are due at once the first goes first.
     number: u64,
-    to: Arc<OwnedFd>,
+    to: Arc<InterfaceEnd>,
     frame: Vec<u8>,
 }
 
@@ -56,7 +57,7 @@ impl Wire {
     pub fn send<'f>(
         &mut self,
         shape: &Shape,
-        to: &Arc<OwnedFd>,
+        to: &Arc<InterfaceEnd>,
         frame: &'f [u8],
     ) -> Option<&'f [u8]> {
         if *shape == Shape::default() && self.waiting.is_empty() {
@@ -88,7 +89,7 @@ impl Wire {
     }
 
     /// The frames that have arrived by now, in their order.
-    pub fn arrived(&mut self) -> impl Iterator<Item = (Arc<OwnedFd>, Vec<u8>)> {
+    pub fn arrived(&mut self) -> impl Iterator<Item = (Arc<InterfaceEnd>, Vec<u8>)> {
         let now = Instant::now();
         std::iter::from_fn(move || {
             if self.waiting.peek().is_none_or(|Reverse(first)| first.due > now) {
@@ -105,8 +106,8 @@ impl Wire {
 mod tests {
     use super::*;
 
-    fn socket() -> Arc<OwnedFd> {
-        Arc::new(std::fs::File::open("/dev/null").unwrap().into())
+    fn socket() -> Arc<InterfaceEnd> {
+        Arc::new(InterfaceEnd::nowhere())
     }
 
     /// What comes out of so many frames, once all that does has come.

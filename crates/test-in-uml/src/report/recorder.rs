@@ -100,7 +100,7 @@ fn kernel_line(kernel: &KernelBinary, passed_over: &[String]) -> Result<KernelLi
         release: kernel.release.clone(),
         compiler: kernel.compiler.clone(),
         config_sha256: sha256_of(&kernel.config)?,
-        transport: kernel.transport.interface(0),
+        transport: kernel.net_driver.interface(0),
         passed_over: passed_over.into(),
     })
 }

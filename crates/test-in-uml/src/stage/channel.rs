@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::share::Share;
 use crate::confine::Sight;
+use crate::kernel::NetDriver;
 
 /// The longest message; a guest's arguments are far shorter.
 const LONGEST: usize = 64 << 10;
@@ -29,8 +30,8 @@ pub(super) struct Numbered<T> {
 pub(super) enum StageRequest {
     /// Make the network and the folder of a guest.
     AddLink { index: u16 },
-    /// Give a guest's network one more tap; the answer comes with a socket that sees its frames.
-    AddInterface { index: u16, name: String },
+    /// Give a guest one more interface; the answer comes with sockets for its frames.
+    AddInterface { index: u16, name: String, driver: NetDriver },
     /// Remove them, with what the guest left there.
     RemoveLink { index: u16 },
     /// Mount a file of the host into the stage's folder.

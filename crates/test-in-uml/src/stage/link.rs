@@ -4,6 +4,8 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Result, bail, ensure};
 
+use super::host_stack::Ends;
+
 /// The network that links are cut from. Each exists in a network namespace of its own on the stage, so that
 /// it never collides with a network of the host, and no guest reaches another.
 const NETWORK: u32 = u32::from_be_bytes([10, 85, 0, 0]);
@@ -40,8 +42,8 @@ impl Link {
         self.index
     }
 
-    /// The tap's name.
-    pub fn tap(&self) -> String {
+    /// The name of the guest's interface on the host.
+    pub fn interface(&self) -> String {
         format!("tap{}", self.index)
     }
 
@@ -58,6 +60,13 @@ impl Link {
     /// The netmask of both.
     pub fn netmask(&self) -> Ipv4Addr {
         Ipv4Addr::from(u32::MAX << (32 - PREFIX))
+    }
+
+    /// Its ends, where that of the host is ours.
+    pub(super) fn ends(&self) -> Ends {
+        let [high, low] = self.index.to_be_bytes();
+        let hardware = [0x02, 0, 0x0a, 0x56, high, low];
+        Ends { own: self.host(), prefix: PREFIX, hardware, guest: self.guest() }
     }
 
     /// The host end with its prefix length, as `ip address add` takes it.

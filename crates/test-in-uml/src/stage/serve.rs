@@ -18,9 +18,10 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{ForkResult, Pid, getpid, setsid};
 
+use super::attachment::Attachment;
 use super::channel::{Numbered, Reply, StageRequest, receive, send};
 use super::link::Link;
-use super::{disks, handle, keeper, mconsole, tap};
+use super::{disks, door, handle, keeper, mconsole, tap};
 use crate::confine::{DIR, NOBODY, ResourceLimits, SyscallFilter, TUN, bind, prepare_roots, show};
 use crate::isolation::{
     Ids, Namespaces, die_with_parent, enter, fork, is_real_root, mount_proc, reap,
@@ -54,12 +55,12 @@ pub(crate) fn serve(_: &[OsString]) -> Result<i32> {
 }
 
 fn refuse(error: &anyhow::Error) -> Result<i32> {
-    reply(0, Reply::Failed { why: format!("{error:#}") }, None)?;
+    reply(0, Reply::Failed { why: format!("{error:#}") }, &[])?;
     Ok(1)
 }
 
-fn reply(number: u64, message: Reply, fd: Option<&OwnedFd>) -> Result<()> {
-    let fds: Vec<_> = fd.iter().map(|fd| fd.as_fd()).collect();
+fn reply(number: u64, message: Reply, fds: &[OwnedFd]) -> Result<()> {
+    let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
     send(std::io::stdin().as_fd(), &Numbered { number, message }, &fds)
 }
 
@@ -68,6 +69,7 @@ struct StageState {
     was_root: bool,
     /// How many bytes a guest may write to its folder, its memory among them.
     size: u64,
+    attachment: Attachment,
     filter: SyscallFilter,
     /// The network namespace of the stage itself, and those of the links.
     home: OwnedFd,
@@ -79,14 +81,18 @@ struct StageState {
 fn run(outside: Pid, was_root: bool) -> Result<()> {
     die_with_parent(outside)?;
     mount_proc();
-    prepare(was_root)?;
-    let size = std::env::args().nth(2).and_then(|size| size.parse().ok());
+    let mut args = std::env::args().skip(2);
+    let size = args.next().and_then(|size| size.parse().ok());
     let size = size.context("the stage needs a size")?;
+    let attachment = args.next().and_then(|name| Attachment::named(&name));
+    let attachment = attachment.context("the stage needs an attachment")?;
+    prepare(was_root, attachment)?;
     disks::prepare(size)?;
     let mut state = StageState {
         was_root,
         size,
-        filter: SyscallFilter::compile()?,
+        attachment,
+        filter: SyscallFilter::compile(attachment == Attachment::Socket)?,
         home: own_network()?,
         networks: BTreeMap::new(),
         keepers: BTreeSet::new(),
@@ -97,7 +103,7 @@ fn run(outside: Pid, was_root: bool) -> Result<()> {
     let ended = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
         .context("cannot wait for SIGCHLD")?;
     let stdin = std::io::stdin();
-    reply(0, Reply::Done { id: 0 }, None)?;
+    reply(0, Reply::Done { id: 0 }, &[])?;
     loop {
         let mut fds = [
             PollFd::new(stdin.as_fd(), PollFlags::POLLIN),
@@ -113,22 +119,22 @@ fn run(outside: Pid, was_root: bool) -> Result<()> {
             let Some((Numbered { number, message }, fds)) = receive(stdin.as_fd())? else {
                 return Ok(());
             };
-            let (answer, fd) = match state.answer(message, fds) {
-                Ok((id, fd)) => (Reply::Done { id }, fd),
-                Err(error) => (Reply::Failed { why: format!("{error:#}") }, None),
+            let (answer, fds) = match state.answer(message, fds) {
+                Ok((id, fds)) => (Reply::Done { id }, fds),
+                Err(error) => (Reply::Failed { why: format!("{error:#}") }, Vec::new()),
             };
-            reply(number, answer, fd.as_ref())?;
+            reply(number, answer, &fds)?;
         }
     }
 }
 
-fn prepare(was_root: bool) -> Result<()> {
+fn prepare(was_root: bool, attachment: Attachment) -> Result<()> {
     // What guests write to lies in folders that are mounts of their own.
     mount(Some("stage"), DIR, Some("tmpfs"), MsFlags::MS_NOSUID, Some("size=4m,mode=0755"))
         .with_context(|| format!("cannot mount a tmpfs on {DIR}"))?;
     prepare_roots()?;
     uml_protocol::interface::bring_up("lo").context("cannot bring the loopback up")?;
-    if was_root {
+    if was_root && attachment == Attachment::Tap {
         // Guests run as an unprivileged user then, whom the host's node may be closed to.
         let own = Path::new(DIR).join("tun");
         mknod(&own, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(10, 200))
@@ -149,17 +155,17 @@ fn prepare(was_root: bool) -> Result<()> {
 }
 
 impl StageState {
-    fn answer(
-        &mut self,
-        request: StageRequest,
-        fds: Vec<OwnedFd>,
-    ) -> Result<(i32, Option<OwnedFd>)> {
+    fn answer(&mut self, request: StageRequest, fds: Vec<OwnedFd>) -> Result<(i32, Vec<OwnedFd>)> {
         match request {
             StageRequest::AddLink { index } => self.add_link(&Link::numbered(index)?)?,
-            StageRequest::AddInterface { index, name } => {
+            StageRequest::AddInterface { index, name, driver } => {
                 let (network, owner) = (self.network(index)?, self.owner());
-                let socket = self.within(network, || tap::add_interface(&name, owner))?;
-                return Ok((0, Some(socket)));
+                let dir = Link::numbered(index)?.dir();
+                let sockets = self.within(network, || match self.attachment {
+                    Attachment::Tap => tap::add_interface(&name, owner).map(|socket| vec![socket]),
+                    Attachment::Socket => door::open(driver, &dir, &name, owner),
+                })?;
+                return Ok((0, sockets));
             }
             StageRequest::RemoveLink { index } => self.remove_link(&Link::numbered(index)?)?,
             StageRequest::Expose { path, name } => expose(&path, &Path::new(DIR).join(name))?,
@@ -183,7 +189,7 @@ impl StageState {
                 };
                 let id = keeper::start(&guest, fds)?.as_raw();
                 self.keepers.insert(id);
-                return Ok((id, handle::of_child(id)));
+                return Ok((id, handle::of_child(id).into_iter().collect()));
             }
             StageRequest::Mconsole { index, command } => {
                 mconsole::send(&Link::numbered(index)?.dir(), &command)?;
@@ -195,7 +201,7 @@ impl StageState {
                     socket(AddressFamily::Inet, SockType::Stream, flags, None)
                         .context("cannot make a TCP socket")
                 })?;
-                return Ok((0, Some(socket)));
+                return Ok((0, vec![socket]));
             }
             // A keeper that is gone already is no error, but its number may be another's by now.
             StageRequest::Kill { id } if self.keepers.contains(&id) => {
@@ -203,7 +209,7 @@ impl StageState {
             }
             StageRequest::Kill { .. } => {}
         }
-        Ok((0, None))
+        Ok((0, Vec::new()))
     }
 
     /// The user that guests run as.
@@ -224,13 +230,15 @@ impl StageState {
         result
     }
 
-    /// Makes a network that has nothing but the tap of this link, and the folder of its guest. Both are
-    /// owned by the user that the guest will run as: it then needs no capability to open them.
+    /// Makes a network that has nothing but the tap of this link, if there is one, and the folder of its guest. Both
+    /// are owned by the user that the guest will run as: it then needs no capability to open them.
     fn add_link(&mut self, link: &Link) -> Result<()> {
         let owner = self.owner();
         unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network for a link")?;
         let network = own_network()?;
-        self.within(&network, || tap::add(link, owner))?;
+        if self.attachment == Attachment::Tap {
+            self.within(&network, || tap::add(link, owner))?;
+        }
         self.networks.insert(link.index(), network);
         let dir = link.dir();
         fs::create_dir(&dir).with_context(|| format!("cannot make {dir}"))?;

@@ -14,7 +14,7 @@ use crate::invocation;
 /// Makes it in the network namespace that we are in; `owner` may open it.
 pub(super) fn add(link: &Link, owner: u32) -> Result<()> {
     uml_protocol::interface::bring_up("lo").context("cannot bring the loopback up")?;
-    let (tap, address) = (link.tap(), link.host_with_prefix());
+    let (tap, address) = (link.interface(), link.host_with_prefix());
     let batch = format!(
         "tuntap add dev {tap} mode tap user {owner}\naddress add {address} dev {tap}\n\
          link set {tap} up\n"

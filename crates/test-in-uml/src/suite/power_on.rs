@@ -67,7 +67,7 @@ pub(super) fn power_on<'a>(
         image: (&image_path, &shown_image),
         disk: wishes.disk,
         memory: wishes.memory.unwrap_or(ctx.config.memory),
-        transport: kernel.transport,
+        net_driver: kernel.net_driver,
         link_by: wishes.link_by,
         init: wishes.init.unwrap_or(session.plan.init),
         disks: wishes.disks,

@@ -1,6 +1,5 @@
 //! Guests for the scenarios of cases.
 
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +12,7 @@ use super::session::RunSession;
 use crate::guest::{Cow, Disk, Init, Interface, LinkBy, plugged_in};
 use crate::host::memory_left;
 use crate::lab::{ATTENTION, GuestMaker, GuestOrder, MadeGuest};
-use crate::stage::{Link, Share};
+use crate::stage::{InterfaceEnd, Link, Share};
 
 /// Makes the guests that a case on this kernel asks for.
 pub(super) struct ScenarioMaker<'a, 'r> {
@@ -62,9 +61,9 @@ impl<'a> GuestMaker<'a> for ScenarioMaker<'a, '_> {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let share = Share::of_guests(number + 1).pop().unwrap_or_default();
         let name = target.next_name();
-        let transport = target.kernel.transport;
+        let net_driver = target.kernel.net_driver;
         let mut arguments = order.arguments.to_vec();
-        arguments.extend(order.kernel_ip.map(|ip| ip.argument(transport)));
+        arguments.extend(order.kernel_ip.map(|ip| ip.argument(net_driver)));
         let wishes = Wishes {
             disk: Disk::OnStage(order.disk),
             memory: order.memory,
@@ -78,18 +77,19 @@ impl<'a> GuestMaker<'a> for ScenarioMaker<'a, '_> {
         let guest = power_on(session, &target, &name, share, &wishes)?;
         let console = session.ctx.run()?.console_log(&name);
         let kernel = target.kernel.name.clone();
-        Ok(MadeGuest { guest, kernel, transport, console })
+        Ok(MadeGuest { guest, kernel, net_driver, console })
     }
 
-    fn add_interface(&self, number: usize, mac: String) -> Result<(String, OwnedFd)> {
+    fn add_interface(&self, number: usize, mac: String) -> Result<(String, InterfaceEnd)> {
         // Another case in the same guest may have had some.
         static MADE: AtomicUsize = AtomicUsize::new(0);
-        let tap = format!("own{}", MADE.fetch_add(1, Ordering::Relaxed));
-        let transport = self.target.kernel.transport;
-        let socket = self.session.host.add_interface(&self.link, &tap)?;
-        let command = format!("config {}", plugged_in(transport, number, &Interface { tap, mac }));
-        self.session.host.mconsole(&self.link, &command)?;
-        Ok((transport.interface(number), socket))
+        let name = format!("own{}", MADE.fetch_add(1, Ordering::Relaxed));
+        let (host, net_driver) = (self.session.host, self.target.kernel.net_driver);
+        let end = host.add_interface(&self.link, &name, net_driver)?;
+        let on = (host.attachment(), &self.link);
+        let argument = plugged_in(net_driver, number, &Interface { name, mac }, on);
+        host.mconsole(&self.link, &format!("config {argument}"))?;
+        Ok((net_driver.interface(number), end))
     }
 
     fn kill(&self, process: i32) {

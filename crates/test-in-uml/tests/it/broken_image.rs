@@ -8,9 +8,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use test_in_uml::config::ByteSize;
-use test_in_uml::guest::{Calibration, Connect, GuestSpec, Init, LinkBy, Transport, boot};
+use test_in_uml::guest::{Calibration, Connect, GuestSpec, Init, LinkBy, NetDriver, boot};
 use test_in_uml::layout::Layout;
-use test_in_uml::stage::{Share, Stage, StageOptions};
+use test_in_uml::stage::{Attachment, Share, Stage, StageOptions};
 
 use super::support::{isolation, xtask};
 
@@ -42,7 +42,9 @@ fn failure_within(boot_timeout: Duration, init: Init, commands: &[&str]) -> Stri
     }
     let config = fs::read_to_string(kernel.with_file_name("config")).unwrap();
     let vector = config.contains("CONFIG_UML_NET_VECTOR=y");
-    let stage = Stage::start(&isolation(), &StageOptions { size: 1 << 31 }).unwrap();
+    let stage =
+        Stage::start(&isolation(), &StageOptions { size: 1 << 31, attachment: Attachment::Tap })
+            .unwrap();
     let spec = GuestSpec {
         name: "guest",
         kernel: (&kernel, &stage.expose(&kernel, "kernel").unwrap()),
@@ -51,7 +53,7 @@ fn failure_within(boot_timeout: Duration, init: Init, commands: &[&str]) -> Stri
         memory: "64M".parse::<ByteSize>().unwrap(),
         link_by: LinkBy::Kernel,
         connect: Connect::NONE,
-        transport: if vector { Transport::Vector } else { Transport::Tuntap },
+        net_driver: if vector { NetDriver::Vector } else { NetDriver::Legacy },
         init,
         known_boot_complaints: &[],
         disks: &[],

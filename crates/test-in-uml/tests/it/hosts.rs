@@ -14,8 +14,9 @@ use std::process::{Command, Stdio};
 
 use nix::libc;
 use nix::unistd::geteuid;
+use test_in_uml::guest::NetDriver;
 use test_in_uml::isolation::{Cmd, Facility, Ids, Isolation, Output, Privilege};
-use test_in_uml::stage::{Stage, StageOptions};
+use test_in_uml::stage::{Attachment, Stage, StageOptions};
 
 use super::store::{Host, KERNEL, says};
 use super::support::{exe, in_a_guests_place, xtask};
@@ -130,8 +131,12 @@ fn contained(isolation: &Isolation, ids: Ids, words: &[&str]) -> String {
 
 /// What a program says that runs as a guest would.
 fn guest_says(isolation: &Isolation, text: &str) -> String {
-    let stage = Stage::start(isolation, &StageOptions { size: 16 << 20 }).unwrap();
-    let link = stage.add_link().unwrap();
+    guest_says_on(isolation, Attachment::Tap, text)
+}
+
+fn guest_says_on(isolation: &Isolation, attachment: Attachment, text: &str) -> String {
+    let stage = Stage::start(isolation, &StageOptions { size: 16 << 20, attachment }).unwrap();
+    let link = stage.add_link(NetDriver::Vector).unwrap();
     let (mut console, theirs) = std::io::pipe().unwrap();
     let argv = ["/bin/sh", "-c", text].map(Into::into).to_vec();
     let command = in_a_guests_place(argv, theirs);
@@ -251,7 +256,9 @@ fn without_ptrace_steps_run_and_guests_do_not() {
     let why = refusing(&[Refused(libc::SYS_ptrace, None)], || {
         let isolation = Isolation::find(exe()).unwrap();
         assert!(*isolation.privilege() != Privilege::None, "steps need none");
-        let error = Stage::start(&isolation, &StageOptions { size: 1 << 20 }).unwrap_err();
+        let error =
+            Stage::start(&isolation, &StageOptions { size: 1 << 20, attachment: Attachment::Tap })
+                .unwrap_err();
         assert!(error.to_string().contains("guests cannot run on this host: ptrace"), "{error}");
         refusal(&isolation, Facility::Ptrace)
     });
@@ -303,14 +310,16 @@ fn where_guests_could_not_have_a_root_of_their_own_there_are_none() {
     refusing(&[Refused(libc::SYS_pivot_root, None)], || {
         let isolation = Isolation::find(exe()).unwrap();
         assert!(*isolation.privilege() != Privilege::None, "steps need none");
-        let error = Stage::start(&isolation, &StageOptions { size: 1 << 20 }).unwrap_err();
+        let error =
+            Stage::start(&isolation, &StageOptions { size: 1 << 20, attachment: Attachment::Tap })
+                .unwrap_err();
         let error = error.to_string();
         assert!(error.contains("guests cannot run on this host: pivot_root"), "{error}");
     });
 }
 
 #[test]
-fn without_a_device_for_taps_nothing_is_begun() {
+fn without_a_device_for_taps_links_are_sockets() {
     let script = "mount -t tmpfs none /dev/net; exec \"$0.real\" \"$@\"";
     let wrapped = Wrapped::new(&format!(
         "exec unshare --mount {} sh -c '{script}' \"$0\" \"$@\"",
@@ -319,8 +328,13 @@ fn without_a_device_for_taps_nothing_is_begun() {
     let isolation = wrapped.isolation();
     let why = refusal(&isolation, Facility::Tap);
     assert!(why.contains("/dev/net/tun") && why.contains("No such file"), "{why}");
-    let error = Stage::start(&isolation, &StageOptions { size: 1 << 20 }).unwrap_err().to_string();
-    assert!(error.contains("tap: cannot open /dev/net/tun"), "{error}");
+    let error =
+        Stage::start(&isolation, &StageOptions { size: 1 << 20, attachment: Attachment::Tap })
+            .unwrap_err()
+            .to_string();
+    assert!(error.contains("tap: cannot open /dev/net/tun"), "who insists on taps: {error}");
+    assert_eq!(Attachment::of(&isolation), Attachment::Socket);
+    assert_eq!(guest_says_on(&isolation, Attachment::Socket, "echo here"), "here\n");
 }
 
 #[test]
@@ -359,7 +373,7 @@ fn an_ordinary_user_meets_a_closed_device_and_no_range_of_ids() {
     let isolation = closed.isolation();
     assert_eq!(*isolation.privilege(), Privilege::UserNamespace, "{isolation:?}");
     assert!(refusal(&isolation, Facility::Tap).contains("Permission denied"));
-    assert_eq!(isolation.refused_to_guests().map(|tried| tried.facility), Some(Facility::Tap));
+    assert_eq!(isolation.refused_to_guests(true).map(|tried| tried.facility), Some(Facility::Tap));
     let said = contained(&isolation, Ids::Subordinate, &["true"]);
     assert!(said.contains("/etc/subuid grants no range to nobody"), "{said}");
     assert!(said.contains("usermod --add-subuids"), "{said}");

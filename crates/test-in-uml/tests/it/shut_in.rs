@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use nix::unistd::geteuid;
 use test_in_uml::guest::machine::End;
-use test_in_uml::guest::{Calibration, Connect, Gone, GuestSpec, Init, LinkBy, Transport, boot};
+use test_in_uml::guest::{Calibration, Connect, Gone, GuestSpec, Init, LinkBy, NetDriver, boot};
 use test_in_uml::isolation::Isolation;
 use test_in_uml::layout::Layout;
-use test_in_uml::stage::{GuestCommand, Share, Sight, Stage, StageOptions};
+use test_in_uml::stage::{Attachment, GuestCommand, Share, Sight, Stage, StageOptions};
 
 use super::broken_image::made_by;
 use super::hosts::{as_nobody, device_with_mode};
@@ -157,18 +157,20 @@ fn on_the_host_itself_the_attacker_has_its_way() {
 }
 
 /// Lets the attacker try on a stage of its own, beside another guest.
-fn attack(isolation: &Isolation) {
+fn attack(isolation: &Isolation, attachment: Attachment) {
     let mut host = Host::new();
-    let stage = Stage::start(isolation, &StageOptions { size: FOLDER }).unwrap();
-    let (link, other) = (stage.add_link().unwrap(), stage.add_link().unwrap());
+    let stage = Stage::start(isolation, &StageOptions { size: FOLDER, attachment }).unwrap();
+    let (link, other) =
+        (stage.add_link(NetDriver::Vector).unwrap(), stage.add_link(NetDriver::Vector).unwrap());
     let kernel = stage.expose(&host.attacker, "kernel").unwrap();
     let image = stage.expose(&host.dir.path().join("image"), "image").unwrap();
     let (console, theirs) = std::io::pipe().unwrap();
     let mut argv = vec![kernel.clone().into_os_string()];
     argv.extend(host.told(&image).into_iter().map(Into::into));
+    let sight = Sight::of_program(&host.attacker).unwrap().with(&kernel).with(&image);
     let command = GuestCommand {
         argv,
-        sight: Sight::of_program(&host.attacker).unwrap().with(&kernel).with(&image),
+        sight: if attachment.is_tap() { sight.with_tap() } else { sight },
         share: Share::default(),
         address_space: Some(4 << 30),
         console: theirs.into(),
@@ -181,7 +183,8 @@ fn attack(isolation: &Isolation) {
     // Most names stand for several attempts.
     assert!(attempts.len() > 70, "it did not try everything: {said}");
     let done: Vec<_> = attempts.iter().filter(|attempt| attempt.1).map(|done| done.0).collect();
-    assert_eq!(done, ["CONTROL the own tap"], "{said}");
+    let own: &[&str] = if attachment.is_tap() { &["CONTROL the own tap"] } else { &[] };
+    assert_eq!(done, own, "{said}");
     host.is_untouched();
 
     // While it holds all the processes that it could get, others can have some.
@@ -200,21 +203,30 @@ fn attack(isolation: &Isolation) {
 
 #[test]
 fn a_guest_that_runs_an_attackers_code_gets_nothing_of_its_host() {
-    attack(&isolation());
+    attack(&isolation(), Attachment::Tap);
+    attack(&isolation(), Attachment::Socket);
 }
 
 #[test]
 fn an_ordinary_users_guest_gets_nothing_of_its_host_either() {
     // Whoever is no root has just tried as an ordinary user.
     if let Some(user) = as_nobody(&device_with_mode("0666")) {
-        attack(&user.isolation());
+        attack(&user.isolation(), Attachment::Tap);
+        attack(&user.isolation(), Attachment::Socket);
     }
 }
 
 #[test]
 #[ignore = "needs a kernel and an image"]
 fn a_kernel_runs_as_an_ordinary_users_guest() {
-    let Some(user) = as_nobody(&device_with_mode("0666")) else { return };
+    for (mode, attachment) in [("0666", Attachment::Tap), ("0600", Attachment::Socket)] {
+        let Some(user) = as_nobody(&device_with_mode(mode)) else { return };
+        assert_eq!(Attachment::of(&user.isolation()), attachment);
+        boot_as(&user.isolation(), attachment);
+    }
+}
+
+fn boot_as(isolation: &Isolation, attachment: Attachment) {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let chosen = std::env::var("UML_SHELL_ARGS").unwrap_or_default();
@@ -229,7 +241,7 @@ fn a_kernel_runs_as_an_ordinary_users_guest() {
     let config = fs::read_to_string(built.with_file_name("config")).unwrap();
     let vector = config.contains("CONFIG_UML_NET_VECTOR=y");
     fs::write(kernel.with_file_name("config"), config).unwrap();
-    let stage = Stage::start(&user.isolation(), &StageOptions { size: 1 << 31 }).unwrap();
+    let stage = Stage::start(isolation, &StageOptions { size: 1 << 31, attachment }).unwrap();
     let spec = GuestSpec {
         known_boot_complaints: &[],
         name: "guest",
@@ -239,7 +251,7 @@ fn a_kernel_runs_as_an_ordinary_users_guest() {
         memory: "256M".parse().unwrap(),
         link_by: LinkBy::Kernel,
         connect: Connect::NONE,
-        transport: if vector { Transport::Vector } else { Transport::Tuntap },
+        net_driver: if vector { NetDriver::Vector } else { NetDriver::Legacy },
         init: Init::Agent,
         disks: &[],
         interfaces: &[],

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use test_in_uml::stage::{GuestCommand, Link, Share, Stage, StageOptions};
+use test_in_uml::guest::NetDriver;
+use test_in_uml::stage::{Attachment, GuestCommand, Link, Share, Stage, StageOptions};
 
 use super::support::{eventually, in_a_guests_place, is_running, isolation, sleeper, unique};
 
 fn stage() -> Stage {
-    Stage::start(&isolation(), &StageOptions { size: 16 << 20 }).unwrap()
+    Stage::start(&isolation(), &StageOptions { size: 16 << 20, attachment: Attachment::Tap })
+        .unwrap()
 }
 
 /// Starts a program as a guest would be; returns what it writes once it ends, with its status.
@@ -31,7 +33,7 @@ fn guest_says(stage: &Stage, link: &Link, text: &str) -> (String, Option<i32>) {
 #[test]
 fn a_guest_has_its_share_of_the_host() {
     let stage = stage();
-    let link = stage.add_link().unwrap();
+    let link = stage.add_link(NetDriver::Vector).unwrap();
     let (said, _) = guest_says(
         &stage,
         &link,
@@ -46,7 +48,7 @@ fn a_guest_has_its_share_of_the_host() {
 #[test]
 fn an_abort_ends_a_guest_and_is_told() {
     let stage = stage();
-    let link = stage.add_link().unwrap();
+    let link = stage.add_link(NetDriver::Vector).unwrap();
     let (_, raw) = guest_says(&stage, &link, "kill -ABRT $$");
     assert_eq!(raw.map(|raw| raw & 0x7f), Some(nix::libc::SIGABRT));
     let (_, raw) = guest_says(&stage, &link, "exit 3");
@@ -57,7 +59,7 @@ fn an_abort_ends_a_guest_and_is_told() {
 #[test]
 fn a_guest_has_no_privilege_and_no_descriptor_but_its_console() {
     let stage = stage();
-    let link = stage.add_link().unwrap();
+    let link = stage.add_link(NetDriver::Vector).unwrap();
     let text = "grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status; ls /proc/$$/fd; \
                 readlink /proc/$$/fd/0; id -u; pwd; ulimit -c";
     let (written, _) = guest_says(&stage, &link, text);
@@ -86,7 +88,7 @@ fn what_the_host_withholds_from_a_guest_is_known() {
             let argv = ["/bin/sh", "-c", "(while :; do :; done) & wait"].map(Into::into).to_vec();
             let share = Share { cpu: Some(0), nice: 0 };
             let command = GuestCommand { share, ..in_a_guests_place(argv, theirs) };
-            stage.spawn(&stage.add_link().unwrap(), &command).unwrap()
+            stage.spawn(&stage.add_link(NetDriver::Vector).unwrap(), &command).unwrap()
         })
         .collect();
     eventually("a wait", || guests[0].withheld() > Duration::from_millis(200));
@@ -105,7 +107,7 @@ fn killing_a_guest_ends_its_helpers_and_spares_the_others() {
         .map(|word| {
             let (_, theirs) = std::io::pipe().unwrap();
             let command = in_a_guests_place(sleeper(word), theirs);
-            stage.spawn(&stage.add_link().unwrap(), &command).unwrap()
+            stage.spawn(&stage.add_link(NetDriver::Vector).unwrap(), &command).unwrap()
         })
         .collect();
     eventually("both guests", || is_running(&word) && is_running(&other));
@@ -123,7 +125,7 @@ fn the_end_of_a_stage_is_the_end_of_everything_on_it() {
     let word = unique("staged");
     let (mut console, theirs) = std::io::pipe().unwrap();
     let command = in_a_guests_place(sleeper(&word), theirs);
-    let guest = stage.spawn(&stage.add_link().unwrap(), &command).unwrap();
+    let guest = stage.spawn(&stage.add_link(NetDriver::Vector).unwrap(), &command).unwrap();
     drop(command);
     eventually("the guest", || is_running(&word));
     std::mem::forget(guest);
@@ -137,11 +139,11 @@ fn the_end_of_a_stage_is_the_end_of_everything_on_it() {
 #[test]
 fn sockets_of_the_stage_work_outside_of_it() {
     let stage = stage();
-    let link = stage.add_link().unwrap();
+    let link = stage.add_link(NetDriver::Vector).unwrap();
     let listener = stage.listen(link.host(), 7000).unwrap();
     let address = SocketAddrV4::new(link.host(), 7000);
     let mut near = stage.connect(address, Duration::from_secs(10)).unwrap();
-    let (mut far, _) = listener.accept().unwrap();
+    let mut far = listener.accept().unwrap();
     near.write_all(b"through").unwrap();
     let mut got = [0; 7];
     far.read_exact(&mut got).unwrap();
@@ -154,7 +156,7 @@ fn a_file_is_shown_whoever_may_read_the_folders_above_it() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), "shown").unwrap();
     let stage = stage();
-    let link = stage.add_link().unwrap();
+    let link = stage.add_link(NetDriver::Vector).unwrap();
     let shown = stage.expose(&dir.path().join("file"), "file").unwrap();
     // A second kernel of a run is shown the same image.
     assert_eq!(stage.expose(&dir.path().join("file"), "file").unwrap(), shown);
@@ -175,7 +177,7 @@ fn a_file_is_shown_whoever_may_read_the_folders_above_it() {
 #[test]
 fn a_guest_that_cannot_be_started_says_why_on_its_console() {
     let stage = stage();
-    let link = stage.add_link().unwrap();
+    let link = stage.add_link(NetDriver::Vector).unwrap();
     let (mut console, theirs) = std::io::pipe().unwrap();
     let command = in_a_guests_place(vec!["/no/kernel".into()], theirs);
     let guest = stage.spawn(&link, &command).unwrap();
@@ -194,7 +196,8 @@ fn processes_of(size: u64) -> Vec<Pid> {
     let pids = all.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok());
     let is_ours = |pid: &i32| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.ends_with(format!("\0__stage\0{size}\0").as_bytes())
+        let line = String::from_utf8_lossy(&line);
+        line.contains(&format!("\0__stage\0{size}\0"))
     };
     pids.filter(is_ours).map(Pid::from_raw).collect()
 }
@@ -203,8 +206,9 @@ fn processes_of(size: u64) -> Vec<Pid> {
 fn a_stage_that_was_stopped_is_waited_for_until_the_deadline_and_not_longer() {
     // No other stage is as large.
     let size = (16 << 20) + u64::from(std::process::id());
-    let stage = Stage::start(&isolation(), &StageOptions { size }).unwrap();
-    let link = stage.add_link().unwrap();
+    let stage =
+        Stage::start(&isolation(), &StageOptions { size, attachment: Attachment::Tap }).unwrap();
+    let link = stage.add_link(NetDriver::Vector).unwrap();
     let processes = processes_of(size);
     assert_eq!(processes.len(), 2, "{processes:?}");
     let (_, theirs) = std::io::pipe().unwrap();

@@ -1,3 +1,5 @@
+use std::net::{TcpListener, TcpStream};
+
 use super::*;
 
 fn answer(mut bytes: &[u8]) -> io::Result<Vec<u8>> {
@@ -39,7 +41,7 @@ fn an_echo_answers_with_what_it_got() {
 fn a_peer_that_is_dropped_serves_nobody_any_more() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let peer = Peer::start(listener).unwrap();
+    let peer = Peer::start(Listener::Kernel(listener.into())).unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(b"sink 0\n").unwrap();
     let mut answer = String::new();
@@ -59,7 +61,7 @@ fn a_guest_gets_a_few_threads_however_many_connections_it_makes() {
     let address = listener.local_addr().unwrap();
     // As long a queue as on a stage.
     nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::MAXCONN).unwrap();
-    let peer = Peer::start(listener).unwrap();
+    let peer = Peer::start(Listener::Kernel(listener.into())).unwrap();
     let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
     let before = threads();
     // None of them says anything.

@@ -45,7 +45,7 @@ impl<'a, 's, 'r> LabGuest<'a, 's, 'r> {
         for (index, network) in spec.networks.iter().enumerate() {
             let network = state.network(network)?;
             let own = network.addresses(number as u8);
-            interfaces.push(Interface { tap: format!("lab{index}"), mac: own.mac_text() });
+            interfaces.push(Interface { name: format!("lab{index}"), mac: own.mac_text() });
             addresses.push(own);
         }
         let disks = spec.disks.iter().map(|DiskUse { name, read_only }| {

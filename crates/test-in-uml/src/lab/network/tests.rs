@@ -31,7 +31,7 @@ const B: Mac = [2, 0, 0, 0, 0, 2];
 
 fn connected(network: &Network, guest: &str) -> End {
     let (ours, theirs) = UnixDatagram::pair().unwrap();
-    network.connect(guest, ours.into());
+    network.connect(guest, InterfaceEnd::of_pair(ours.into()));
     End(theirs)
 }
 
