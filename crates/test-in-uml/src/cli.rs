@@ -18,10 +18,10 @@ mod doctor;
 mod environment;
 mod init;
 mod kernels;
-mod link;
 mod report;
 mod shell;
 mod test_in_uml;
+mod walls;
 
 use kernels::{Kernels, Sources};
 

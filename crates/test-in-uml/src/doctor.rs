@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::ctx::Ctx;
 use crate::invocation;
-use crate::isolation::{Cmd, Facility, Ids, Output, Privilege};
-use crate::stage::Attachment;
+use crate::isolation::{Cmd, Facility, Ids, Isolation, Output, Privilege};
+use crate::stage::{Attachment, place_of_folder};
 
 mod causes;
 mod limits;
@@ -81,7 +81,7 @@ pub fn examine(ctx: &Ctx) -> Result<Vec<Finding>> {
 ///
 /// # Errors
 /// When something that guests need is refused: with the cure.
-pub fn ensure_guests(ctx: &Ctx, attachment: Attachment) -> Result<()> {
+pub fn ensure_guests(ctx: &Ctx, isolation: &Isolation, attachment: Attachment) -> Result<()> {
     let needed = ctx.config.memory.bytes();
     let left = memory_left().unwrap_or(u64::MAX);
     ensure!(
@@ -103,7 +103,10 @@ pub fn ensure_guests(ctx: &Ctx, attachment: Attachment) -> Result<()> {
         "a guest is some {PROCESSES_OF_A_GUEST} processes, and the control group has room for \
          {processes}: raise its pids.max"
     );
-    let Some(refused) = ctx.isolation()?.refused_to_guests(attachment.is_tap()) else {
+    let Some(refused) = isolation.refused_to_guests(attachment.is_tap()) else {
+        if *isolation.privilege() == Privilege::None {
+            place_of_folder()?;
+        }
         return Ok(());
     };
     let cure = FACILITIES.iter().find(|known| known.facility == refused.facility).map(cure);

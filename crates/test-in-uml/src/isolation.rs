@@ -12,15 +12,20 @@ use anyhow::{Context as _, Result, ensure};
 
 mod cmd;
 mod contain;
+mod descendants;
 mod facility;
 mod namespace;
 mod probe;
 
 pub use cmd::{Cmd, Output};
 pub use contain::{Exceeded, Running, Shown, ShutLimits, shut_in};
+pub(crate) use descendants::{
+    adopt_orphans, end_adopted, end_own_descendants, end_with_descendants,
+};
 pub use facility::{Facility, Tried};
 pub(crate) use namespace::{
-    Namespaces, die_with_parent, enter, fork, is_real_root, mount_proc, reap, unblock_signals,
+    Namespaces, child_signals, die_with_parent, enter, fork, is_real_root, mount_proc, reap,
+    unblock_signals,
 };
 
 /// What sets our processes apart; found by trying, consumed in one place.
@@ -30,7 +35,8 @@ pub enum Privilege {
     UserNamespace,
     /// Real root needs none.
     Root,
-    /// Neither is to be had: steps still run, but guests do not.
+    /// Neither is to be had: what we start is told from the host's by who started it, and guests see the host's files
+    /// as far as Landlock lets them.
     None,
 }
 
@@ -90,6 +96,16 @@ impl Isolation {
         &self.privilege
     }
 
+    /// The same, insisting on namespaces.
+    #[must_use]
+    pub fn with_namespaces(self) -> Self {
+        let privilege = match self.privilege {
+            Privilege::None => Privilege::UserNamespace,
+            found => found,
+        };
+        Self { privilege, ..self }
+    }
+
     /// What would be found where namespaces are refused.
     #[must_use]
     pub fn without_namespaces(self) -> Self {
@@ -98,7 +114,9 @@ impl Isolation {
 
     /// The first thing without which guests cannot run, if anything is refused. Some of them have taps.
     pub fn refused_to_guests(&self, with_taps: bool) -> Option<&Tried> {
-        self.tried.iter().find(|tried| tried.result.is_err() && tried.facility.is_needed(with_taps))
+        let in_namespaces = self.privilege != Privilege::None;
+        let is_needed = |tried: &&Tried| tried.facility.is_needed(with_taps, in_namespaces);
+        self.tried.iter().filter(is_needed).find(|tried| tried.result.is_err())
     }
 
     /// Whether it grants this.

@@ -57,6 +57,9 @@ pub struct RunLine {
     /// The host's model of CPU.
     #[serde(default)]
     pub host_cpu: String,
+    /// What guests were run in and attached to on the host, such as `namespaces, taps`.
+    #[serde(default)]
+    pub walls: String,
     /// The runs that this report was merged from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub merged: Vec<Shard>,

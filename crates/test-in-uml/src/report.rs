@@ -58,6 +58,8 @@ pub struct Reporter<'a> {
 /// What is known of a run before it begins.
 #[derive(Debug, Default)]
 pub struct RunFacts {
+    /// What guests are run in and attached to on the host.
+    pub walls: String,
     /// How many cases there are.
     pub cases: usize,
     /// What their order was made from.

@@ -26,16 +26,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
-use crate::confine::DIR;
 pub use crate::confine::Sight;
 use crate::invocation;
-use crate::isolation::{Isolation, STAGE};
+use crate::isolation::{Isolation, Privilege, STAGE};
 
 mod asking;
 mod attachment;
 mod channel;
 mod disks;
 mod door;
+mod ground;
 mod handle;
 mod host_stack;
 mod interface_end;
@@ -55,10 +55,12 @@ use asking::{Asking, PATIENCE};
 pub use attachment::Attachment;
 use channel::StageRequest;
 pub(crate) use door::path as door_path;
+pub(crate) use ground::place_of_folder;
 use host_stack::HostStack;
 pub use interface_end::{HEADER, InterfaceEnd, LONGEST};
 pub use link::Link;
 pub use process::{GuestProcess, GuestStatus};
+use serve::Told;
 pub(crate) use serve::serve;
 pub use share::Share;
 pub(crate) use share::cpus;
@@ -95,6 +97,8 @@ const END: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Stage {
     asking: Asking,
+    /// Where its files are, as its guests see them.
+    dir: PathBuf,
     child: Child,
     guests: AtomicU16,
     libraries: Mutex<BTreeMap<PathBuf, Sight>>,
@@ -118,18 +122,22 @@ impl Stage {
                 invocation::command()
             );
         }
+        let told = Told {
+            size: options.size,
+            attachment: options.attachment,
+            apart: *isolation.privilege() != Privilege::None,
+        };
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
                 .context("cannot make a socket for the stage")?;
         let mut child = isolation
             .hidden(STAGE)
-            .arg(options.size.to_string())
-            .arg(options.attachment.name())
+            .args(told.arguments())
             .stdin(Stdio::from(theirs))
             .spawn()
             .context("cannot start the stage")?;
-        let asking = match Asking::begin(ours) {
-            Ok(asking) => asking,
+        let (asking, dir) = match Asking::begin(ours) {
+            Ok(begun) => begun,
             Err(error) => {
                 // It may not even have begun.
                 let _ = child.kill().and_then(|()| child.wait());
@@ -138,6 +146,7 @@ impl Stage {
         };
         Ok(Self {
             asking,
+            dir,
             child,
             guests: AtomicU16::new(0),
             libraries: Mutex::default(),
@@ -155,7 +164,7 @@ impl Stage {
         let request = StageRequest::Expose { path: path.to_owned(), name: name.into() };
         self.ask(&request, &[])
             .with_context(|| format!("cannot show {} to guests", path.display()))?;
-        Ok(Path::new(DIR).join(name))
+        Ok(self.dir.join(name))
     }
 
     /// Like [`Stage::expose`], for a file that a guest may write to. Where they run as an
@@ -167,7 +176,7 @@ impl Stage {
         let request = StageRequest::Lend { path: path.to_owned(), name: name.into() };
         self.ask(&request, &[])
             .with_context(|| format!("cannot lend {} to a guest", path.display()))?;
-        Ok(Path::new(DIR).join(name))
+        Ok(self.dir.join(name))
     }
 
     /// Makes a disk of that size on the stage, with these contents and zeroes after them. It belongs to the user that
@@ -178,7 +187,7 @@ impl Stage {
     pub fn make_disk(&self, name: &str, contents: &File, size: u64) -> Result<PathBuf> {
         self.ask(&StageRequest::MakeDisk { name: name.into(), size }, &[contents.as_fd()])
             .context("cannot make a disk")?;
-        Ok(disks::place(name))
+        Ok(disks::dir(&self.dir).join(name))
     }
 
     /// Removes a disk of the stage.

@@ -7,12 +7,12 @@ use crate::ctx::Ctx;
 use crate::doctor;
 use crate::guest::Cow;
 use crate::shell::{self, ShellEnd, ShellPlan};
-use crate::stage::{Stage, StageOptions};
+use crate::stage::Stage;
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
 
 use super::kernels::Sources;
-use super::link::LinkChoice;
+use super::walls::WallsChoice;
 use super::wrong_usage;
 
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ pub(super) struct Shell {
     #[arg(long, value_name = "PATH")]
     keep: Option<PathBuf>,
     #[command(flatten)]
-    link: LinkChoice,
+    walls: WallsChoice,
 }
 
 impl Shell {
@@ -33,8 +33,8 @@ impl Shell {
             return Err(wrong_usage(anyhow!(why)));
         }
         doctor::ensure(ctx, None)?;
-        let attachment = self.link.attachment(ctx)?;
-        doctor::ensure_guests(ctx, attachment)?;
+        let walls = self.walls.of(ctx)?;
+        walls.ensure(ctx)?;
         let size = ctx.guest_size()?;
         let image = super::image(ctx)?;
         let (kernels, passed_over) = self.sources.build(ctx)?;
@@ -43,7 +43,7 @@ impl Shell {
         };
         kernel.check_memory(ctx.config.memory)?;
         let keep = self.keep.as_ref().map(|path| Cow::at(path, &image)).transpose()?;
-        let stage = Stage::start(ctx.isolation()?, &StageOptions { size, attachment })?;
+        let stage = Stage::start(&walls.isolation, &walls.options(size))?;
         for line in passed_over {
             ctx.ui.warn(&line);
         }

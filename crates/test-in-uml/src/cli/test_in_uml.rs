@@ -9,14 +9,14 @@ use crate::guest::Init;
 use crate::invocation;
 use crate::kernel;
 use crate::report::{Again, Reporter, RunFacts};
-use crate::stage::{Stage, StageOptions};
+use crate::stage::Stage;
 use crate::suite::{self, AfterFailure, Finished, Lane, Plan, Reuse, Seats, Target};
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 
 use super::choice::{Choice, Chosen};
 use super::kernels::{Source, Sources, WantedKernel};
-use super::link::LinkChoice;
+use super::walls::WallsChoice;
 use super::{Yes, cancel, code, wrong_usage};
 
 /// The flag that names a module's folder.
@@ -42,7 +42,7 @@ pub(super) struct TestInUml {
     #[command(flatten)]
     options: RunOptions,
     #[command(flatten)]
-    link: LinkChoice,
+    walls: WallsChoice,
 }
 
 /// How they are run.
@@ -102,7 +102,7 @@ impl TestInUml {
         let kernels = self.kernels(ctx, earlier.as_deref())?;
         if !self.choice.list {
             doctor::ensure(ctx, self.yes.given().then_some(Consent::Given))?;
-            doctor::ensure_guests(ctx, self.link.attachment(ctx)?)?;
+            self.walls.of(ctx)?.ensure(ctx)?;
         }
         let chosen = self.choice.of(ctx, &kernels, earlier.as_deref())?;
         if self.choice.list {
@@ -118,6 +118,7 @@ impl TestInUml {
             ctx.ui.say(&format!("{:>12} --shuffle={seed}", "order"));
         }
         let about = RunFacts {
+            walls: self.walls.of(ctx)?.to_string(),
             cases: lanes.iter().map(|(_, lane)| lane.jobs.len()).sum(),
             seed,
             partition: self.choice.partition.clone(),
@@ -163,7 +164,7 @@ impl TestInUml {
             words.extend(names.flat_map(|name| ["--kernel".into(), name.clone()]));
         }
         words.extend(self.choice.selection.flags());
-        words.extend(self.link.flags());
+        words.extend(self.walls.flags());
         if let InitName::Sysv = self.options.init {
             words.extend(["--init".into(), "sysv".into()]);
         }
@@ -205,8 +206,8 @@ impl TestInUml {
             captures: pcap,
             deadline,
         };
-        let options = StageOptions { size, attachment: self.link.attachment(ctx)? };
-        let stage = Stage::start(ctx.isolation()?, &options)?;
+        let walls = self.walls.of(ctx)?;
+        let stage = Stage::start(&walls.isolation, &walls.options(size))?;
         let mut reporter = Reporter::new(&ctx.ui, ctx.run()?, about)?;
         let finished = suite::run(ctx, &stage, &plan, make, &mut reporter)?;
         let ended = stage.shutdown();

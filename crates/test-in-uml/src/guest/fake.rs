@@ -131,7 +131,7 @@ impl GuestHost for FakeHost {
     }
 
     fn add_link(&self, _: NetDriver) -> Result<Link> {
-        Link::numbered(self.next.fetch_add(1, Ordering::SeqCst))
+        Link::numbered(Path::new("/sys"), self.next.fetch_add(1, Ordering::SeqCst))
     }
 
     fn add_interface(&self, _: &Link, _name: &str, _: NetDriver) -> Result<InterfaceEnd> {

@@ -12,14 +12,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, Pid, getpid, setsid};
 
 mod filter;
 mod shut;
 
-use super::namespace::{mount_proc, unblock_signals};
+use super::descendants::{adopt_orphans, end_own_descendants};
+use super::namespace::{child_signals, mount_proc, unblock_signals};
 use super::{CONTAIN, FAILED, Ids, Namespaces, die_with_parent, enter, fork, reap};
 
 pub(super) use shut::serve as serve_shut;
@@ -93,13 +92,9 @@ fn init(outside: Pid, apart: bool, program: &OsStr, args: &[OsString]) -> Result
         mount_proc();
     } else {
         // Without a namespace, orphans at least come to us and not to the host's init.
-        nix::sys::prctl::set_child_subreaper(true).context("cannot adopt orphans")?;
+        adopt_orphans()?;
     }
-    let mut mask = SigSet::empty();
-    mask.add(Signal::SIGCHLD);
-    mask.thread_block().context("cannot block SIGCHLD")?;
-    let ended =
-        SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK).context("cannot wait for SIGCHLD")?;
+    let ended = child_signals()?;
     let main = match fork()? {
         ForkResult::Parent { child } => child,
         ForkResult::Child => {
@@ -130,7 +125,7 @@ fn init(outside: Pid, apart: bool, program: &OsStr, args: &[OsString]) -> Result
         }
         if let Some(code) = end {
             if !apart {
-                let _ = kill(Pid::from_raw(-main.as_raw()), Signal::SIGKILL);
+                end_own_descendants();
             }
             return Ok(code);
         }

@@ -62,12 +62,14 @@ impl Facility {
         Self::ALL.into_iter().find(|facility| facility.name() == name)
     }
 
-    /// Whether guests cannot do without it. The others save memory, or are walls behind a wall.
-    pub(super) fn is_needed(self, with_taps: bool) -> bool {
+    /// Whether guests cannot do without it, in namespaces or else in a folder of the host. The others save memory, or
+    /// are walls behind a wall.
+    pub(super) fn is_needed(self, with_taps: bool, in_namespaces: bool) -> bool {
         match self {
             Self::Personality | Self::Seccomp | Self::Landlock | Self::ProcessLimit => false,
             Self::Tap => with_taps,
-            _ => true,
+            Self::Ptrace => true,
+            Self::Namespaces | Self::Tmpfs | Self::Loopback | Self::PivotRoot => in_namespaces,
         }
     }
 }

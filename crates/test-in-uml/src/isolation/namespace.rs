@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::WaitPidFlag;
 use nix::unistd::{ForkResult, Pid, getegid, geteuid};
 
@@ -209,6 +210,15 @@ pub(crate) fn reap() -> Option<(Pid, i32)> {
     // SAFETY: `status` is a valid place for waitpid(2) to write to.
     let pid = unsafe { nix::libc::waitpid(-1, &mut status, WaitPidFlag::WNOHANG.bits()) };
     (pid > 0).then(|| (Pid::from_raw(pid), status))
+}
+
+/// Readable when a child has ended.
+pub(crate) fn child_signals() -> Result<SignalFd> {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    mask.thread_block().context("cannot block SIGCHLD")?;
+    SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+        .context("cannot wait for SIGCHLD")
 }
 
 /// Gives a child the signal mask that programs expect.

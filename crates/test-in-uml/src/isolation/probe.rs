@@ -68,6 +68,7 @@ pub(super) fn serve(_: &[OsString]) -> Result<i32> {
     let refused = entered.is_err();
     say(Facility::Namespaces, entered);
     if refused {
+        say_walls(was_root);
         return Ok(0);
     }
     // The PID namespace has no init until there is a child: what follows runs as one.
@@ -83,10 +84,7 @@ pub(super) fn serve(_: &[OsString]) -> Result<i32> {
                 uml_protocol::interface::bring_up("lo").context("cannot bring the loopback up"),
             );
             say(Facility::Tap, try_tap());
-            say(Facility::Ptrace, in_a_guests_place(was_root, trace_a_child));
-            say(Facility::Personality, in_a_guests_place(was_root, keep_addresses));
-            say(Facility::Seccomp, in_a_guests_place(was_root, || errno_of(try_filter())));
-            say(Facility::Landlock, in_a_guests_place(was_root, || errno_of(try_landlock())));
+            say_walls(was_root);
             say(
                 Facility::ProcessLimit,
                 in_a_guests_place(was_root, || errno_of(try_own_user_namespace())),
@@ -96,6 +94,14 @@ pub(super) fn serve(_: &[OsString]) -> Result<i32> {
             std::process::exit(0);
         }
     }
+}
+
+/// What guests need of their host wherever they are, and what walls they have there.
+fn say_walls(was_root: bool) {
+    say(Facility::Ptrace, in_a_guests_place(was_root, trace_a_child));
+    say(Facility::Personality, in_a_guests_place(was_root, keep_addresses));
+    say(Facility::Seccomp, in_a_guests_place(was_root, || errno_of(try_filter())));
+    say(Facility::Landlock, in_a_guests_place(was_root, || errno_of(try_landlock())));
 }
 
 fn try_tmpfs() -> Result<()> {

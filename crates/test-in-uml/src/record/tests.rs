@@ -19,7 +19,7 @@ fn run() -> impl Strategy<Value = Line<'static>> {
         shard.prop_map(|(id, prefix, partition, cut_off)| Shard { id, prefix, partition, cut_off });
     let parts = (text(), time(), any::<Option<u64>>(), option::of(text()), vec(shard, 0..3));
     parts.prop_map(|(id, started_at, seed, partition, merged)| {
-        let (host_kernel, host_cpu) = (id.clone(), id.clone());
+        let (host_kernel, host_cpu, walls) = (id.clone(), id.clone(), id.clone());
         Line::Run(RunLine {
             version: VERSION,
             id,
@@ -28,6 +28,7 @@ fn run() -> impl Strategy<Value = Line<'static>> {
             partition,
             host_kernel,
             host_cpu,
+            walls,
             merged,
         })
     })

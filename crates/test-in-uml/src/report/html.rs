@@ -121,6 +121,9 @@ fn facts(report: &RunReport) -> String {
     facts.extend(report.run.seed.as_ref().map(|seed| format!("seed {seed}")));
     let host = format!("{} {}", report.run.host_kernel, report.run.host_cpu);
     facts.push(format!("host {host}"));
+    if !report.run.walls.is_empty() {
+        facts.push(format!("guests in {}", report.run.walls));
+    }
     for shard in &report.run.merged {
         let part = shard.partition.as_deref().unwrap_or("all");
         facts.push(format!("{}: run {}, {part}", shard.prefix, shard.id));

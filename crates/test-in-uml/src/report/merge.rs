@@ -125,6 +125,7 @@ fn write(reports: &[RunReport], into: &Path, path: &Path) -> Result<()> {
         id: format!("{}+{}", first.run.id, reports.len() - 1),
         host_kernel: same(reports.iter().map(|report| &report.run.host_kernel)),
         host_cpu: same(reports.iter().map(|report| &report.run.host_cpu)),
+        walls: same(reports.iter().map(|report| &report.run.walls)),
         started_at: began,
         seed: None,
         partition: None,

@@ -90,6 +90,7 @@ fn run_line(id: &str, about: &RunFacts) -> RunLine {
         partition: about.partition.as_ref().map(ToString::to_string),
         host_kernel,
         host_cpu: host_cpu(),
+        walls: about.walls.clone(),
         merged: Vec::new(),
     }
 }

@@ -1,6 +1,7 @@
 //! Our side of the stage's socket: one request at a time, none without a deadline.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,11 +23,12 @@ pub(super) struct Asking {
 }
 
 impl Asking {
-    /// Waits for the first word of a stage.
-    pub fn begin(fd: OwnedFd) -> Result<Self> {
+    /// Waits for the first word of a stage: the folder where it is.
+    pub fn begin(fd: OwnedFd) -> Result<(Self, PathBuf)> {
         let mut socket = Socket { fd, asked: 0 };
-        socket.reply(Instant::now() + PATIENCE)?;
-        Ok(Self { socket: Mutex::new(Some(socket)), freed: Condvar::new() })
+        let (begun, _) = socket.reply(Instant::now() + PATIENCE)?;
+        let Reply::Begun { dir } = begun else { bail!("the stage began with {begun:?}") };
+        Ok((Self { socket: Mutex::new(Some(socket)), freed: Condvar::new() }, dir))
     }
 
     /// Tells the stage that there will be no more requests.
@@ -84,18 +86,21 @@ impl Socket {
             .context("cannot limit a request")?;
         let request = Numbered { number: self.asked, message: request };
         channel::send(self.fd.as_fd(), &request, fds).context("the stage does not listen")?;
-        self.reply(deadline)
+        match self.reply(deadline)? {
+            (Reply::Done { id }, fds) => Ok((id, fds)),
+            (other, _) => bail!("the stage answers {other:?}"),
+        }
     }
 
-    fn reply(&mut self, deadline: Instant) -> Result<(i32, Vec<OwnedFd>)> {
+    fn reply(&mut self, deadline: Instant) -> Result<(Reply, Vec<OwnedFd>)> {
         loop {
             ensure!(Instant::now() < deadline, NO_ANSWER);
             setsockopt(&self.fd, sockopt::ReceiveTimeout, &left_until(deadline))
                 .context("cannot limit a request")?;
             match channel::receive(self.fd.as_fd()).context(NO_ANSWER)? {
                 Some((Numbered { number, .. }, _)) if number != self.asked => {}
-                Some((Numbered { message: Reply::Done { id }, .. }, fds)) => return Ok((id, fds)),
                 Some((Numbered { message: Reply::Failed { why }, .. }, _)) => bail!(why),
+                Some((Numbered { message, .. }, fds)) => return Ok((message, fds)),
                 None => bail!("the stage ended"),
             }
         }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::isolation::{Facility, Isolation};
+use crate::isolation::{Facility, Isolation, Privilege};
 
 /// What the network interfaces of guests are attached to on the host; found by trying, the same for all guests of
 /// a run.
@@ -17,7 +17,8 @@ pub enum Attachment {
 impl Attachment {
     /// The faster one that this host grants.
     pub fn of(isolation: &Isolation) -> Self {
-        if isolation.grants(Facility::Tap) { Self::Tap } else { Self::Socket }
+        let in_namespaces = *isolation.privilege() != Privilege::None;
+        if in_namespaces && isolation.grants(Facility::Tap) { Self::Tap } else { Self::Socket }
     }
 
     /// Whether this is a tap.

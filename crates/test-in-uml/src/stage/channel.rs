@@ -64,6 +64,8 @@ pub(super) enum StageRequest {
 /// What S1 answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Reply {
+    /// The stage is there, in this folder.
+    Begun { dir: PathBuf },
     /// It is done; `id` is a keeper's where one was started.
     Done { id: i32 },
     /// It failed.

@@ -2,22 +2,27 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{IsTerminal as _, Write as _};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::io::{IsTerminal as _, PipeReader, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::personality::{self, Persona};
-use nix::sys::wait::WaitStatus;
-use nix::unistd::{ForkResult, Pid, setsid};
+use nix::sys::signalfd::SignalFd;
+use nix::unistd::{ForkResult, Pid, getpid, setsid};
 
+use super::ground::{Apart, Ground};
 use super::share::Share;
 use crate::confine::{Proc, ResourceLimits, Sight, SyscallFilter, close_others, landlock, shut_in};
-use crate::isolation::{fork, mount_proc, unblock_signals};
+use crate::isolation::{
+    adopt_orphans, child_signals, die_with_parent, end_own_descendants, fork, mount_proc, reap,
+    unblock_signals,
+};
 
 /// What a keeper starts.
 pub(super) struct KeptGuest<'a> {
@@ -26,12 +31,11 @@ pub(super) struct KeptGuest<'a> {
     pub share: Share,
     pub limits: ResourceLimits,
     pub filter: &'a SyscallFilter,
-    /// The network namespace of its link.
-    pub network: BorrowedFd<'a>,
+    /// What its stage is made of, and the number of its link there.
+    pub ground: &'a Ground,
+    pub index: u16,
     /// Working directory, and the place for memory files.
     pub dir: String,
-    /// Whether real root set the stage; its guests run as nobody.
-    pub was_root: bool,
 }
 
 /// Starts a keeper; `fds` are the guest's console and the pipe for its status.
@@ -43,7 +47,12 @@ pub(super) fn start(guest: &KeptGuest<'_>, fds: Vec<OwnedFd>) -> Result<Pid> {
         fds.try_into().ok().context("a guest comes with two descriptors")?;
     let mut stack = vec![0; 256 << 10];
     let mut pipe = File::from(status);
-    let flags = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC;
+    let flags = match guest.ground {
+        Ground::Apart(_) => {
+            CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC
+        }
+        Ground::Folder(_) => CloneFlags::empty(),
+    };
     let body = Box::new(|| match keep(guest, &console) {
         Ok(raw) => {
             let _ = pipe.write_all(&raw.to_ne_bytes());
@@ -60,20 +69,47 @@ pub(super) fn start(guest: &KeptGuest<'_>, fds: Vec<OwnedFd>) -> Result<Pid> {
         .context("cannot clone a keeper")
 }
 
-/// Forks UML, reaps whatever it leaves to PID 1, and returns its raw wait status.
+/// Forks UML, reaps whatever it leaves, and returns its raw wait status.
 fn keep(guest: &KeptGuest<'_>, console: &OwnedFd) -> Result<i32> {
-    mount_proc();
     unblock_signals();
     // The stage's socket is the run's lifeline: nobody else may hold it.
     nix::unistd::dup2_stdin(File::open("/dev/null").context("cannot open /dev/null")?)?;
-    setns(guest.network, CloneFlags::CLONE_NEWNET).context("cannot enter a guest's network")?;
-    let proc = Proc::open().ok();
-    guest.sight.enter(Path::new(&guest.dir))?;
+    let proc = match guest.ground {
+        Ground::Apart(apart) => {
+            mount_proc();
+            let network = apart.network(guest.index)?;
+            setns(network, CloneFlags::CLONE_NEWNET).context("cannot enter a guest's network")?;
+            let proc = Proc::open().ok();
+            guest.sight.enter(Path::new(&guest.dir))?;
+            proc
+        }
+        Ground::Folder(_) => {
+            adopt_orphans()?;
+            Proc::open().ok()
+        }
+    };
+    let lifeline = match guest.ground {
+        Ground::Apart(_) => None,
+        Ground::Folder(folder) => Some((folder.lifeline()?, child_signals()?)),
+    };
+    let own = getpid();
     let ForkResult::Parent { child } = fork()? else {
+        if lifeline.is_some() {
+            unblock_signals();
+            die_with_parent(own)?;
+        }
         let error = become_guest(guest, console, proc.as_ref());
         let _ = nix::unistd::write(console, format!("{error:#}\n").as_bytes());
         std::process::exit(127);
     };
+    match lifeline {
+        None => wait_for(child),
+        Some((lifeline, ended)) => wait_in_folder(child, lifeline, &ended),
+    }
+}
+
+/// Reaps until this child has ended: its raw wait status.
+fn wait_for(child: Pid) -> Result<i32> {
     loop {
         let mut status = 0;
         // SAFETY: `status` is a valid place for waitpid(2) to write to.
@@ -81,7 +117,25 @@ fn keep(guest: &KeptGuest<'_>, console: &OwnedFd) -> Result<i32> {
         if pid == child.as_raw() {
             return Ok(status);
         }
-        anyhow::ensure!(pid > 0, "the guest vanished: {:?}", WaitStatus::StillAlive);
+        ensure!(pid > 0, "the guest vanished");
+    }
+}
+
+/// The same where no namespace ends what is below us: once the child has ended, or S1, all else is ended too.
+fn wait_in_folder(child: Pid, lifeline: &PipeReader, ended: &SignalFd) -> Result<i32> {
+    loop {
+        let mut fds = [
+            PollFd::new(lifeline.as_fd(), PollFlags::POLLIN),
+            PollFd::new(ended.as_fd(), PollFlags::POLLIN),
+        ];
+        let _ = poll(&mut fds, PollTimeout::NONE);
+        let broken = fds[0].revents().is_some_and(|events| !events.is_empty());
+        let _ = ended.read_signal();
+        let status = std::iter::from_fn(reap).find(|(pid, _)| *pid == child);
+        if broken || status.is_some() {
+            end_own_descendants();
+            return status.map(|(_, status)| status).context("the stage ended");
+        }
     }
 }
 
@@ -122,7 +176,8 @@ fn prepare(guest: &KeptGuest<'_>, proc: Option<&Proc>) -> Result<()> {
     // refuses to turn it off (Docker's seccomp profile does), guests cost more, and run.
     let _ = personality::get().and_then(|now| personality::set(now | Persona::ADDR_NO_RANDOMIZE));
     guest.share.apply_to_self(proc);
-    shut_in(guest.was_root, guest.limits, proc)?;
+    let was_root = guest.ground.apart().is_ok_and(Apart::was_root);
+    shut_in(was_root, guest.limits, proc)?;
     // Where this host has none of these, `doctor` says so.
     let _ = landlock(&guest.sight, Path::new(&guest.dir));
     close_others();

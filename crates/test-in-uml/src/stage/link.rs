@@ -1,6 +1,7 @@
 //! The link of one guest: a tap, and an address for each of its ends.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 
@@ -20,22 +21,24 @@ const ROOM: u16 = 1 << (PREFIX - 16);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
     index: u16,
+    /// The guest's own folder.
+    dir: String,
 }
 
 impl Link {
-    /// The link with that number.
-    pub(crate) fn numbered(index: u16) -> Result<Self> {
+    /// The link with that number, on the stage in this folder.
+    pub(crate) fn numbered(stage: &Path, index: u16) -> Result<Self> {
         ensure!(index < ROOM, "a run has room for {ROOM} links, and this is one more");
-        Ok(Self { index })
+        Ok(Self { index, dir: format!("{}/{index}", stage.display()) })
     }
 
-    /// The link that an address belongs to.
-    pub(super) fn of_address(address: Ipv4Addr) -> Result<Self> {
+    /// The number of the link that an address belongs to.
+    pub(super) fn index_of(address: Ipv4Addr) -> Result<u16> {
         let offset = u32::from(address).checked_sub(NETWORK).map(u32::to_be_bytes);
         let Some([0, 0, high, low]) = offset else {
             bail!("{address} is no address of a link");
         };
-        Self::numbered(u16::from_be_bytes([high, low]) / 4)
+        Ok(u16::from_be_bytes([high, low]) / 4)
     }
 
     pub(crate) fn index(&self) -> u16 {
@@ -82,7 +85,7 @@ impl Link {
 
     /// The guest's own folder on the stage.
     pub fn dir(&self) -> String {
-        format!("{}/{}", super::DIR, self.index)
+        self.dir.clone()
     }
 
     fn address(&self, offset: u32) -> Ipv4Addr {
@@ -96,20 +99,22 @@ mod tests {
 
     #[test]
     fn links_do_not_overlap_and_stay_in_the_network() {
-        let first = Link::numbered(0).unwrap();
+        let numbered = |index| Link::numbered(Path::new("/stage"), index);
+        let first = numbered(0).unwrap();
+        assert_eq!(first.dir(), "/stage/0");
         assert_eq!(first.host().to_string(), "10.85.0.1");
         assert_eq!(first.guest().to_string(), "10.85.0.2");
         assert_eq!(first.netmask().to_string(), "255.255.255.252");
-        let last = Link::numbered(ROOM - 1).unwrap();
+        let last = numbered(ROOM - 1).unwrap();
         assert_eq!(last.guest().to_string(), "10.85.255.254");
         assert_ne!(first.mac(), last.mac());
         for link in [first, last] {
-            assert_eq!(Link::of_address(link.host()).unwrap(), link);
-            assert_eq!(Link::of_address(link.guest()).unwrap(), link);
+            assert_eq!(Link::index_of(link.host()).unwrap(), link.index());
+            assert_eq!(Link::index_of(link.guest()).unwrap(), link.index());
         }
         for other in [[127, 0, 0, 1], [10, 84, 255, 255], [10, 86, 0, 1]] {
-            assert!(Link::of_address(other.into()).is_err(), "{other:?}");
+            assert!(Link::index_of(other.into()).is_err(), "{other:?}");
         }
-        assert!(Link::numbered(ROOM).is_err());
+        assert!(numbered(ROOM).is_err());
     }
 }

@@ -23,7 +23,7 @@ impl Stage {
     /// # Errors
     /// When it cannot be made.
     pub fn add_link(&self, driver: NetDriver) -> Result<Link> {
-        let link = Link::numbered(self.guests.fetch_add(1, Ordering::Relaxed))?;
+        let link = Link::numbered(&self.dir, self.guests.fetch_add(1, Ordering::Relaxed))?;
         self.ask(&StageRequest::AddLink { index: link.index() }, &[])
             .context("cannot make a link for a guest")?;
         if self.attachment == Attachment::Socket {

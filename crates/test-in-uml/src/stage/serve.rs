@@ -1,37 +1,68 @@
 //! S0 and S1: the two processes that a stage consists of. They have no threads and no logic.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
-use std::io::ErrorKind;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::chown;
-use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{ForkResult, Pid, getpid, setsid};
 
 use super::attachment::Attachment;
 use super::channel::{Numbered, Reply, StageRequest, receive, send};
+use super::ground::{Apart, Folder, Ground, InFolder};
 use super::link::Link;
-use super::{disks, door, handle, keeper, mconsole, tap};
-use crate::confine::{DIR, NOBODY, ResourceLimits, SyscallFilter, TUN, bind, prepare_roots, show};
+use super::{disks, handle, keeper, mconsole};
+use crate::confine::{ResourceLimits, SyscallFilter};
 use crate::isolation::{
-    Ids, Namespaces, die_with_parent, enter, fork, is_real_root, mount_proc, reap,
+    Ids, Namespaces, adopt_orphans, child_signals, die_with_parent, end_adopted,
+    end_own_descendants, end_with_descendants, enter, fork, is_real_root, mount_proc, reap,
 };
 
-/// Serves `__stage`: unshares, and stays outside of the PID namespace until S1 is gone.
-pub(crate) fn serve(_: &[OsString]) -> Result<i32> {
+/// What S0 is told on its command line.
+pub(super) struct Told {
+    /// How many bytes a guest may write to its folder, its memory among them.
+    pub size: u64,
+    pub attachment: Attachment,
+    /// Whether namespaces are to be had.
+    pub apart: bool,
+}
+
+impl Told {
+    /// How it is told.
+    pub fn arguments(&self) -> [String; 3] {
+        let ground = if self.apart { "apart" } else { "folder" };
+        [self.size.to_string(), self.attachment.name().into(), ground.into()]
+    }
+
+    fn from_arguments(args: &[OsString]) -> Result<Self> {
+        let words: Vec<&str> = args.iter().filter_map(|word| word.to_str()).collect();
+        let [size, attachment, ground] = words.as_slice() else {
+            anyhow::bail!("a stage is told three things, not {args:?}");
+        };
+        Ok(Self {
+            size: size.parse().context("the stage needs a size")?,
+            attachment: Attachment::named(attachment).context("the stage needs an attachment")?,
+            apart: *ground == "apart",
+        })
+    }
+}
+
+/// Serves `__stage`.
+pub(crate) fn serve(args: &[OsString]) -> Result<i32> {
+    let told = Told::from_arguments(args)?;
+    // Ctrl-C is for the process that started us alone.
+    setsid().context("cannot start a session")?;
+    if told.apart { serve_apart(&told) } else { serve_in_folder(&told) }
+}
+
+/// Unshares, and stays outside of the PID namespace until S1 is gone.
+fn serve_apart(told: &Told) -> Result<i32> {
     // The second belt: the first is end-of-file on standard input.
     die_with_parent(Pid::parent())?;
-    setsid().context("cannot start a session")?;
     let was_root = is_real_root();
     if let Err(error) = enter(Namespaces::Run, Ids::Root) {
         return refuse(&error);
@@ -39,16 +70,55 @@ pub(crate) fn serve(_: &[OsString]) -> Result<i32> {
     let own = getpid();
     match fork()? {
         ForkResult::Child => {
-            let code = match run(own, was_root) {
-                Ok(()) => 0,
-                Err(error) => refuse(&error)?,
+            let serve = || {
+                die_with_parent(own)?;
+                mount_proc();
+                run(told, Ground::Apart(Apart::prepare(was_root, told.attachment)?))
             };
-            std::process::exit(code);
+            let served = serve().or_else(|error| refuse(&error).map(drop));
+            std::process::exit(i32::from(served.is_err()));
         }
         ForkResult::Parent { child } => {
             // S1 holds the socket from here on: only it may answer.
             nix::unistd::dup2_stdin(fs::File::open("/dev/null")?)?;
             nix::sys::wait::waitpid(child, None).context("cannot wait for the stage")?;
+            Ok(0)
+        }
+    }
+}
+
+/// How long S1 may take to end once nobody asks any more, in milliseconds.
+const END: u16 = 2000;
+
+/// Makes a folder. There is no namespace with which what is on the stage goes: S1 ends all of it and removes the folder
+/// when nobody asks any more, S0 when S1 is gone, and a keeper ends its guest when S1 is gone.
+fn serve_in_folder(told: &Told) -> Result<i32> {
+    adopt_orphans()?;
+    let folder = match Folder::make() {
+        Ok(folder) => folder,
+        Err(error) => return refuse(&error),
+    };
+    match fork()? {
+        ForkResult::Child => {
+            let served = adopt_orphans()
+                .and_then(|()| run(told, Ground::Folder(InFolder::new(folder.path())?)));
+            end_own_descendants();
+            let served = served.or_else(|error| refuse(&error).map(drop));
+            std::process::exit(i32::from(served.and(folder.remove()).is_err()));
+        }
+        ForkResult::Parent { child } => {
+            let ended = child_signals()?;
+            let stdin = std::io::stdin();
+            // Nothing is read here; it is heard when the other side is gone.
+            let mut fds = [
+                PollFd::new(stdin.as_fd(), PollFlags::empty()),
+                PollFd::new(ended.as_fd(), PollFlags::POLLIN),
+            ];
+            let _ = poll(&mut fds, PollTimeout::NONE);
+            let _ = poll(&mut fds[1..], END);
+            let _ = kill(child, Signal::SIGKILL);
+            end_own_descendants();
+            folder.remove()?;
             Ok(0)
         }
     }
@@ -66,44 +136,27 @@ fn reply(number: u64, message: Reply, fds: &[OwnedFd]) -> Result<()> {
 
 /// What S1 knows.
 struct StageState {
-    was_root: bool,
-    /// How many bytes a guest may write to its folder, its memory among them.
+    ground: Ground,
     size: u64,
     attachment: Attachment,
     filter: SyscallFilter,
-    /// The network namespace of the stage itself, and those of the links.
-    home: OwnedFd,
-    networks: BTreeMap<u16, OwnedFd>,
     keepers: BTreeSet<i32>,
 }
 
-/// S1: PID 1 of the run.
-fn run(outside: Pid, was_root: bool) -> Result<()> {
-    die_with_parent(outside)?;
-    mount_proc();
-    let mut args = std::env::args().skip(2);
-    let size = args.next().and_then(|size| size.parse().ok());
-    let size = size.context("the stage needs a size")?;
-    let attachment = args.next().and_then(|name| Attachment::named(&name));
-    let attachment = attachment.context("the stage needs an attachment")?;
-    prepare(was_root, attachment)?;
-    disks::prepare(size)?;
+/// S1: serves until nobody asks any more.
+fn run(told: &Told, ground: Ground) -> Result<()> {
     let mut state = StageState {
-        was_root,
-        size,
-        attachment,
-        filter: SyscallFilter::compile(attachment == Attachment::Socket)?,
-        home: own_network()?,
-        networks: BTreeMap::new(),
+        ground,
+        size: told.size,
+        attachment: told.attachment,
+        filter: SyscallFilter::compile(told.attachment == Attachment::Socket)?,
         keepers: BTreeSet::new(),
     };
-    let mut mask = SigSet::empty();
-    mask.add(Signal::SIGCHLD);
-    mask.thread_block().context("cannot block SIGCHLD")?;
-    let ended = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
-        .context("cannot wait for SIGCHLD")?;
+    let dir = state.ground.dir().to_owned();
+    state.ground.prepare_disks(&disks::dir(&dir), state.size)?;
+    let ended = child_signals()?;
     let stdin = std::io::stdin();
-    reply(0, Reply::Done { id: 0 }, &[])?;
+    reply(0, Reply::Begun { dir }, &[])?;
     loop {
         let mut fds = [
             PollFd::new(stdin.as_fd(), PollFlags::POLLIN),
@@ -112,9 +165,7 @@ fn run(outside: Pid, was_root: bool) -> Result<()> {
         let _ = poll(&mut fds, PollTimeout::NONE);
         let asked = fds[0].revents().is_some_and(|events| !events.is_empty());
         let _ = ended.read_signal();
-        while let Some((pid, _)) = reap() {
-            state.keepers.remove(&pid.as_raw());
-        }
+        state.reap();
         if asked {
             let Some((Numbered { number, message }, fds)) = receive(stdin.as_fd())? else {
                 return Ok(());
@@ -128,54 +179,48 @@ fn run(outside: Pid, was_root: bool) -> Result<()> {
     }
 }
 
-fn prepare(was_root: bool, attachment: Attachment) -> Result<()> {
-    // What guests write to lies in folders that are mounts of their own.
-    mount(Some("stage"), DIR, Some("tmpfs"), MsFlags::MS_NOSUID, Some("size=4m,mode=0755"))
-        .with_context(|| format!("cannot mount a tmpfs on {DIR}"))?;
-    prepare_roots()?;
-    uml_protocol::interface::bring_up("lo").context("cannot bring the loopback up")?;
-    if was_root && attachment == Attachment::Tap {
-        // Guests run as an unprivileged user then, whom the host's node may be closed to.
-        let own = Path::new(DIR).join("tun");
-        mknod(&own, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(10, 200))
-            .and_then(|()| {
-                nix::sys::stat::fchmodat(
-                    nix::fcntl::AT_FDCWD,
-                    &own,
-                    Mode::from_bits_truncate(0o666),
-                    nix::sys::stat::FchmodatFlags::FollowSymlink,
-                )
-            })
-            .context("cannot make a node for taps")?;
-        if Path::new(TUN).exists() {
-            bind(&own, Path::new(TUN))?;
+impl StageState {
+    /// Reaps whoever has ended.
+    fn reap(&mut self) {
+        let mut any = false;
+        while let Some((pid, _)) = reap() {
+            self.keepers.remove(&pid.as_raw());
+            any = true;
+        }
+        if any && let Ground::Folder(_) = self.ground {
+            // What a keeper had below it when it was killed is below us then.
+            end_adopted(|child| self.keepers.contains(&child.as_raw()));
         }
     }
-    Ok(())
-}
 
-impl StageState {
+    fn link(&self, index: u16) -> Result<Link> {
+        Link::numbered(self.ground.dir(), index)
+    }
+
     fn answer(&mut self, request: StageRequest, fds: Vec<OwnedFd>) -> Result<(i32, Vec<OwnedFd>)> {
         match request {
-            StageRequest::AddLink { index } => self.add_link(&Link::numbered(index)?)?,
+            StageRequest::AddLink { index } => {
+                let link = self.link(index)?;
+                self.ground.add_link(&link, self.attachment, self.size)?;
+            }
             StageRequest::AddInterface { index, name, driver } => {
-                let (network, owner) = (self.network(index)?, self.owner());
-                let dir = Link::numbered(index)?.dir();
-                let sockets = self.within(network, || match self.attachment {
-                    Attachment::Tap => tap::add_interface(&name, owner).map(|socket| vec![socket]),
-                    Attachment::Socket => door::open(driver, &dir, &name, owner),
-                })?;
+                let link = self.link(index)?;
+                let sockets = self.ground.add_interface(&link, &name, (self.attachment, driver))?;
                 return Ok((0, sockets));
             }
-            StageRequest::RemoveLink { index } => self.remove_link(&Link::numbered(index)?)?,
-            StageRequest::Expose { path, name } => expose(&path, &Path::new(DIR).join(name))?,
-            StageRequest::Lend { path, name } => self.lend(&path, &Path::new(DIR).join(name))?,
+            StageRequest::RemoveLink { index } => {
+                let link = self.link(index)?;
+                self.ground.remove_link(&link)?;
+            }
+            StageRequest::Expose { path, name } => self.ground.expose(&path, &name)?,
+            StageRequest::Lend { path, name } => self.ground.lend(&path, &name)?,
             StageRequest::MakeDisk { name, size } => {
                 let contents = fds.into_iter().next().context("no contents came")?;
-                disks::make(&name, contents.into(), size, self.owner())?;
+                let path = disks::dir(self.ground.dir()).join(name);
+                disks::make(&path, contents.into(), size, self.ground.owner())?;
             }
-            StageRequest::RemoveDisk { name } => disks::remove(&name)?,
-            StageRequest::Withdraw { name } => withdraw(&Path::new(DIR).join(name))?,
+            StageRequest::RemoveDisk { name } => disks::remove(self.ground.dir(), &name)?,
+            StageRequest::Withdraw { name } => self.ground.withdraw(&name)?,
             StageRequest::Spawn { argv, sight, share, address_space, index } => {
                 let guest = keeper::KeptGuest {
                     argv,
@@ -183,108 +228,41 @@ impl StageState {
                     share,
                     limits: ResourceLimits { file_size: self.size, address_space },
                     filter: &self.filter,
-                    network: self.network(index)?.as_fd(),
-                    dir: Link::numbered(index)?.dir(),
-                    was_root: self.was_root,
+                    ground: &self.ground,
+                    index,
+                    dir: self.link(index)?.dir(),
                 };
                 let id = keeper::start(&guest, fds)?.as_raw();
                 self.keepers.insert(id);
-                return Ok((id, handle::of_child(id).into_iter().collect()));
+                // In a folder it has to be asked of us: what is below a keeper does not end with it.
+                let apart = self.ground.apart().is_ok();
+                let handle = apart.then(|| handle::of_child(id)).flatten();
+                return Ok((id, handle.into_iter().collect()));
             }
             StageRequest::Mconsole { index, command } => {
-                mconsole::send(&Link::numbered(index)?.dir(), &command)?;
+                mconsole::send(&self.link(index)?.dir(), &command)?;
             }
             StageRequest::Socket { index } => {
-                let network = self.network(index)?;
-                let socket = self.within(network, || {
+                let socket = self.ground.apart()?.within(index, || {
                     let flags = SockFlag::SOCK_CLOEXEC;
                     socket(AddressFamily::Inet, SockType::Stream, flags, None)
                         .context("cannot make a TCP socket")
                 })?;
                 return Ok((0, vec![socket]));
             }
-            // A keeper that is gone already is no error, but its number may be another's by now.
-            StageRequest::Kill { id } if self.keepers.contains(&id) => {
-                let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
-            }
-            StageRequest::Kill { .. } => {}
+            StageRequest::Kill { id } => self.kill(id),
         }
         Ok((0, Vec::new()))
     }
 
-    /// The user that guests run as.
-    fn owner(&self) -> u32 {
-        if self.was_root { NOBODY } else { 0 }
-    }
-
-    fn network(&self, index: u16) -> Result<&OwnedFd> {
-        self.networks.get(&index).context("there is no such link")
-    }
-
-    /// Does something in a network namespace.
-    fn within<T>(&self, network: &OwnedFd, act: impl FnOnce() -> Result<T>) -> Result<T> {
-        setns(network, CloneFlags::CLONE_NEWNET).context("cannot enter the network of a link")?;
-        let result = act();
-        setns(&self.home, CloneFlags::CLONE_NEWNET)
-            .context("cannot leave the network of a link")?;
-        result
-    }
-
-    /// Makes a network that has nothing but the tap of this link, if there is one, and the folder of its guest. Both
-    /// are owned by the user that the guest will run as: it then needs no capability to open them.
-    fn add_link(&mut self, link: &Link) -> Result<()> {
-        let owner = self.owner();
-        unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network for a link")?;
-        let network = own_network()?;
-        if self.attachment == Attachment::Tap {
-            self.within(&network, || tap::add(link, owner))?;
+    /// A keeper that is gone already is no error, but its number may be another's by now.
+    fn kill(&self, id: i32) {
+        let keeper = Pid::from_raw(id);
+        match self.ground {
+            _ if !self.keepers.contains(&id) => {}
+            // The kernel ends all that is in its namespace.
+            Ground::Apart(_) => drop(kill(keeper, Signal::SIGKILL)),
+            Ground::Folder(_) => end_with_descendants(keeper),
         }
-        self.networks.insert(link.index(), network);
-        let dir = link.dir();
-        fs::create_dir(&dir).with_context(|| format!("cannot make {dir}"))?;
-        // Guest memory is mapped executable from here, so there is no `noexec`.
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        let size = self.size;
-        let options = format!("size={size},nr_inodes=4096,mode=0700,uid={owner},gid={owner}");
-        mount(Some("guest"), dir.as_str(), Some("tmpfs"), flags, Some(options.as_str()))
-            .with_context(|| format!("cannot mount a tmpfs on {dir}"))
-    }
-
-    /// The tap goes with its network, and that with the last socket in it.
-    fn remove_link(&mut self, link: &Link) -> Result<()> {
-        self.networks.remove(&link.index());
-        let dir = link.dir();
-        umount2(dir.as_str(), MntFlags::MNT_DETACH)
-            .with_context(|| format!("cannot unmount {dir}"))?;
-        fs::remove_dir(&dir).with_context(|| format!("cannot remove {dir}"))
-    }
-
-    fn lend(&self, path: &Path, place: &Path) -> Result<()> {
-        fs::File::create_new(place).with_context(|| format!("cannot make {}", place.display()))?;
-        if self.was_root {
-            chown(path, Some(NOBODY), Some(NOBODY))
-                .with_context(|| format!("cannot give {} away", path.display()))?;
-        }
-        bind(path, place)
-    }
-}
-
-/// The network namespace that we are in.
-fn own_network() -> Result<OwnedFd> {
-    Ok(fs::File::open("/proc/self/ns/net").context("cannot open a network namespace")?.into())
-}
-
-fn withdraw(place: &Path) -> Result<()> {
-    umount2(place, MntFlags::MNT_DETACH)
-        .with_context(|| format!("cannot unmount {}", place.display()))?;
-    fs::remove_file(place).with_context(|| format!("cannot remove {}", place.display()))
-}
-
-fn expose(path: &Path, place: &Path) -> Result<()> {
-    // What is shown already must not be opened again: it is the file itself by now.
-    match fs::File::create_new(place) {
-        Ok(_) => show(path, place),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("cannot make {}", place.display())),
     }
 }

@@ -88,7 +88,7 @@ impl Stage {
     }
 
     fn socket(&self, address: Ipv4Addr, deadline: Instant) -> Result<Socket> {
-        let request = StageRequest::Socket { index: Link::of_address(address)?.index() };
+        let request = StageRequest::Socket { index: Link::index_of(address)? };
         let (_, fds) = self.asking.ask(deadline, &request, &[]).context("cannot make a socket")?;
         let socket: OwnedFd = fds.into_iter().next().context("the stage sent no socket")?;
         Ok(Socket::from(socket))
@@ -96,7 +96,7 @@ impl Stage {
 
     /// The host's end of the link with this address.
     fn host_stack(&self, address: Ipv4Addr) -> Result<Arc<HostStack>> {
-        let index = Link::of_address(address)?.index();
+        let index = Link::index_of(address)?;
         self.host_stacks().get(&index).cloned().context("there is no such link")
     }
 }

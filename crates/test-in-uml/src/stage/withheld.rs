@@ -47,10 +47,16 @@ fn keeper(stage: u32, id: i32) -> Option<u32> {
     let keepers = of_main(stage).into_iter().flat_map(of_main);
     keepers.into_iter().find(|keeper| {
         let status = fs::read_to_string(format!("/proc/{keeper}/status")).unwrap_or_default();
-        // Its numbers from the outermost namespace to its own, in which it is 1 (proc(5)).
+        // Its numbers from the outermost namespace to its own, in which it is 1 (proc(5)); the last is what the stage
+        // knows where there are none.
         let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
         let numbers: Vec<&str> = numbers.unwrap_or_default().split_whitespace().collect();
-        numbers.len() >= 2 && numbers[numbers.len() - 2].parse() == Ok(id)
+        let is = |number: &&str| number.parse() == Ok(id);
+        match numbers.as_slice() {
+            [.., known, "1"] => is(known),
+            [.., known] => is(known),
+            [] => false,
+        }
     })
 }
 

@@ -125,6 +125,7 @@ static void processes(int count, char **pids)
 {
 	struct dirent *entry;
 	DIR *proc = opendir("/proc");
+	pid_t keeper = getppid();
 	int seen = 0;
 
 	while (proc && (entry = readdir(proc)))
@@ -133,11 +134,11 @@ static void processes(int count, char **pids)
 	say("list processes", seen > 0);
 	while (count-- > 0)
 		process(atoi(*pids++));
-	TRY("trace the keeper", ptrace(PTRACE_ATTACH, 1, 0, 0));
-	kill(1, SIGKILL);
-	kill(1, SIGSTOP);
+	TRY("trace the keeper", ptrace(PTRACE_ATTACH, keeper, 0, 0));
+	kill(keeper, SIGKILL);
+	kill(keeper, SIGSTOP);
 	errno = 0;
-	say("kill the keeper", getppid() != 1);
+	say("kill the keeper", getppid() != keeper);
 }
 
 static void calls(void)
@@ -232,6 +233,12 @@ int main(int argc, char **argv)
 	if (!getenv("PATH"))
 		return 0;
 	calls();
+	/* Where nothing bounds it, it would take what others on the host need. */
+	if (!strcmp(argv[6], "0")) {
+		puts("over");
+		fflush(stdout);
+		pause();
+	}
 	limits(strtoul(argv[6], NULL, 10));
 	many_processes();
 	printf("over\n");

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use test_in_uml::isolation::{self, Isolation, Shown, ShutLimits};
 
-use super::support::{OwnGroup as _, eventually, exe, is_running, unique};
+use super::support::{OwnGroup as _, eventually, exe, is_running, processes_of_nobody, unique};
 
 const TRIES: &str = include_str!("contained_program/tries.rs");
 
@@ -61,6 +61,7 @@ fn each_run_shows_what_it_wrote_and_how_it_ended() {
 
 #[test]
 fn a_program_that_is_shut_in_reaches_nothing_of_the_host() {
+    let _held = processes_of_nobody();
     let dir = tempfile::tempdir().unwrap();
     let [file, secret, socket] = ["file", "secret", "socket"].map(|name| dir.path().join(name));
     fs::write(&secret, "secret").unwrap();

@@ -197,7 +197,7 @@ fn a_container_that_refuses_namespaces_still_builds_kernels() {
             "{text}"
         );
         for command in ["shell", "test-in-uml"] {
-            let args = [command, "--kernel", KERNEL];
+            let args = [command, "--isolation", "namespaces", "--kernel", KERNEL];
             says_no_at_once(&host, &mut host.xtask("checkout", &args), &["seccomp=unconfined"]);
         }
         let output = host.kernel("checkout").output().unwrap();
@@ -245,7 +245,7 @@ fn without_any_user_namespace_left_the_limit_is_named() {
     let host = Host::new();
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "sh", "-c", script, "sh"]);
-    let inner = host.xtask("checkout", &["shell", "--kernel", KERNEL]);
+    let inner = host.xtask("checkout", &["shell", "--isolation", "namespaces", "--kernel", KERNEL]);
     command.arg(inner.get_program()).args(inner.get_args());
     command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
     says_no_at_once(&host, &mut command, &["sysctl user.max_user_namespaces="]);

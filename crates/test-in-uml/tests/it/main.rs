@@ -28,6 +28,7 @@ mod server;
 mod shut_in;
 mod space;
 mod stage;
+mod stage_in_folder;
 mod store;
 mod support;
 mod workspace;

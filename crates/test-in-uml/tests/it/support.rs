@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::PipeWriter;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use test_in_uml::isolation::{Isolation, Privilege};
@@ -74,6 +75,12 @@ fn any_process_says(word: &str, file: &str) -> bool {
 pub fn unique(tag: &str) -> String {
     format!("{tag}-{}-{:?}", std::process::id(), std::thread::current().id())
         .replace(['(', ')'], "")
+}
+
+/// Held by a test that takes, or counts, the processes of the user that guests of root are run as.
+pub fn processes_of_nobody() -> MutexGuard<'static, ()> {
+    static HELD: Mutex<()> = Mutex::new(());
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A program of the host in a guest's place. It sees the host's programs, which no guest does.
