@@ -17,7 +17,7 @@ mod needs;
 mod setup;
 
 use crate::host::{memory_left, processes_left};
-use needs::{FACILITIES, FILES, HostNeed, TOOLS};
+use needs::{FACILITIES, FILES, HostNeed, TOOLS, Tool, WITHOUT_NAMESPACES};
 pub use setup::{Consent, ensure, setup};
 
 /// Something that was examined.
@@ -52,7 +52,8 @@ const PROCESSES_OF_A_GUEST: u64 = 24;
 /// When this host cannot even be examined.
 pub fn examine(ctx: &Ctx) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    for tool in TOOLS {
+    let isolation = ctx.isolation()?;
+    for tool in tools(isolation) {
         let seen = find(tool.program).is_none().then(|| format!("no `{}`", tool.program));
         findings.push(finding(tool.program, seen, tool.purpose, &install(tool.package)));
     }
@@ -60,13 +61,11 @@ pub fn examine(ctx: &Ctx) -> Result<Vec<Finding>> {
         let seen = (!Path::new(file.path).exists()).then(|| format!("no {}", file.path));
         findings.push(finding(file.path, seen, file.purpose, &install(file.package)));
     }
-    let isolation = ctx.isolation()?;
     for need in FACILITIES {
         let tried = isolation.tried().iter().find(|tried| tried.facility == need.facility);
-        let seen = match tried {
-            Some(tried) => tried.result.clone().err(),
-            None => Some("not tried, because namespaces are refused".into()),
-        };
+        // What is within namespaces is not tried where these are refused, which is said.
+        let Some(tried) = tried else { continue };
+        let seen = tried.result.clone().err();
         findings.push(finding(need.facility.name(), seen, need.effect, &cure(need)));
     }
     findings.push(subordinate_ids(ctx)?);
@@ -134,6 +133,12 @@ fn finding(name: &str, seen: Option<String>, effect: &str, cure: &str) -> Findin
 
 fn install(package: &str) -> String {
     format!("{} setup, or: apt-get install {package}", invocation::command())
+}
+
+/// The programs that are needed on this host.
+fn tools(isolation: &Isolation) -> impl Iterator<Item = &'static Tool> {
+    let is_bare = *isolation.privilege() == Privilege::None && !nix::unistd::geteuid().is_root();
+    TOOLS.iter().chain(if is_bare { WITHOUT_NAMESPACES } else { &[] })
 }
 
 /// Finds a program; Debian keeps some where an ordinary user's `PATH` does not reach.

@@ -47,6 +47,13 @@ pub(super) const TOOLS: &[Tool] = &[
     tool("newuidmap", "uidmap", "the root file system cannot be bootstrapped by an ordinary user"),
 ];
 
+/// What takes the place of namespaces for an ordinary user who has none.
+pub(super) const WITHOUT_NAMESPACES: &[Tool] =
+    &[tool("fakechroot", "fakechroot", NO_BOOTSTRAP), tool("fakeroot", "fakeroot", NO_BOOTSTRAP)];
+
+const NO_BOOTSTRAP: &str =
+    "the root file system cannot be bootstrapped by an ordinary user without namespaces";
+
 pub(super) const FILES: &[NeededFile] = &[
     NeededFile {
         path: "/usr/lib/x86_64-linux-gnu/libc.a",

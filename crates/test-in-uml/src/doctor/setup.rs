@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use xshell::{Shell, cmd};
 
-use super::find;
-use super::needs::{FILES, TOOLS};
+use super::needs::FILES;
+use super::{find, tools};
 use crate::ctx::Ctx;
 use crate::invocation;
 
@@ -21,11 +21,12 @@ pub enum Consent {
     Given,
 }
 
-/// The packages that are missing, cheaply: nothing is started.
-fn missing() -> BTreeSet<&'static str> {
-    let tools = TOOLS.iter().filter(|tool| find(tool.program).is_none()).map(|tool| tool.package);
+/// The packages that are missing.
+fn missing(ctx: &Ctx) -> Result<BTreeSet<&'static str>> {
+    let tools = tools(ctx.isolation()?);
+    let tools = tools.filter(|tool| find(tool.program).is_none()).map(|tool| tool.package);
     let files = FILES.iter().filter(|file| !Path::new(file.path).exists());
-    tools.chain(files.map(|file| file.package)).collect()
+    Ok(tools.chain(files.map(|file| file.package)).collect())
 }
 
 /// Does nothing if nothing is missing; else installs it, if there is consent to do so unasked.
@@ -33,7 +34,7 @@ fn missing() -> BTreeSet<&'static str> {
 /// # Errors
 /// When something is missing and may not or cannot be installed.
 pub fn ensure(ctx: &Ctx, consent: Option<Consent>) -> Result<()> {
-    let missing = missing();
+    let missing = missing(ctx)?;
     match consent {
         _ if missing.is_empty() => Ok(()),
         Some(consent) => setup(ctx, consent),
@@ -50,7 +51,7 @@ pub fn ensure(ctx: &Ctx, consent: Option<Consent>) -> Result<()> {
 /// # Errors
 /// When the user refuses, or apt fails.
 pub fn setup(ctx: &Ctx, consent: Consent) -> Result<()> {
-    let packages: Vec<&str> = missing().into_iter().collect();
+    let packages: Vec<&str> = missing(ctx)?.into_iter().collect();
     if packages.is_empty() {
         ctx.ui.say("every package that is needed is installed");
         return Ok(());
@@ -83,7 +84,7 @@ pub fn setup(ctx: &Ctx, consent: Consent) -> Result<()> {
     .quiet()
     .run()
     .with_context(|| format!("cannot install {}", packages.join(", ")))?;
-    let still = missing();
+    let still = missing(ctx)?;
     if !still.is_empty() {
         bail!("still missing: {}", still.into_iter().collect::<Vec<_>>().join(", "));
     }

@@ -123,11 +123,16 @@ fn run(
         Privilege::None => "exec mmdebstrap \"$@\"",
         _ => "mount -t tmpfs -o mode=0755,size=90% tree \"$TMPDIR\" && exec mmdebstrap \"$@\"",
     };
+    let mode = match means {
+        // Who is not root, not even in a namespace, believes to be by libraries that are loaded before others.
+        Privilege::None if !nix::unistd::geteuid().is_root() => "--mode=fakechroot",
+        _ => "--mode=root",
+    };
     let cmd = Cmd::new("sh")
         .ids(Ids::Subordinate)
         .env("TMPDIR", tree)
         .args(["-c", script, "sh"])
-        .args(["--mode=root", "--variant=minbase", "--format=tar"])
+        .args([mode, "--variant=minbase", "--format=tar"])
         .arg("--aptopt=APT::Install-Recommends \"false\"")
         .args(LEFT_OUT.iter().map(|path| format!("--dpkgopt=path-exclude={path}")))
         .arg(format!("--include={}", request.packages.join(",")))
