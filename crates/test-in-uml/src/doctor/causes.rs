@@ -34,8 +34,8 @@ pub(super) fn cure(proc: &Path) -> Option<String> {
     // SECCOMP_MODE_FILTER (proc(5)).
     let filtered = status.lines().any(|line| line.split_whitespace().eq(["Seccomp:", "2"]));
     filtered.then(|| {
-        "a seccomp filter is on, as in a container: docker run --security-opt seccomp=unconfined \
-         --cap-add SYS_ADMIN --device /dev/net/tun"
+        "a seccomp filter is on, as in a container: docker run --security-opt seccomp=unconfined, and \
+         for taps --device /dev/net/tun"
             .into()
     })
 }

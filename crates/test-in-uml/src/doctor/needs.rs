@@ -71,8 +71,8 @@ pub(super) const FACILITIES: &[HostNeed] = &[
     HostNeed {
         facility: Facility::Namespaces,
         effect: "guests run, shut in by Landlock and a filter of system calls alone, without taps",
-        cure: "allow unshare(2): in a container, docker run --security-opt seccomp=unconfined, and \
-               as root in it --cap-add SYS_ADMIN",
+        cure: "allow unshare(2): in a container, docker run --security-opt seccomp=unconfined, or as root \
+               in it --cap-add SYS_ADMIN --cap-add NET_ADMIN",
     },
     HostNeed {
         facility: Facility::Tmpfs,

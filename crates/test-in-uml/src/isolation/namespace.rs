@@ -42,16 +42,23 @@ pub(crate) fn enter(namespaces: Namespaces, ids: Ids) -> Result<()> {
         .context("cannot make the mounts of the new namespace private")
 }
 
-/// Whether we are root to whom the kernel refuses nothing: with all capabilities, and with the ids of
-/// the host. Only then can devices be made, and given to another user.
+/// Whether we are root to whom the kernel refuses nothing that a stage is made with: the ids of the host, and these
+/// capabilities (capabilities(7)). A container may have some of them; its root is taken for anybody else then, for whom a
+/// user namespace has them all.
 pub(crate) fn is_real_root() -> bool {
-    const CAP_SYS_ADMIN: u32 = 21;
+    const CHOWN: u64 = 1 << 0;
+    const SETGID: u64 = 1 << 6;
+    const SETUID: u64 = 1 << 7;
+    const NET_ADMIN: u64 = 1 << 12;
+    const SYS_ADMIN: u64 = 1 << 21;
+    const MKNOD: u64 = 1 << 27;
+    const NEEDED: u64 = CHOWN | SETGID | SETUID | NET_ADMIN | SYS_ADMIN | MKNOD;
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let effective = effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     let ids = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     geteuid().is_root()
-        && effective.is_some_and(|mask| mask & (1 << CAP_SYS_ADMIN) != 0)
+        && effective.is_some_and(|mask| mask & NEEDED == NEEDED)
         && ids.split_whitespace().eq(["0", "0", "4294967295"])
 }
 

@@ -28,6 +28,12 @@ const LEFT_OUT: [&str; 5] = [
     "/usr/share/lintian/*",
 ];
 
+/// What follows from how and where the tree `$1` was filled, and not from the packages, is removed: bytecode has the path of
+/// its source, and what insserv(8) says of the order of scripts follows that in which the file system gives them. Without
+/// it they are started one by one, in the order of their links, which is the same.
+const MADE_THE_SAME: &str = "find \"$1\" -xdev \\( -name __pycache__ -o -path \"$1/etc/init.d/.depend.*\" \\) \
+                             -prune -exec rm -r {} +";
+
 const ARCHIVE: &str = "rootfs.tar";
 
 /// Room for packages, tree and archive, in bytes; half as much again as the default suite takes.
@@ -55,6 +61,7 @@ struct RootfsRequest<'a> {
     mirror: &'a str,
     packages: &'a [String],
     left_out: &'a [&'a str],
+    made_the_same: &'a str,
     epoch: u64,
 }
 
@@ -75,6 +82,7 @@ pub fn bootstrap(ctx: &Ctx) -> Result<Rootfs> {
         mirror: &config.mirror,
         packages: &config.packages,
         left_out: &LEFT_OUT,
+        made_the_same: MADE_THE_SAME,
         epoch: EPOCH,
     };
     if let Some(rootfs) = known(ctx, &request)? {
@@ -135,7 +143,10 @@ fn run(
         .args([mode, "--variant=minbase", "--format=tar"])
         .arg("--aptopt=APT::Install-Recommends \"false\"")
         .args(LEFT_OUT.iter().map(|path| format!("--dpkgopt=path-exclude={path}")))
+        // Otherwise some folders belong to a user that apt has on this host, if there is one.
+        .arg("--aptopt=APT::Sandbox::User \"root\"")
         .arg(format!("--include={}", request.packages.join(",")))
+        .arg(format!("--customize-hook={MADE_THE_SAME}"))
         .args([request.suite, &archive.to_string_lossy(), request.mirror])
         .env("SOURCE_DATE_EPOCH", EPOCH.to_string())
         .env("LC_ALL", "C.UTF-8")

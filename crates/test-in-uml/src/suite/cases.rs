@@ -105,10 +105,21 @@ impl Case {
 pub fn list(ctx: &Ctx, binaries: &[TestBinary], filter: &CaseFilter) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     let mut lists = Lists::read(&ctx.layout.lists());
+    let mut warned = false;
     for binary in binaries {
         let name = binary.name.clone();
         let program = Program::open(&binary.path)?;
-        let listing = lists.get_or(&hex(&program.hash()), || ask(ctx, binary, &program))?;
+        let listing = lists.get_or(&hex(&program.hash()), || {
+            let isolation = ctx.isolation()?;
+            if !isolation.has_tmpfs() && !warned {
+                ctx.ui.warn(
+                    "this host grants no namespaces: what lists cases is held by a filter of system \
+                     calls and by limits alone",
+                );
+                warned = true;
+            }
+            Listing::of(isolation, binary, &program)
+        })?;
         if listing.cases.is_empty() && binary.is_for_tests {
             ctx.ui.warn(&format!("test target `{name}` has no case: nothing of it is tested"));
         }
@@ -123,18 +134,6 @@ pub fn list(ctx: &Ctx, binaries: &[TestBinary], filter: &CaseFilter) -> Result<V
     lists.keep()?;
     cases.retain(|case| filter.wants(case));
     Ok(cases)
-}
-
-fn ask(ctx: &Ctx, binary: &TestBinary, program: &Program) -> Result<Listing> {
-    let isolation = ctx.isolation()?;
-    if !isolation.has_tmpfs() {
-        ctx.ui.warn(&format!(
-            "this host grants no namespaces: what lists the cases of `{}` is held by a filter of \
-             system calls and by limits alone",
-            binary.name
-        ));
-    }
-    Listing::of(isolation, binary, program)
 }
 
 #[cfg(test)]
