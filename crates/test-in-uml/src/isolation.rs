@@ -20,7 +20,8 @@ mod probe;
 pub use cmd::{Cmd, Output};
 pub use contain::{Exceeded, Running, Shown, ShutLimits, shut_in};
 pub(crate) use descendants::{
-    adopt_orphans, end_adopted, end_own_descendants, end_with_descendants,
+    Search, adopt_orphans, children, end_adopted, end_own_descendants, end_with_descendants,
+    threads,
 };
 pub use facility::{Facility, Tried};
 pub(crate) use namespace::{

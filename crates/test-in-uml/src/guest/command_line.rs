@@ -29,7 +29,13 @@ pub(crate) fn plugged_in(
         }
         (NetDriver::Legacy, Attachment::Tap) => format!("{interface}=tuntap,{name},{mac}"),
         (NetDriver::Vector, Attachment::Socket) => {
-            format!("{interface}:transport=bess,dst={door},depth=128,mac={mac}")
+            // The networks of scenarios are as everywhere.
+            let mtu = if index == 0 {
+                format!(",mtu={}", net_driver.socket_mtu())
+            } else {
+                String::new()
+            };
+            format!("{interface}:transport=bess,dst={door},depth=128{mtu},mac={mac}")
         }
         (NetDriver::Legacy, Attachment::Socket) => format!("{interface}=daemon,{mac},unix,{door}"),
     }

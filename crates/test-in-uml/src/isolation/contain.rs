@@ -17,7 +17,7 @@ use nix::unistd::{ForkResult, Pid, getpid, setsid};
 mod filter;
 mod shut;
 
-use super::descendants::{adopt_orphans, end_own_descendants};
+use super::descendants::{Search, adopt_orphans, end_own_descendants};
 use super::namespace::{child_signals, mount_proc, unblock_signals};
 use super::{CONTAIN, FAILED, Ids, Namespaces, die_with_parent, enter, fork, reap};
 
@@ -125,7 +125,7 @@ fn init(outside: Pid, apart: bool, program: &OsStr, args: &[OsString]) -> Result
         }
         if let Some(code) = end {
             if !apart {
-                end_own_descendants();
+                end_own_descendants(Search::All);
             }
             return Ok(code);
         }

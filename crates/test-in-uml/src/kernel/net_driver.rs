@@ -12,6 +12,15 @@ pub enum NetDriver {
 }
 
 impl NetDriver {
+    /// The longest packet that a link through a socket takes, in bytes: each is a system call on our side, and the
+    /// vector driver takes any length (`mtu=` on its command line).
+    pub fn socket_mtu(self) -> usize {
+        match self {
+            NetDriver::Vector => 16_000,
+            NetDriver::Legacy => 1500,
+        }
+    }
+
     /// The name in the guest of its interface with that number; the first is that of its link.
     pub fn interface(self, index: usize) -> String {
         match self {

@@ -45,7 +45,7 @@ pub(super) struct HostStack {
 #[derive(Debug)]
 enum Order {
     Connect { port: u16, reply: Sender<Result<Socket>> },
-    Listen { port: u16, accepted: Sender<Socket> },
+    Listen { port: u16, accepted: Sender<Socket>, listens: Sender<()> },
     Close { port: u16 },
     End,
 }
@@ -59,6 +59,8 @@ pub(super) struct Ends {
     pub hardware: [u8; 6],
     /// That of the guest.
     pub guest: Ipv4Addr,
+    /// The longest packet that both take.
+    pub mtu: usize,
 }
 
 impl HostStack {
@@ -69,7 +71,7 @@ impl HostStack {
     pub fn start(ends: Ends, end: InterfaceEnd) -> Result<Self> {
         let (orders, inbox) = channel();
         let (woken, wake) = io::pipe().context("cannot make a pipe")?;
-        let stack = Stack::new(ends, Frames::new(end));
+        let stack = Stack::new(ends, Frames::new(end, ends.mtu));
         threads::spawn(move || stack.run(&inbox, woken))?;
         Ok(Self { orders, wake })
     }
@@ -94,7 +96,9 @@ impl HostStack {
     /// When the thread is gone.
     pub fn listen(&self, port: u16) -> Result<StackListener> {
         let (accepted, inbox) = channel();
-        self.order(Order::Listen { port, accepted })?;
+        let (listens, done) = channel();
+        self.order(Order::Listen { port, accepted, listens })?;
+        done.recv().ok().context(GONE)?;
         Ok(StackListener {
             accepted: Mutex::new(inbox),
             port,
@@ -229,10 +233,12 @@ impl Stack {
                     Err(error) => drop(reply.send(Err(error))),
                 }
             }
-            Order::Listen { port, accepted } => {
+            Order::Listen { port, accepted, listens } => {
                 let waiting = (0..BACKLOG).map(|_| Connection::listen(&mut self.sockets, port));
                 self.connections.extend(waiting.filter_map(Result::ok));
                 self.listening.push(Listening { port, accepted });
+                // Who does not wait for that needs not be told.
+                let _ = listens.send(());
             }
             Order::Close { port } => {
                 self.listening.retain(|listening| listening.port != port);

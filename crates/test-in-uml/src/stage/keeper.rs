@@ -20,8 +20,8 @@ use super::ground::{Apart, Ground};
 use super::share::Share;
 use crate::confine::{Proc, ResourceLimits, Sight, SyscallFilter, close_others, landlock, shut_in};
 use crate::isolation::{
-    adopt_orphans, child_signals, die_with_parent, end_own_descendants, fork, mount_proc, reap,
-    unblock_signals,
+    Search, adopt_orphans, child_signals, die_with_parent, end_own_descendants, fork, mount_proc,
+    reap, unblock_signals,
 };
 
 /// What a keeper starts.
@@ -133,7 +133,8 @@ fn wait_in_folder(child: Pid, lifeline: &PipeReader, ended: &SignalFd) -> Result
         let _ = ended.read_signal();
         let status = std::iter::from_fn(reap).find(|(pid, _)| *pid == child);
         if broken || status.is_some() {
-            end_own_descendants();
+            // What this misses comes to S1 then, which looks too.
+            end_own_descendants(Search::Lists);
             return status.map(|(_, status)| status).context("the stage ended");
         }
     }

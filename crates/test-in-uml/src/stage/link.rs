@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail, ensure};
 
 use super::host_stack::Ends;
+use crate::kernel::NetDriver;
 
 /// The network that links are cut from. Each exists in a network namespace of its own on the stage, so that
 /// it never collides with a network of the host, and no guest reaches another.
@@ -66,10 +67,16 @@ impl Link {
     }
 
     /// Its ends, where that of the host is ours.
-    pub(super) fn ends(&self) -> Ends {
+    pub(super) fn ends(&self, driver: NetDriver) -> Ends {
         let [high, low] = self.index.to_be_bytes();
         let hardware = [0x02, 0, 0x0a, 0x56, high, low];
-        Ends { own: self.host(), prefix: PREFIX, hardware, guest: self.guest() }
+        Ends {
+            own: self.host(),
+            prefix: PREFIX,
+            hardware,
+            guest: self.guest(),
+            mtu: driver.socket_mtu(),
+        }
     }
 
     /// The host end with its prefix length, as `ip address add` takes it.

@@ -28,7 +28,7 @@ impl Stage {
             .context("cannot make a link for a guest")?;
         if self.attachment == Attachment::Socket {
             let end = self.add_interface(&link, &link.interface(), driver)?;
-            let stack = HostStack::start(link.ends(), end)?;
+            let stack = HostStack::start(link.ends(driver), end)?;
             self.host_stacks().insert(link.index(), Arc::new(stack));
         }
         Ok(link)

@@ -39,7 +39,7 @@ impl<'a> GuestProcess<'a> {
 
     /// How long its threads were ready to run and had no CPU, since it was started.
     pub fn withheld(&mut self) -> Duration {
-        self.withheld.look(self.stage.child.id(), self.id)
+        self.withheld.look(self.stage.child.id().cast_signed(), self.id)
     }
 
     /// By what its stage knows it.

@@ -18,7 +18,7 @@ use super::link::Link;
 use super::{disks, handle, keeper, mconsole};
 use crate::confine::{ResourceLimits, SyscallFilter};
 use crate::isolation::{
-    Ids, Namespaces, adopt_orphans, child_signals, die_with_parent, end_adopted,
+    Ids, Namespaces, Search, adopt_orphans, child_signals, die_with_parent, end_adopted,
     end_own_descendants, end_with_descendants, enter, fork, is_real_root, mount_proc, reap,
 };
 
@@ -102,7 +102,7 @@ fn serve_in_folder(told: &Told) -> Result<i32> {
         ForkResult::Child => {
             let served = adopt_orphans()
                 .and_then(|()| run(told, Ground::Folder(InFolder::new(folder.path())?)));
-            end_own_descendants();
+            end_own_descendants(Search::All);
             let served = served.or_else(|error| refuse(&error).map(drop));
             std::process::exit(i32::from(served.and(folder.remove()).is_err()));
         }
@@ -117,7 +117,7 @@ fn serve_in_folder(told: &Told) -> Result<i32> {
             let _ = poll(&mut fds, PollTimeout::NONE);
             let _ = poll(&mut fds[1..], END);
             let _ = kill(child, Signal::SIGKILL);
-            end_own_descendants();
+            end_own_descendants(Search::All);
             folder.remove()?;
             Ok(0)
         }

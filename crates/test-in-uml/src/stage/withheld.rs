@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
+use crate::isolation::{children, threads};
+
 /// The waits of a guest's processes, added up from look to look.
 #[derive(Debug, Default)]
 pub struct Withheld {
     /// The keeper of the guest, by its number on the host; looked for once.
-    keeper: Option<Option<u32>>,
+    keeper: Option<Option<i32>>,
     /// Nanoseconds that each thread has waited, by its number.
-    threads: BTreeMap<u32, u64>,
+    threads: BTreeMap<i32, u64>,
     /// Nanoseconds that threads had waited that are gone.
     gone: u64,
 }
@@ -19,7 +21,7 @@ impl Withheld {
     /// How long threads of the guest with the keeper `id` on the stage of that process were ready to run and did not, since it was started; of threads that
     /// ended between two looks only what was seen. Nothing where the host does not tell (it needs
     /// CONFIG_SCHED_INFO and CONFIG_PROC_CHILDREN).
-    pub fn look(&mut self, stage: u32, id: i32) -> Duration {
+    pub fn look(&mut self, stage: i32, id: i32) -> Duration {
         let keeper = *self.keeper.get_or_insert_with(|| keeper(stage, id));
         let mut left = Vec::from_iter(keeper);
         while let Some(process) = left.pop() {
@@ -31,7 +33,7 @@ impl Withheld {
         Duration::from_nanos(self.threads.values().sum::<u64>() + self.gone)
     }
 
-    fn count(&mut self, thread: u32, waited: Option<u64>) {
+    fn count(&mut self, thread: i32, waited: Option<u64>) {
         let Some(waited) = waited else { return };
         let before = self.threads.insert(thread, waited).unwrap_or(0);
         if waited < before {
@@ -42,8 +44,8 @@ impl Withheld {
 }
 
 /// The keeper that the stage's PID 1 knows as `id`.
-fn keeper(stage: u32, id: i32) -> Option<u32> {
-    let of_main = |process: u32| children(process, process);
+fn keeper(stage: i32, id: i32) -> Option<i32> {
+    let of_main = |process: i32| children(process, process);
     let keepers = of_main(stage).into_iter().flat_map(of_main);
     keepers.into_iter().find(|keeper| {
         let status = fs::read_to_string(format!("/proc/{keeper}/status")).unwrap_or_default();
@@ -60,18 +62,8 @@ fn keeper(stage: u32, id: i32) -> Option<u32> {
     })
 }
 
-fn threads(process: u32) -> Vec<u32> {
-    let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else { return Vec::new() };
-    tasks.flatten().filter_map(|task| task.file_name().to_str()?.parse().ok()).collect()
-}
-
-fn children(process: u32, thread: u32) -> Vec<u32> {
-    let text = fs::read_to_string(format!("/proc/{process}/task/{thread}/children"));
-    text.unwrap_or_default().split_whitespace().filter_map(|number| number.parse().ok()).collect()
-}
-
 /// Nanoseconds that a thread has waited to run: the second of three numbers (sched-stats.rst).
-fn waited(process: u32, thread: u32) -> Option<u64> {
+fn waited(process: i32, thread: i32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{process}/task/{thread}/schedstat")).ok()?;
     text.split_whitespace().nth(1)?.parse().ok()
 }
@@ -92,7 +84,7 @@ mod tests {
 
     #[test]
     fn this_host_tells_how_long_a_thread_has_waited() {
-        let own = std::process::id();
+        let own = std::process::id().cast_signed();
         assert!(threads(own).contains(&own));
         assert!(waited(own, own).is_some());
     }

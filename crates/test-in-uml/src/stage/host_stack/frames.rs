@@ -8,13 +8,15 @@ use smoltcp::time::Instant;
 
 use crate::stage::interface_end::{HEADER, InterfaceEnd, LONGEST};
 
-/// The longest frame that an interface takes that nobody told to take longer ones.
-const FRAME: usize = 1514;
+/// What comes before the packet in a frame.
+const ETHERNET: usize = 14;
 
 /// What comes from a link, and goes there.
 #[derive(Debug)]
 pub(super) struct Frames {
     end: InterfaceEnd,
+    /// The longest packet that the guest takes.
+    mtu: usize,
     buffer: Vec<u8>,
     /// One that the guest does not take yet. Nothing is sent until it does, so that nothing is lost.
     waiting: Option<Vec<u8>>,
@@ -23,8 +25,8 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    pub fn new(end: InterfaceEnd) -> Self {
-        Self { end, buffer: vec![0; LONGEST], waiting: None, watched: false }
+    pub fn new(end: InterfaceEnd, mtu: usize) -> Self {
+        Self { end, mtu, buffer: vec![0; LONGEST], waiting: None, watched: false }
     }
 
     /// Readable when there is something to do.
@@ -76,7 +78,7 @@ impl Device for Frames {
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = FRAME;
+        capabilities.max_transmission_unit = ETHERNET + self.mtu;
         // What comes here has been through memory only.
         capabilities.checksum.tcp = Checksum::Tx;
         capabilities.checksum.ipv4 = Checksum::Tx;
