@@ -44,6 +44,7 @@ mod link;
 mod links;
 mod mconsole;
 mod packets;
+mod placement;
 mod process;
 mod serve;
 mod share;

@@ -4,6 +4,7 @@
 //! host's kernel makes one: no capability and no way to any, few system calls, Landlock, and limits.
 
 use std::fs::File;
+use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -51,6 +52,17 @@ impl Proc {
         let flags = libc::O_PATH | libc::O_DIRECTORY;
         let dir = File::options().read(true).custom_flags(flags).open("/proc");
         Ok(Self(dir.context("cannot open /proc")?.into()))
+    }
+
+    /// Reads a file there.
+    pub fn read(&self, path: &str) -> Result<String> {
+        let file = openat(&self.0, path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+            .with_context(|| format!("cannot open /proc/{path}"))?;
+        let mut text = String::new();
+        File::from(file)
+            .read_to_string(&mut text)
+            .with_context(|| format!("cannot read /proc/{path}"))?;
+        Ok(text)
     }
 
     /// Writes to a file of this very process.

@@ -98,7 +98,7 @@ pub(super) const FACILITIES: &[HostNeed] = &[
     },
     HostNeed {
         facility: Facility::Personality,
-        effect: "guests run, but with addresses at random, and those of old kernels need more memory",
+        effect: "guests run, but each is started several times, until its addresses at random fit",
         cure: "in a container, allow personality(ADDR_NO_RANDOMIZE): docker run --security-opt \
                seccomp=unconfined",
     },

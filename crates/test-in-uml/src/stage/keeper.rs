@@ -12,11 +12,11 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
-use nix::sys::personality::{self, Persona};
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::{ForkResult, Pid, getpid, setsid};
 
 use super::ground::{Apart, Ground};
+use super::placement::{self, Placed};
 use super::share::Share;
 use crate::confine::{Proc, ResourceLimits, Sight, SyscallFilter, close_others, landlock, shut_in};
 use crate::isolation::{
@@ -92,20 +92,39 @@ fn keep(guest: &KeptGuest<'_>, console: &OwnedFd) -> Result<i32> {
         Ground::Apart(_) => None,
         Ground::Folder(folder) => Some((folder.lifeline()?, child_signals()?)),
     };
-    let own = getpid();
-    let ForkResult::Parent { child } = fork()? else {
-        if lifeline.is_some() {
-            unblock_signals();
-            die_with_parent(own)?;
-        }
-        let error = become_guest(guest, console, proc.as_ref());
-        let _ = nix::unistd::write(console, format!("{error:#}\n").as_bytes());
-        std::process::exit(127);
+    let (own, in_folder, is_settled) = (getpid(), lifeline.is_some(), placement::settle());
+    let start = || -> Result<Pid> {
+        let ForkResult::Parent { child } = fork()? else {
+            let error = prepare_child(in_folder, own, !is_settled)
+                .map_or_else(|error| error, |()| become_guest(guest, console, proc.as_ref()));
+            let _ = nix::unistd::write(console, format!("{error:#}\n").as_bytes());
+            std::process::exit(127);
+        };
+        Ok(child)
+    };
+    let child = match is_settled {
+        true => start()?,
+        false => match placement::place(proc.as_ref(), start)? {
+            Placed::Runs(child) => child,
+            Placed::Ended(status) => return Ok(status),
+        },
     };
     match lifeline {
         None => wait_for(child),
         Some((lifeline, ended)) => wait_in_folder(child, lifeline, &ended),
     }
+}
+
+/// What a keeper's child does before it becomes a guest.
+fn prepare_child(in_folder: bool, keeper: Pid, is_traced: bool) -> Result<()> {
+    if in_folder {
+        unblock_signals();
+        die_with_parent(keeper)?;
+    }
+    if is_traced {
+        nix::sys::ptrace::traceme().context("cannot be traced")?;
+    }
+    Ok(())
 }
 
 /// Reaps until this child has ended: its raw wait status.
@@ -173,9 +192,6 @@ fn become_guest(guest: &KeptGuest<'_>, console: &OwnedFd, proc: Option<&Proc>) -
 fn prepare(guest: &KeptGuest<'_>, proc: Option<&Proc>) -> Result<()> {
     // A panicked UML signals its whole process group.
     setsid().context("cannot start a session")?;
-    // Address space randomisation makes UML add a random gap to the guest's memory. Where a container
-    // refuses to turn it off (Docker's seccomp profile does), guests cost more, and run.
-    let _ = personality::get().and_then(|now| personality::set(now | Persona::ADDR_NO_RANDOMIZE));
     guest.share.apply_to_self(proc);
     let was_root = guest.ground.apart().is_ok_and(Apart::was_root);
     shut_in(was_root, guest.limits, proc)?;
