@@ -12,6 +12,10 @@
 //! namespace's init, so that `abort()` would never end and a panicked guest would spin for ever
 //! (pid_namespaces(7)). When we die, however we die, S1 reads end-of-file and dies too; the kernel
 //! then ends every keeper and guest, and namespaces, taps and the tmpfs go with them.
+//!
+//! Where the host grants no namespaces the same processes are there, and a folder takes the place of the tmpfs (see
+//! `ground`). Each of them adopts orphans then and ends what is below it: S1 when nobody asks any more, S0 when S1 is gone,
+//! a keeper when S1 or its guest's process is.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -276,7 +280,8 @@ impl Stage {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        // S1 asked to die with S0, and the kernel ends whatever runs in its namespaces.
+        // S1 asked to die with S0, and the kernel ends whatever runs in its namespaces. In a folder it has heard by
+        // itself that this is the end.
         self.child.kill()?;
         self.child.wait().map(drop)
     }
