@@ -26,7 +26,7 @@ pub(crate) use descendants::{
 pub use facility::{Facility, Tried};
 pub(crate) use namespace::{
     Namespaces, child_signals, die_with_parent, enter, fork, is_real_root, mount_proc, reap,
-    unblock_signals,
+    unblock_signals, wait_for_child_or,
 };
 
 /// What sets our processes apart; found by trying, consumed in one place.

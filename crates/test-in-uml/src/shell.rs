@@ -74,8 +74,7 @@ pub fn run(ctx: &Ctx, stage: &Stage, plan: &ShellPlan<'_>) -> Result<ShellEnd> {
     cancel::before_exit(terminal::give_back);
     let raw = RawMode::enter()?;
     let share = Share { cpu: cpus().first().copied(), ..Share::default() };
-    let sight = stage.libraries(&kernel.path)?.with(&shown_kernel).with(&shown_image);
-    let sight = if stage.attachment().is_tap() { sight.with_tap() } else { sight };
+    let sight = stage.host_files(&kernel.path)?.with(&shown_kernel).with(&shown_image);
     let command = GuestCommand {
         argv: line.argv(),
         sight: if plan.keep.is_some() { sight.with_lent(&cow) } else { sight },

@@ -19,7 +19,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -62,6 +61,7 @@ use channel::StageRequest;
 pub(crate) use door::path as door_path;
 pub(crate) use ground::place_of_folder;
 use host_stack::HostStack;
+pub(crate) use interface_end::poll_timeout;
 pub use interface_end::{HEADER, InterfaceEnd, LONGEST};
 pub use link::Link;
 pub use process::{GuestProcess, GuestStatus};
@@ -106,7 +106,7 @@ pub struct Stage {
     dir: PathBuf,
     child: Child,
     guests: AtomicU16,
-    libraries: Mutex<BTreeMap<PathBuf, Sight>>,
+    host_files: Mutex<BTreeMap<PathBuf, Sight>>,
     attachment: Attachment,
     /// The host's ends of links that have no tap, by their number.
     host_stacks: Mutex<BTreeMap<u16, Arc<HostStack>>>,
@@ -154,7 +154,7 @@ impl Stage {
             dir,
             child,
             guests: AtomicU16::new(0),
-            libraries: Mutex::default(),
+            host_files: Mutex::default(),
             attachment: options.attachment,
             host_stacks: Mutex::default(),
         })
@@ -184,27 +184,6 @@ impl Stage {
         Ok(self.dir.join(name))
     }
 
-    /// Makes a disk of that size on the stage, with these contents and zeroes after them. It belongs to the user that
-    /// guests run as. Returns its path there.
-    ///
-    /// # Errors
-    /// When it cannot be made.
-    pub fn make_disk(&self, name: &str, contents: &File, size: u64) -> Result<PathBuf> {
-        self.ask(&StageRequest::MakeDisk { name: name.into(), size }, &[contents.as_fd()])
-            .context("cannot make a disk")?;
-        Ok(disks::dir(&self.dir).join(name))
-    }
-
-    /// Removes a disk of the stage.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub fn remove_disk(&self, name: &str) -> Result<()> {
-        self.ask(&StageRequest::RemoveDisk { name: name.into() }, &[])
-            .context("cannot remove a disk")?;
-        Ok(())
-    }
-
     /// Takes back what was lent under that name.
     ///
     /// # Errors
@@ -215,16 +194,18 @@ impl Stage {
         Ok(())
     }
 
-    /// A sight of the libraries that a kernel is linked with, and nothing else; found once.
+    /// What every guest with this kernel sees of the host: the libraries that it is linked with, and the device of taps where
+    /// it has one; found once.
     ///
     /// # Errors
     /// When one of them is not there.
-    pub fn libraries(&self, kernel: &Path) -> Result<Sight> {
-        let mut known = self.libraries.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn host_files(&self, kernel: &Path) -> Result<Sight> {
+        let mut known = self.host_files.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sight) = known.get(kernel) {
             return Ok(sight.clone());
         }
         let sight = Sight::of_program(kernel)?;
+        let sight = if self.attachment.is_tap() { sight.with_tap() } else { sight };
         known.insert(kernel.to_owned(), sight.clone());
         Ok(sight)
     }

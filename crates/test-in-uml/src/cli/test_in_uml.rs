@@ -16,7 +16,7 @@ use clap::{Args, ValueEnum};
 
 use super::choice::{Choice, Chosen};
 use super::kernels::{Source, Sources, WantedKernel};
-use super::walls::WallsChoice;
+use super::walls::{Walls, WallsChoice};
 use super::{Yes, cancel, code, wrong_usage};
 
 /// The flag that names a module's folder.
@@ -100,15 +100,12 @@ impl TestInUml {
         let size = ctx.guest_size()?;
         let modules = self.module_folders(ctx)?;
         let kernels = self.kernels(ctx, earlier.as_deref())?;
-        if !self.choice.list {
-            doctor::ensure(ctx, self.yes.given().then_some(Consent::Given))?;
-            self.walls.of(ctx)?.ensure(ctx)?;
-        }
+        let walls = (!self.choice.list).then(|| self.ensure_walls(ctx)).transpose()?;
         let chosen = self.choice.of(ctx, &kernels, earlier.as_deref())?;
-        if self.choice.list {
+        let Some(walls) = walls else {
             chosen.list()?;
             return Ok(0);
-        }
+        };
         let Chosen { lanes, seed } = chosen;
         if lanes.is_empty() {
             ctx.ui.line("there is no such case: `--list` shows them all");
@@ -118,7 +115,7 @@ impl TestInUml {
             ctx.ui.say(&format!("{:>12} --shuffle={seed}", "order"));
         }
         let about = RunFacts {
-            walls: self.walls.of(ctx)?.to_string(),
+            walls: walls.to_string(),
             cases: lanes.iter().map(|(_, lane)| lane.jobs.len()).sum(),
             seed,
             partition: self.choice.partition.clone(),
@@ -132,7 +129,15 @@ impl TestInUml {
             let modules = kernel::build_modules(ctx, &kernel, &modules)?;
             Target::new(kernel, passed_over, modules)
         };
-        self.run_lanes(ctx, lanes, make, size, about)
+        self.run_lanes(ctx, lanes, make, (&walls, size), about)
+    }
+
+    /// What guests are run in, on a host that has all that is needed.
+    fn ensure_walls(&self, ctx: &Ctx) -> Result<Walls> {
+        doctor::ensure(ctx, self.yes.given().then_some(Consent::Given))?;
+        let walls = self.walls.of(ctx)?;
+        walls.ensure(ctx)?;
+        Ok(walls)
     }
 
     /// The kernels that are meant: those of an earlier run's cases, if no others are named.
@@ -174,13 +179,13 @@ impl TestInUml {
         shlex::try_join(words.iter().map(String::as_str)).unwrap_or_default()
     }
 
-    /// Runs the cases of the lanes, on the kernels that `make` gives, in guests of this size each.
+    /// Runs the cases of the lanes, on the kernels that `make` gives, in guests of this size each, within these walls.
     fn run_lanes(
         &self,
         ctx: &Ctx,
         lanes: Vec<Lane>,
         make: impl Fn(usize) -> Result<Target> + Sync,
-        size: u64,
+        (walls, size): (&Walls, u64),
         about: RunFacts,
     ) -> Result<u8> {
         let RunOptions { guests, fresh, retries, no_fail_fast, deadline, keep_failed, pcap, init } =
@@ -206,7 +211,6 @@ impl TestInUml {
             captures: pcap,
             deadline,
         };
-        let walls = self.walls.of(ctx)?;
         let stage = Stage::start(&walls.isolation, &walls.options(size))?;
         let mut reporter = Reporter::new(&ctx.ui, ctx.run()?, about)?;
         let finished = suite::run(ctx, &stage, &plan, make, &mut reporter)?;

@@ -109,8 +109,7 @@ pub fn boot<'a>(
 
 /// What such a guest sees: its kernel, its image and its disks.
 fn sight(host: &dyn GuestHost, spec: &GuestSpec<'_>, cow: &Path) -> Result<Sight> {
-    let sight = host.libraries(spec.kernel.0)?.with(spec.kernel.1).with(spec.image.1);
-    let sight = if host.attachment().is_tap() { sight.with_tap() } else { sight };
+    let sight = host.host_files(spec.kernel.0)?.with(spec.kernel.1).with(spec.image.1);
     let sight = if matches!(spec.disk, Disk::Own) { sight } else { sight.with_lent(cow) };
     Ok(spec.disks.iter().fold(sight, |sight, disk| match disk.read_only {
         true => sight.with(&disk.path),

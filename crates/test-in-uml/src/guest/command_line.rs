@@ -93,7 +93,7 @@ pub struct CommandLine<'a> {
     pub link: &'a Link,
     /// Who gives the guest its address there.
     pub link_by: LinkBy,
-    /// How the guest reaches it.
+    /// What drives its interfaces.
     pub net_driver: NetDriver,
     /// What its interfaces are attached to.
     pub attachment: Attachment,

@@ -162,7 +162,7 @@ impl GuestHost for FakeHost {
         Ok(())
     }
 
-    fn libraries(&self, _kernel: &Path) -> Result<Sight> {
+    fn host_files(&self, _kernel: &Path) -> Result<Sight> {
         Ok(Sight::default())
     }
 

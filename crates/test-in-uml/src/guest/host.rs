@@ -69,11 +69,11 @@ pub trait GuestHost: Debug + Sync {
     /// When it cannot be taken back.
     fn withdraw(&self, name: &str) -> Result<()>;
 
-    /// The libraries that a kernel is linked with.
+    /// What every guest with this kernel sees of the host.
     ///
     /// # Errors
     /// When one of them is not there.
-    fn libraries(&self, kernel: &Path) -> Result<Sight>;
+    fn host_files(&self, kernel: &Path) -> Result<Sight>;
 
     /// Starts a guest's kernel.
     ///
@@ -207,8 +207,8 @@ impl GuestHost for Stage {
         self.withdraw(name)
     }
 
-    fn libraries(&self, kernel: &Path) -> Result<Sight> {
-        self.libraries(kernel)
+    fn host_files(&self, kernel: &Path) -> Result<Sight> {
+        self.host_files(kernel)
     }
 
     fn spawn(&self, link: &Link, command: &GuestCommand) -> Result<Box<dyn HostProcess + '_>> {

@@ -11,14 +11,13 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{ForkResult, Pid, getpid, setsid};
 
 mod filter;
 mod shut;
 
 use super::descendants::{Search, adopt_orphans, end_own_descendants};
-use super::namespace::{child_signals, mount_proc, unblock_signals};
+use super::namespace::{child_signals, mount_proc, unblock_signals, wait_for_child_or};
 use super::{CONTAIN, FAILED, Ids, Namespaces, die_with_parent, enter, fork, reap};
 
 pub(super) use shut::serve as serve_shut;
@@ -109,13 +108,7 @@ fn init(outside: Pid, apart: bool, program: &OsStr, args: &[OsString]) -> Result
     };
     let stdin = std::io::stdin();
     loop {
-        let mut fds = [
-            PollFd::new(stdin.as_fd(), PollFlags::POLLIN),
-            PollFd::new(ended.as_fd(), PollFlags::POLLIN),
-        ];
-        let _ = poll(&mut fds, PollTimeout::NONE);
-        let broken = fds[0].revents().is_some_and(|events| !events.is_empty());
-        let _ = ended.read_signal();
+        let broken = wait_for_child_or(stdin.as_fd(), &ended);
         let mut end = broken.then_some(FAILED);
         while let Some((pid, status)) = reap() {
             if pid == main {

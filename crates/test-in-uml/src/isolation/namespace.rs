@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -226,6 +228,15 @@ pub(crate) fn child_signals() -> Result<SignalFd> {
     mask.thread_block().context("cannot block SIGCHLD")?;
     SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
         .context("cannot wait for SIGCHLD")
+}
+
+/// Waits until a child has ended, or there is something to read from `other`, its end among others; whether the latter.
+pub(crate) fn wait_for_child_or(other: BorrowedFd<'_>, ended: &SignalFd) -> bool {
+    let mut fds =
+        [PollFd::new(other, PollFlags::POLLIN), PollFd::new(ended.as_fd(), PollFlags::POLLIN)];
+    let _ = poll(&mut fds, PollTimeout::NONE);
+    let _ = ended.read_signal();
+    fds[0].revents().is_some_and(|events| !events.is_empty())
 }
 
 /// Gives a child the signal mask that programs expect.

@@ -15,7 +15,7 @@ use uml_protocol::lab::{InterfaceAddresses, Shape};
 
 use super::capture::Capture;
 use super::wire::Wire;
-use crate::stage::{HEADER, InterfaceEnd, LONGEST};
+use crate::stage::{HEADER, InterfaceEnd, LONGEST, poll_timeout};
 use crate::threads;
 
 /// A switch has looked up by then, however busy the host is.
@@ -181,7 +181,7 @@ impl Switch {
             loop {
                 let mut fds = vec![PollFd::new(woken.as_fd(), PollFlags::POLLIN)];
                 fds.extend(ends.iter().map(|end| PollFd::new(end.as_fd(), PollFlags::POLLIN)));
-                let wait = wire.next().map_or(PollTimeout::NONE, until);
+                let wait = wire.next().map_or(PollTimeout::NONE, poll_timeout);
                 let _ = poll(&mut fds, wait);
                 wire.arrived().for_each(|(to, frame)| give(&to, &frame));
                 let has = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
@@ -241,12 +241,6 @@ impl Switch {
             }
         }
     }
-}
-
-/// How long to wait for what comes so soon, in whole milliseconds.
-fn until(time: Duration) -> PollTimeout {
-    let millis = time.as_micros().div_ceil(1000);
-    PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
 }
 
 /// Gives a guest a frame. One that takes none any more loses it, as on a wire.

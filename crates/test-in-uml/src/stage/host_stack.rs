@@ -18,7 +18,7 @@ use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr};
 use socket2::Socket;
 
-use super::interface_end::InterfaceEnd;
+use super::interface_end::{InterfaceEnd, poll_timeout};
 use crate::threads;
 
 mod connection;
@@ -36,9 +36,25 @@ const EPHEMERAL: std::ops::RangeInclusive<u16> = 49152..=65535;
 
 /// The host's end of a link. Dropping it ends its thread and all connections.
 #[derive(Debug)]
-pub(super) struct HostStack {
-    orders: Sender<Order>,
+pub(super) struct HostStack(Orders);
+
+/// Where the thread takes orders.
+#[derive(Debug)]
+struct Orders {
+    queue: Sender<Order>,
     wake: PipeWriter,
+}
+
+impl Orders {
+    fn give(&self, order: Order) -> Result<()> {
+        self.queue.send(order).ok().context(GONE)?;
+        (&self.wake).write_all(&[0]).context(GONE)
+    }
+
+    fn share(&self) -> Result<Self> {
+        let wake = self.wake.try_clone().context("cannot share a pipe")?;
+        Ok(Self { queue: self.queue.clone(), wake })
+    }
 }
 
 /// What is asked of the thread.
@@ -69,11 +85,11 @@ impl HostStack {
     /// # Errors
     /// When there can be no thread for it.
     pub fn start(ends: Ends, end: InterfaceEnd) -> Result<Self> {
-        let (orders, inbox) = channel();
+        let (queue, inbox) = channel();
         let (woken, wake) = io::pipe().context("cannot make a pipe")?;
         let stack = Stack::new(ends, Frames::new(end, ends.mtu));
         threads::spawn(move || stack.run(&inbox, woken))?;
-        Ok(Self { orders, wake })
+        Ok(Self(Orders { queue, wake }))
     }
 
     /// Connects to a port of the guest.
@@ -82,7 +98,7 @@ impl HostStack {
     /// When nobody answers within `timeout`.
     pub fn connect(&self, port: u16, timeout: Duration) -> Result<Socket> {
         let (reply, answer) = channel();
-        self.order(Order::Connect { port, reply })?;
+        self.0.give(Order::Connect { port, reply })?;
         match answer.recv_timeout(timeout) {
             Ok(connected) => connected,
             Err(RecvTimeoutError::Timeout) => bail!("no answer within {timeout:?}"),
@@ -97,26 +113,16 @@ impl HostStack {
     pub fn listen(&self, port: u16) -> Result<StackListener> {
         let (accepted, inbox) = channel();
         let (listens, done) = channel();
-        self.order(Order::Listen { port, accepted, listens })?;
+        self.0.give(Order::Listen { port, accepted, listens })?;
         done.recv().ok().context(GONE)?;
-        Ok(StackListener {
-            accepted: Mutex::new(inbox),
-            port,
-            orders: self.orders.clone(),
-            wake: self.wake.try_clone().context("cannot share a pipe")?,
-        })
-    }
-
-    fn order(&self, order: Order) -> Result<()> {
-        self.orders.send(order).ok().context(GONE)?;
-        (&self.wake).write_all(&[0]).context(GONE)
+        Ok(StackListener { accepted: Mutex::new(inbox), port, orders: self.0.share()? })
     }
 }
 
 impl Drop for HostStack {
     fn drop(&mut self) {
         // A thread that is gone has ended.
-        let _ = self.order(Order::End);
+        let _ = self.0.give(Order::End);
     }
 }
 
@@ -127,8 +133,7 @@ const GONE: &str = "the host's end of the link is gone";
 pub struct StackListener {
     accepted: Mutex<Receiver<Socket>>,
     port: u16,
-    orders: Sender<Order>,
-    wake: PipeWriter,
+    orders: Orders,
 }
 
 impl StackListener {
@@ -141,9 +146,7 @@ impl StackListener {
     /// Takes none any more.
     pub(super) fn close(&self) {
         // A thread that is gone takes none either.
-        if self.orders.send(Order::Close { port: self.port }).is_ok() {
-            let _ = (&self.wake).write_all(&[0]);
-        }
+        let _ = self.orders.give(Order::Close { port: self.port });
     }
 }
 
@@ -213,11 +216,7 @@ impl Stack {
         fds.extend(
             self.connections.iter().filter_map(|connection| connection.waits(&self.sockets)),
         );
-        let delay = delay.map_or(PollTimeout::NONE, |delay| {
-            let millis = delay.as_micros().div_ceil(1000);
-            PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
-        });
-        let _ = poll(&mut fds, delay);
+        let _ = poll(&mut fds, delay.map_or(PollTimeout::NONE, poll_timeout));
         fds[0].revents().is_some_and(|events| !events.is_empty())
     }
 

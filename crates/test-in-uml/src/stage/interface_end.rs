@@ -2,9 +2,11 @@
 
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use nix::errno::Errno;
+use nix::poll::PollTimeout;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::socket::{MsgFlags, recv, send};
 
@@ -108,6 +110,12 @@ impl InterfaceEnd {
             let _ = watched.watch.modify(&guest.frames, &mut event);
         }
     }
+}
+
+/// How long to wait for what comes so soon, in whole milliseconds.
+pub(crate) fn poll_timeout(time: Duration) -> PollTimeout {
+    let millis = time.as_micros().div_ceil(1000);
+    PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
 }
 
 impl AsFd for InterfaceEnd {

@@ -10,7 +10,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::{ForkResult, Pid, getpid, setsid};
@@ -21,7 +20,7 @@ use super::share::Share;
 use crate::confine::{Proc, ResourceLimits, Sight, SyscallFilter, close_others, landlock, shut_in};
 use crate::isolation::{
     Search, adopt_orphans, child_signals, die_with_parent, end_own_descendants, fork, mount_proc,
-    reap, unblock_signals,
+    reap, unblock_signals, wait_for_child_or,
 };
 
 /// What a keeper starts.
@@ -74,23 +73,19 @@ fn keep(guest: &KeptGuest<'_>, console: &OwnedFd) -> Result<i32> {
     unblock_signals();
     // The stage's socket is the run's lifeline: nobody else may hold it.
     nix::unistd::dup2_stdin(File::open("/dev/null").context("cannot open /dev/null")?)?;
-    let proc = match guest.ground {
+    let (proc, lifeline) = match guest.ground {
         Ground::Apart(apart) => {
             mount_proc();
             let network = apart.network(guest.index)?;
             setns(network, CloneFlags::CLONE_NEWNET).context("cannot enter a guest's network")?;
             let proc = Proc::open().ok();
             guest.sight.enter(Path::new(&guest.dir))?;
-            proc
+            (proc, None)
         }
-        Ground::Folder(_) => {
+        Ground::Folder(folder) => {
             adopt_orphans()?;
-            Proc::open().ok()
+            (Proc::open().ok(), Some((folder.lifeline()?, child_signals()?)))
         }
-    };
-    let lifeline = match guest.ground {
-        Ground::Apart(_) => None,
-        Ground::Folder(folder) => Some((folder.lifeline()?, child_signals()?)),
     };
     let (own, in_folder, is_settled) = (getpid(), lifeline.is_some(), placement::settle());
     let start = || -> Result<Pid> {
@@ -143,13 +138,7 @@ fn wait_for(child: Pid) -> Result<i32> {
 /// The same where no namespace ends what is below us: once the child has ended, or S1, all else is ended too.
 fn wait_in_folder(child: Pid, lifeline: &PipeReader, ended: &SignalFd) -> Result<i32> {
     loop {
-        let mut fds = [
-            PollFd::new(lifeline.as_fd(), PollFlags::POLLIN),
-            PollFd::new(ended.as_fd(), PollFlags::POLLIN),
-        ];
-        let _ = poll(&mut fds, PollTimeout::NONE);
-        let broken = fds[0].revents().is_some_and(|events| !events.is_empty());
-        let _ = ended.read_signal();
+        let broken = wait_for_child_or(lifeline.as_fd(), ended);
         let status = std::iter::from_fn(reap).find(|(pid, _)| *pid == child);
         if broken || status.is_some() {
             // What this misses comes to S1 then, which looks too.

@@ -20,6 +20,7 @@ use crate::confine::{ResourceLimits, SyscallFilter};
 use crate::isolation::{
     Ids, Namespaces, Search, adopt_orphans, child_signals, die_with_parent, end_adopted,
     end_own_descendants, end_with_descendants, enter, fork, is_real_root, mount_proc, reap,
+    wait_for_child_or,
 };
 
 /// What S0 is told on its command line.
@@ -149,7 +150,7 @@ fn run(told: &Told, ground: Ground) -> Result<()> {
         ground,
         size: told.size,
         attachment: told.attachment,
-        filter: SyscallFilter::compile(told.attachment == Attachment::Socket)?,
+        filter: SyscallFilter::compile(!told.attachment.is_tap())?,
         keepers: BTreeSet::new(),
     };
     let dir = state.ground.dir().to_owned();
@@ -158,13 +159,7 @@ fn run(told: &Told, ground: Ground) -> Result<()> {
     let stdin = std::io::stdin();
     reply(0, Reply::Begun { dir }, &[])?;
     loop {
-        let mut fds = [
-            PollFd::new(stdin.as_fd(), PollFlags::POLLIN),
-            PollFd::new(ended.as_fd(), PollFlags::POLLIN),
-        ];
-        let _ = poll(&mut fds, PollTimeout::NONE);
-        let asked = fds[0].revents().is_some_and(|events| !events.is_empty());
-        let _ = ended.read_signal();
+        let asked = wait_for_child_or(stdin.as_fd(), &ended);
         state.reap();
         if asked {
             let Some((Numbered { number, message }, fds)) = receive(stdin.as_fd())? else {

@@ -9,7 +9,9 @@ use nix::unistd::Pid;
 use test_in_uml::guest::NetDriver;
 use test_in_uml::stage::{Attachment, GuestCommand, Link, Share, Stage, StageOptions};
 
-use super::support::{eventually, in_a_guests_place, is_running, isolation, sleeper, unique};
+use super::support::{
+    eventually, in_a_guests_place, is_running, isolation, processes_with, sleeper, unique,
+};
 
 fn stage() -> Stage {
     Stage::start(&isolation(), &StageOptions { size: 16 << 20, attachment: Attachment::Tap })
@@ -192,14 +194,7 @@ fn a_guest_that_cannot_be_started_says_why_on_its_console() {
 
 /// The processes of a stage of that size: S0, and S1, its child.
 fn processes_of(size: u64) -> Vec<Pid> {
-    let all = fs::read_dir("/proc").unwrap().flatten();
-    let pids = all.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok());
-    let is_ours = |pid: &i32| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line);
-        line.contains(&format!("\0__stage\0{size}\0"))
-    };
-    pids.filter(is_ours).map(Pid::from_raw).collect()
+    processes_with(&format!("\0__stage\0{size}\0"))
 }
 
 #[test]

@@ -9,7 +9,9 @@ use test_in_uml::guest::NetDriver;
 use test_in_uml::isolation::Isolation;
 use test_in_uml::stage::{Attachment, Stage, StageOptions};
 
-use super::support::{eventually, in_a_guests_place, is_running, isolation, unique};
+use super::support::{
+    eventually, in_a_guests_place, is_running, isolation, processes_with, unique,
+};
 
 fn bare() -> Isolation {
     isolation().without_namespaces()
@@ -22,17 +24,6 @@ fn start(size: u64) -> Stage {
 /// A guest's process with others below it that have sessions of their own and lost their parents.
 const DAEMONS: &str = "setsid sh -c '(sleep 1000; true) & sleep 1000; true' \"$0\" & \
                        (setsid sh -c 'sleep 1000; true' \"$0\" &); wait";
-
-/// The processes whose command line has this in it.
-fn processes_with(text: &str) -> Vec<Pid> {
-    let all = fs::read_dir("/proc").unwrap().flatten();
-    let pids = all.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok());
-    let has = |pid: &i32| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&line).contains(text)
-    };
-    pids.filter(has).map(Pid::from_raw).collect()
-}
 
 fn parent_of(pid: Pid) -> Pid {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::unistd::Pid;
 use test_in_uml::isolation::{Isolation, Privilege};
 use test_in_uml::stage::{GuestCommand, Share, Sight};
 
@@ -48,6 +49,17 @@ pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
         assert!(start.elapsed() < Duration::from_secs(300), "it never came: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// The processes whose command line has this in it.
+pub fn processes_with(text: &str) -> Vec<Pid> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok());
+    let has = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(text)
+    };
+    pids.filter(has).map(Pid::from_raw).collect()
 }
 
 /// Whether any process on this machine has `word` in its command line.
