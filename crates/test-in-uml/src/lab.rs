@@ -20,7 +20,7 @@ use uml_protocol::lab::{InterfaceAddresses, Reply, Request};
 use uml_protocol::wire::{receive, send};
 
 use crate::cancel::CancelToken;
-use crate::guest::{KeptWaiting, Program};
+use crate::guest::{KeptWaiting, PackageFolder, Program};
 use crate::threads;
 
 mod answers;
@@ -72,6 +72,8 @@ pub struct Lab<'a, 'r> {
     turns: &'r Turns,
     /// The case's own program, which does in other guests what it asks for.
     program: &'r Program,
+    /// Where that runs.
+    package: Option<&'r PackageFolder>,
     /// What is of this case alone is called so.
     token: &'r str,
     /// How long one thing may take that a guest is asked to do.
@@ -118,14 +120,26 @@ impl<'a, 'r> Lab<'a, 'r> {
     pub fn new(
         maker: &'r dyn GuestMaker<'a>,
         turns: &'r Turns,
-        program: &'r Program,
+        (program, package): (&'r Program, Option<&'r PackageFolder>),
         token: &'r str,
         timeout: Duration,
         kept_waiting: Arc<KeptWaiting>,
     ) -> Self {
         let (state, over, off) = (Mutex::default(), CancelToken::default(), Condvar::new());
         let began = Instant::now();
-        Self { maker, turns, program, token, timeout, kept_waiting, began, state, over, off }
+        Self {
+            maker,
+            turns,
+            program,
+            package,
+            token,
+            timeout,
+            kept_waiting,
+            began,
+            state,
+            over,
+            off,
+        }
     }
 
     /// Serves the case's connections until there are no more. `outer` calls off what the run calls off.

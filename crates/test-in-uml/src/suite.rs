@@ -8,6 +8,7 @@ mod choice;
 mod listing;
 mod lists;
 mod note;
+mod packages;
 mod plan;
 mod power_on;
 mod queue;
@@ -20,7 +21,7 @@ mod session;
 mod verdict;
 mod word;
 
-pub use build::{Harness, TestBinary, agent, test_binaries};
+pub use build::{Built, Harness, TestBinary, agent, test_binaries};
 pub use cargo::TestBuildFailed;
 pub use cases::{Case, CaseFilter, Ignored, OpenBinary, list};
 pub use choice::{Partition, Seats, random_seed, repeated, shuffle};

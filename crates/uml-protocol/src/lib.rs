@@ -37,7 +37,7 @@ pub mod env {
     pub const GUEST: &str = "UML_GUEST";
     /// `1` where a test binary lists its cases, shut in on the host.
     pub const LISTING: &str = "UML_LISTING";
-    /// A fresh folder for each case; it is the working directory, `HOME` and `TMPDIR` too.
+    /// A fresh folder for each case; it is `HOME` and `TMPDIR` too.
     pub const CASE_DIR: &str = "UML_CASE_DIR";
     /// A case that cannot do its work here writes the reason to this file, and is "skipped".
     pub const SKIP_FILE: &str = "UML_SKIP_FILE";

@@ -15,7 +15,7 @@ mod frame;
 pub use frame::{add_frame, greet, receive, send, send_frames};
 
 /// Version of the protocol; both sides must speak the same.
-pub const VERSION: u16 = 8;
+pub const VERSION: u16 = 9;
 
 /// The longest message, in bytes. Programs are sent in chunks.
 pub const LONGEST: usize = 1 << 20;
@@ -95,6 +95,19 @@ pub struct Run {
     pub word: Word,
     /// Whether what it leaves behind stays: the guest is not for cases, and this is one of several things done in it.
     pub leave: bool,
+    /// The folder that it runs in; without one, it is the case's own.
+    pub package: Option<PackageFolder>,
+}
+
+/// A package's folder, which guests have where the host has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackageFolder {
+    /// Its place.
+    pub path: String,
+    /// The tar archive of all that the guest has of packages: of places below `/`.
+    pub archive: Hash,
+    /// The folders of the archive that are to be there, none of them in another.
+    pub roots: Vec<String>,
 }
 
 /// Where a program says how its case ended, beside its exit status.
@@ -260,6 +273,8 @@ pub enum Leftover {
     Program(String),
     /// A setting of the kernel that was written to, by its file.
     Setting(String),
+    /// A file of the packages that was written, made or removed, by its place.
+    PackageFile(String),
     /// Something of the network that is not what it was: an interface, an address, a route, a queueing
     /// discipline.
     Network(String),

@@ -1,9 +1,9 @@
 //! What a guest test can ask for.
 //!
 //! A guest test is an ordinary `#[test]` in `tests/`, run as root in a guest, one process a case,
-//! in a fresh folder. Each test file begins with `use uml_test as _;` or uses something of this
-//! library: that links the guard that keeps guest tests from running anywhere else, and without it no
-//! test file links.
+//! in its package's folder; `TMPDIR` is a fresh one of its own. Each test file begins with
+//! `use uml_test as _;` or uses something of this library: that links the guard that keeps guest
+//! tests from running anywhere else, and without it no test file links.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -87,10 +87,10 @@ impl Choice {
         kernels: &[WantedKernel<'a>],
         earlier: Option<&[Again]>,
     ) -> Result<Chosen<'a>> {
-        let binaries = suite::test_binaries(ctx, &self.selection)?;
+        let built = suite::test_binaries(ctx, &self.selection)?;
         let ignored = if earlier.is_some() { Ignored::All } else { self.run_ignored };
         let mut cases =
-            suite::list(ctx, &binaries, &CaseFilter { words: self.filters.clone(), ignored })?;
+            suite::list(ctx, &built, &CaseFilter { words: self.filters.clone(), ignored })?;
         if let Some(partition) = &self.partition {
             cases = partition.of(cases);
         }

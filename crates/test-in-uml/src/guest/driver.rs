@@ -13,6 +13,7 @@ use super::calibration::Calibration;
 use super::host::{GuestHost, HostProcess, OwnLink};
 use super::limit::{KeptWaiting, Times};
 use super::machine::{Action, End, GuestEvent, GuestState, Machine};
+use super::package::PackageFolder;
 use super::peer::Peer;
 use super::program::Program;
 use super::session::AgentSession;
@@ -185,16 +186,24 @@ impl<'a> Guest<'a> {
         &mut self,
         program: &Program,
         args: Vec<String>,
-        env: Vec<(String, String)>,
-        how: CaseOptions,
+        mut env: Vec<(String, String)>,
+        how: CaseOptions<'_>,
     ) -> Result<CaseRun> {
-        let CaseOptions { timeout, word, leave } = how;
+        let CaseOptions { timeout, word, leave, package } = how;
         self.cases += 1;
         let sequence = self.cases;
         self.offer(program)?;
+        if let Some(package) = package {
+            for file in package.needed() {
+                self.offer(file)?;
+            }
+            env.extend(package.environment.iter().cloned());
+        }
         self.times.begin_case(timeout);
         self.feed(GuestEvent::Run { sequence, limit: timeout + MARGIN });
-        let run = Run { sequence, program: program.hash(), args, env, timeout, word, leave };
+        let package = package.map(PackageFolder::on_wire);
+        let run =
+            Run { sequence, program: program.hash(), args, env, timeout, word, leave, package };
         self.say(&ToGuest::Run(run));
         loop {
             if let Some(case) = self.machine.take_case_if_settled() {

@@ -1,11 +1,14 @@
 //! A program or another file for guests, which know it by its hash.
 
+use std::ffi::CStr;
 use std::fs::File;
+use std::io::{Seek as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use uml_protocol::wire::Hash;
 
 use crate::store::sha256;
@@ -26,6 +29,20 @@ impl Program {
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         let hash = sha256(&file).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Self { file, hash })
+    }
+
+    /// Holds these bytes in memory, as a file of this name.
+    ///
+    /// # Errors
+    /// When there is no memory for them.
+    pub fn of_bytes(name: &CStr, bytes: &[u8]) -> Result<Self> {
+        let memory =
+            memfd_create(name, MFdFlags::MFD_CLOEXEC).context("cannot make a memory file")?;
+        let mut file = File::from(memory);
+        file.write_all(bytes).context("cannot write to memory")?;
+        file.rewind()?;
+        let hash = sha256(&file).context("cannot read from memory")?;
         Ok(Self { file, hash })
     }
 

@@ -187,7 +187,9 @@ impl LabGuest<'_, '_, '_> {
         self.named = hosts.len();
         environment.push((env::HOSTS.into(), hosts.join("\n")));
         environment.push((env::NAME.into(), self.spec.name.clone()));
-        let how = CaseOptions { timeout: self.lab.timeout, word: Word::Stdout, leave: true };
+        let package = self.lab.package;
+        let how =
+            CaseOptions { timeout: self.lab.timeout, word: Word::Stdout, leave: true, package };
         let ran = self
             .lab
             .over

@@ -13,6 +13,15 @@ use super::cargo::{self, Build};
 use super::selection::{Selected, Selection};
 use crate::ctx::Ctx;
 
+/// What was built of tests.
+#[derive(Debug)]
+pub struct Built {
+    /// The test binaries, sorted by their names.
+    pub binaries: Vec<TestBinary>,
+    /// The folders of all packages of the workspace.
+    pub members: Vec<PathBuf>,
+}
+
 /// A test binary.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TestBinary {
@@ -21,6 +30,12 @@ pub struct TestBinary {
     pub name: String,
     /// The package that it is of.
     pub package: String,
+    /// The package's version.
+    pub version: String,
+    /// The package's folder.
+    pub folder: PathBuf,
+    /// The package's programs, which only integration tests are told of.
+    pub programs: Vec<PathBuf>,
     /// The executable.
     pub path: PathBuf,
     /// What is known of its harness.
@@ -51,11 +66,11 @@ pub fn agent(ctx: &Ctx) -> Result<PathBuf> {
     Ok(path.context("cargo built no agent")?.into())
 }
 
-/// Builds the selected test binaries, sorted by name, and says what of the packages is not run here.
+/// Builds the selected test binaries, and says what of the packages is not run here.
 ///
 /// # Errors
 /// [`super::TestBuildFailed`] when they do not compile; another when there is no such package.
-pub fn test_binaries(ctx: &Ctx, selection: &Selection) -> Result<Vec<TestBinary>> {
+pub fn test_binaries(ctx: &Ctx, selection: &Selection) -> Result<Built> {
     let selected = selection.of(ctx)?;
     let root = selected.metadata.workspace_root.as_std_path();
     let is_foreign = selected.is_foreign();
@@ -74,6 +89,12 @@ pub fn test_binaries(ctx: &Ctx, selection: &Selection) -> Result<Vec<TestBinary>
         binaries.push(TestBinary {
             name: names.of_target(package, &artifact.target),
             package: package.name.to_string(),
+            version: package.version.to_string(),
+            folder: folder(package),
+            programs: match artifact.target.is_test() {
+                true => programs_of(package, &built),
+                false => Vec::new(),
+            },
             path: path.into(),
             harness: harness(manifest, &kind(&artifact.target), &artifact.target.name),
             is_for_tests: artifact.target.is_test(),
@@ -84,7 +105,11 @@ pub fn test_binaries(ctx: &Ctx, selection: &Selection) -> Result<Vec<TestBinary>
     if !left_out.is_empty() {
         ctx.ui.say(&format!("{:>12} {}", "not run", left_out.join("; ")));
     }
-    Ok(binaries)
+    Ok(Built { binaries, members: selected.metadata.packages.iter().map(folder).collect() })
+}
+
+fn folder(package: &Package) -> PathBuf {
+    package.manifest_path.as_std_path().parent().unwrap_or(Path::new("/")).into()
 }
 
 fn package_of<'a>(selected: &'a Selected<'_>, artifact: &Artifact) -> Result<&'a Package> {
@@ -93,6 +118,14 @@ fn package_of<'a>(selected: &'a Selected<'_>, artifact: &Artifact) -> Result<&'a
     package.with_context(|| {
         format!("cargo built tests of `{}`, which is no member", artifact.package_id.repr)
     })
+}
+
+/// The programs of a package that cargo built.
+fn programs_of(package: &Package, built: &[Artifact]) -> Vec<PathBuf> {
+    let programs = built.iter().filter(|artifact| {
+        artifact.package_id == package.id && artifact.target.is_bin() && !artifact.profile.test
+    });
+    programs.filter_map(|artifact| Some(artifact.executable.clone()?.into())).collect()
 }
 
 /// Whether its tests are linked with the compiler's own libraries: there are none for guests.

@@ -54,6 +54,7 @@ fn describe(leftover: &Leftover) -> String {
         Leftover::Module(name) => format!("module {name} (still loaded)"),
         Leftover::Unmounted(place) => format!("no mount on {place}"),
         Leftover::Space(place, bytes) => format!("{} MiB taken on {place}", bytes >> 20),
+        Leftover::PackageFile(place) => format!("{place}, a file of the package (changed)"),
         Leftover::Setting(file) => format!("the setting {file} (written to)"),
         Leftover::Network(what) => format!("network: {what}"),
         Leftover::Program(place) => format!("another file than was sent at {place}"),
@@ -74,8 +75,13 @@ mod tests {
     #[test]
     fn only_a_case_that_passed_after_it_had_failed_is_flaky() {
         let program = Program::open(Path::new("/dev/null")).unwrap();
-        let binary =
-            Arc::new(OpenBinary { name: "ext4".into(), program, word: Word::LogFile, listed: 1 });
+        let binary = Arc::new(OpenBinary {
+            name: "ext4".into(),
+            program,
+            package: None,
+            word: Word::LogFile,
+            listed: 1,
+        });
         let job = Job { case: Case { binary, name: "acls".into(), ignored: false }, repetition: 1 };
         for (outcome, attempt, flaky) in [
             (Outcome::Passed, 1, false),

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::build::TestBinary;
+use super::build::Built;
 use super::listing::Listing;
 use super::lists::Lists;
+use super::packages::Packages;
 use super::verdict::Asked;
 use super::word::Word;
 use crate::ctx::Ctx;
-use crate::guest::Program;
+use crate::guest::{PackageFolder, Program};
 use crate::store::hex;
 
 /// One `#[test]`.
@@ -31,6 +32,8 @@ pub struct OpenBinary {
     pub name: String,
     /// What guests are sent.
     pub program: Program,
+    /// Where it runs, if guests have its package's files.
+    pub package: Option<PackageFolder>,
     /// Where its harness says how a case ended.
     pub word: Word,
     /// How many cases and benchmarks it lists, wanted or not.
@@ -102,11 +105,12 @@ impl Case {
 ///
 /// # Errors
 /// When a binary cannot be read or does not list its cases.
-pub fn list(ctx: &Ctx, binaries: &[TestBinary], filter: &CaseFilter) -> Result<Vec<Case>> {
+pub fn list(ctx: &Ctx, built: &Built, filter: &CaseFilter) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     let mut lists = Lists::read(&ctx.layout.lists());
     let mut warned = false;
-    for binary in binaries {
+    let packages = Packages::of(ctx, built)?;
+    for binary in &built.binaries {
         let name = binary.name.clone();
         let program = Program::open(&binary.path)?;
         let listing = lists.get_or(&hex(&program.hash()), || {
@@ -124,7 +128,8 @@ pub fn list(ctx: &Ctx, binaries: &[TestBinary], filter: &CaseFilter) -> Result<V
             ctx.ui.warn(&format!("test target `{name}` has no case: nothing of it is tested"));
         }
         let Listing { cases: listed, word, listed: count } = listing;
-        let binary = Arc::new(OpenBinary { name, program, word, listed: count });
+        let package = packages.folder_of(binary);
+        let binary = Arc::new(OpenBinary { name, program, package, word, listed: count });
         cases.extend(listed.into_iter().map(|case| Case {
             binary: Arc::clone(&binary),
             name: case.name,
@@ -145,8 +150,13 @@ mod tests {
     #[test]
     fn a_filter_looks_at_the_full_name() {
         let program = Program::open(Path::new("/dev/null")).unwrap();
-        let binary =
-            Arc::new(OpenBinary { name: "ext4".into(), program, word: Word::LogFile, listed: 2 });
+        let binary = Arc::new(OpenBinary {
+            name: "ext4".into(),
+            program,
+            package: None,
+            word: Word::LogFile,
+            listed: 2,
+        });
         let case =
             |name: &str, ignored| Case { binary: Arc::clone(&binary), name: name.into(), ignored };
         let words = |words: &[&str], ignored| CaseFilter {

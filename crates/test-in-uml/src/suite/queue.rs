@@ -187,8 +187,13 @@ mod tests {
 
     fn queue(lanes: &[(&str, &[&str])]) -> Queue<()> {
         let program = Program::open(Path::new("/dev/null")).unwrap();
-        let binary =
-            Arc::new(OpenBinary { name: "binary".into(), program, word: Word::Stdout, listed: 3 });
+        let binary = Arc::new(OpenBinary {
+            name: "binary".into(),
+            program,
+            package: None,
+            word: Word::Stdout,
+            listed: 3,
+        });
         let job = |name: &&str| Job {
             case: Case { binary: Arc::clone(&binary), name: (*name).into(), ignored: false },
             repetition: 1,

@@ -110,7 +110,7 @@ impl Verdict {
         let stays = |leftover: &Leftover| match leftover {
             Leftover::Stuck(_) | Leftover::Module(_) => true,
             Leftover::Unmounted(_) | Leftover::Space(..) | Leftover::Program(_) => true,
-            Leftover::Setting(_) | Leftover::Network(_) => true,
+            Leftover::Setting(_) | Leftover::Network(_) | Leftover::PackageFile(_) => true,
             Leftover::Process(_) | Leftover::Mount(_) | Leftover::Clock(_) => false,
         };
         self.spent_detector

@@ -113,6 +113,32 @@ fn a_driver_is_tested_from_its_own_repository() {
     assert_eq!(failed.status.code(), Some(100), "{}", said(&failed));
 }
 
+/// Tests that pass under `cargo test` too.
+const INTEGRATION: &str = r#"
+use std::{env, fs, process::Command};
+
+#[test]
+fn changes_a_file_of_its_package() {
+    fs::write("data/text", "of a test").unwrap();
+}
+
+#[test]
+fn finds_the_files_of_its_package() {
+    assert_eq!(fs::read_to_string("data/text").unwrap(), "of the package\n");
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    assert!(fs::read_to_string(manifest).unwrap().contains("published"));
+    assert_eq!(env::current_dir().unwrap().to_str(), Some(env!("CARGO_MANIFEST_DIR")));
+    assert_eq!(env::var("CARGO_MANIFEST_DIR").unwrap(), env!("CARGO_MANIFEST_DIR"));
+    fs::write(concat!(env!("CARGO_TARGET_TMPDIR"), "/written"), "text").unwrap();
+}
+
+#[test]
+fn starts_the_program_of_its_package() {
+    let ran = Command::new(env!("CARGO_BIN_EXE_published")).output().unwrap();
+    assert_eq!(ran.stdout, b"the program\n");
+}
+"#;
+
 #[test]
 #[ignore = "builds the engine for others, and needs an image and a kernel"]
 fn a_library_is_tested_from_its_own_repository() {
@@ -124,7 +150,9 @@ fn a_library_is_tested_from_its_own_repository() {
                    let init = std::fs::read_to_string(\"/proc/1/comm\").unwrap();\n    \
                    assert_eq!(init, \"uml-agent\\n\");\n}\n";
     repository.write("src/lib.rs", library);
-    repository.write("tests/integration.rs", "#[test]\nfn integrates() {}\n");
+    repository.write("tests/integration.rs", INTEGRATION);
+    repository.write("src/main.rs", "fn main() { println!(\"the program\") }\n");
+    repository.write("data/text", "of the package\n");
     // It ends well without a word of libtest's, and does its work in a guest only.
     let whole = "fn main() {\n    let info = std::fs::read_to_string(\"/proc/cpuinfo\").unwrap();\n    \
                  assert!(info.contains(\"User Mode Linux\"));\n}\n";
@@ -133,10 +161,18 @@ fn a_library_is_tested_from_its_own_repository() {
     repository.take_versions();
     let run = ["test-in-uml", "--kernel", "6.12", "--no-fail-fast", "-p", "published"];
     let ran = assert_success(&repository.xtask(&run));
-    for case in ["published unit", "integration integrates", "whole main"] {
+    for case in [
+        "published unit",
+        "integration changes_a_file_of_its_package",
+        "integration finds_the_files_of_its_package",
+        "integration starts_the_program_of_its_package",
+        "whole main",
+    ] {
         assert!(ran.contains(&format!("6.12 {case}\n")), "{case}: {ran}");
     }
-    assert!(ran.contains("3 passed, 0 failed"), "{ran}");
+    assert!(ran.contains("5 passed, 0 failed"), "{ran}");
+    let changed = ran.lines().find(|line| line.contains("left behind")).unwrap_or_default();
+    assert!(changed.ends_with("/data/text, a file of the package (changed)"), "{ran}");
 
     // What fails is seen, of every kind.
     repository.write("src/lib.rs", "#[test]\nfn unit() { panic!() }\n");
@@ -145,7 +181,7 @@ fn a_library_is_tested_from_its_own_repository() {
     let said = said(&failed);
     assert_eq!(failed.status.code(), Some(100), "{said}");
     assert!(said.contains("6.12 whole main: exit code 3"), "{said}");
-    assert!(said.contains("1 passed, 2 failed"), "{said}");
+    assert!(said.contains("3 passed, 2 failed"), "{said}");
     assert!(
         said.contains("again cargo xtask test-in-uml --last-failed --package published"),
         "{said}"

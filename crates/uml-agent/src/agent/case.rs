@@ -20,6 +20,7 @@ use uml_protocol::wire::{self, Exit, Leftover, ProcessEnd, Run, ToHost, add_fram
 use crate::case_dir::{CaseDir, Said};
 use crate::leftovers::{Changes, Watch};
 use crate::lost_memory::LostMemory;
+use crate::package_files::PackageFiles;
 use crate::programs::Programs;
 use crate::{Log, Role};
 
@@ -39,6 +40,7 @@ pub struct Cases {
     buffer: Vec<u8>,
     watch: Watch,
     memory: LostMemory,
+    packages: PackageFiles,
     /// Messages that go to the host with the next one: each call of the kernel counts.
     frames: Vec<u8>,
 }
@@ -56,7 +58,8 @@ impl Cases {
         let watch = Watch::new(role)?;
         let buffer = vec![0; PIECE];
         let (memory, frames) = (LostMemory::default(), Vec::new());
-        Ok(Self { role, null, children, timer, buffer, watch, memory, frames })
+        let packages = PackageFiles::new()?;
+        Ok(Self { role, null, children, timer, buffer, watch, memory, packages, frames })
     }
 
     /// Runs a case between its two markers.
@@ -68,6 +71,9 @@ impl Cases {
         log: &mut Log,
     ) -> Result<Exit> {
         programs.settle()?;
+        if let Some(folder) = &run.package {
+            self.packages.provide(folder, programs)?;
+        }
         self.watch.begin()?;
         let dir = CaseDir::make(run.sequence)?;
         log.mark_and_read(Event::Begin(run.sequence), &mut self.frames)?;
@@ -90,7 +96,7 @@ impl Cases {
         let mut leftovers = case.cases.watch.end_processes()?;
         leftovers.extend(std::mem::take(&mut case.stuck).into_iter().map(Leftover::Stuck));
         case.drain(log)?;
-        let Changes { leftovers: changed, loaded } = self.watch.end_changes()?;
+        let Changes { leftovers: changed, loaded } = self.watch.end_changes(&self.packages)?;
         leftovers.extend(changed);
         leftovers.extend(self.watch.modules()?);
         leftovers.extend(self.watch.end_clock());

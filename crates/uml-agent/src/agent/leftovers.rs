@@ -11,6 +11,7 @@ use uml_protocol::wire::Leftover;
 
 use crate::module_events::ModuleEvents;
 use crate::network::Network;
+use crate::package_files::PackageFiles;
 use crate::proc_files::Proc;
 use crate::processes::{Processes, reap};
 use crate::settings::Settings;
@@ -96,14 +97,20 @@ impl Watch {
         Ok(leftovers)
     }
 
-    /// Names what else is not what it was: settings, the network, mounts. Those that were not there before
+    /// Names what else is not what it was: settings, the network, the packages, mounts. Those that were not there before
     /// are unmounted.
-    pub fn end_changes(&self) -> Result<Changes> {
-        let others = [self.settings.as_fd(), self.network.as_fd(), self.module_events.as_fd()];
-        let (mounts, [settings, network, modules]) = self.proc.changed(others);
+    pub fn end_changes(&self, files: &PackageFiles) -> Result<Changes> {
+        let others = [
+            self.settings.as_fd(),
+            self.network.as_fd(),
+            self.module_events.as_fd(),
+            files.as_fd(),
+        ];
+        let (mounts, [settings, network, modules, packages]) = self.proc.changed(others);
         let mut leftovers = if mounts { self.end_mounts()? } else { Vec::new() };
         leftovers.extend(if settings { self.settings.written() } else { Vec::new() });
         leftovers.extend(if network { self.network.changed() } else { Vec::new() });
+        leftovers.extend(packages.then(|| files.changed()).flatten());
         let loaded = if modules { self.module_events.loaded() } else { Vec::new() };
         Ok(Changes { leftovers, loaded })
     }

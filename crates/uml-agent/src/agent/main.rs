@@ -14,6 +14,7 @@ mod log;
 mod lost_memory;
 mod module_events;
 mod network;
+mod package_files;
 mod power;
 mod proc_files;
 mod processes;

@@ -96,6 +96,13 @@ impl Programs {
         Ok(())
     }
 
+    /// Removes a file that has served.
+    pub fn remove(&mut self, hash: &Hash) -> Result<()> {
+        self.kept.remove(hash);
+        let path = path_of(hash);
+        fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
+    }
+
     /// Waits until every change to a program will show: until the clock that file systems stamp their
     /// files by, which goes forward by ticks, has left the tick of the last of them. No tick is longer
     /// than 10 ms; a clock that was set back meanwhile is waited for no longer.

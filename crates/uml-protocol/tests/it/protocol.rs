@@ -2,10 +2,9 @@ use std::io::{Cursor, Read, Write};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use uml_protocol::wire::Owner;
 use uml_protocol::wire::{
-    Error, Exit, LONGEST, Leftover, Log, ProcessEnd, Run, Stream, ToGuest, ToHost, VERSION, Word,
-    greet, receive, send,
+    Error, Exit, LONGEST, Leftover, Log, Owner, PackageFolder, ProcessEnd, Run, Stream, ToGuest,
+    ToHost, VERSION, Word, greet, receive, send,
 };
 
 fn to_guest() -> impl Strategy<Value = ToGuest> {
@@ -21,6 +20,11 @@ fn to_guest() -> impl Strategy<Value = ToGuest> {
             timeout: Duration::from_millis(millis.into()),
             word: if sequence % 2 == 0 { Word::Stdout } else { Word::LogFile },
             leave: sequence % 3 == 0,
+            package: (sequence % 5 == 0).then(|| PackageFolder {
+                path: format!("/{sequence}"),
+                archive: program,
+                roots: vec!["/".into()],
+            }),
         })),
         any::<bool>().prop_map(|search| ToGuest::PowerOff { search }),
     ]

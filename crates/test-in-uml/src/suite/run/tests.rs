@@ -91,6 +91,7 @@ impl<'a> Run<'a> {
         let binary = Arc::new(OpenBinary {
             name: "suite".into(),
             program: Program::open(&path).unwrap(),
+            package: None,
             word: Word::LogFile,
             listed: self.cases.len(),
         });

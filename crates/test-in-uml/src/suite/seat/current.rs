@@ -88,14 +88,16 @@ impl<'a> Current<'a> {
         let program = &case.binary.program;
         let maker = ScenarioMaker::new(session, &self.target, self.guest.link().clone());
         let token = fresh_token()?;
+        let package = case.binary.package.as_ref();
+        let kept_waiting = self.guest.kept_waiting();
         let lab =
-            Lab::new(&maker, &session.turns, program, &token, timeout, self.guest.kept_waiting());
+            Lab::new(&maker, &session.turns, (program, package), &token, timeout, kept_waiting);
         let mut environment = self.environment.clone();
         environment.push((env::ATTEMPT.into(), attempt.to_string()));
         environment.push((lab::env::TOKEN.into(), token.clone()));
         environment.push((lab::env::KERNELS.into(), session.queue.names().join("\n")));
         let word = wire_word(case.binary.word);
-        let options = CaseOptions { timeout, word, leave: false };
+        let options = CaseOptions { timeout, word, leave: false, package };
         let (connections, asked) = channel();
         let (guest, lab) = (&mut self.guest, &lab);
         guest.open_lab(&token, connections);

@@ -115,6 +115,7 @@ fn a_guest_that_is_not_what_it_was_is_not_for_others() {
         Leftover::Stuck(place()),
         Leftover::Module(place()),
         Leftover::Setting(place()),
+        Leftover::PackageFile(place()),
         Leftover::Network(place()),
     ] {
         assert!(after(spoilt));

@@ -62,7 +62,8 @@ impl<'a> Case<'a> {
         if run.word == Word::LogFile {
             args.extend(["--logfile".into(), dir.word_file().display().to_string()]);
         }
-        let mut start = Start::new(&program, &args, work, standard, &their_declarations)?;
+        let folder = run.package.as_ref().map_or(work, |package| Path::new(&package.path));
+        let mut start = Start::new(&program, &args, folder, standard, &their_declarations)?;
         start.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")?;
         start.env("LANG", "C.UTF-8")?;
         start.env("HOME", work)?;
