@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::cancel::CancelToken;
+
 mod decode;
 mod entry;
 #[cfg(test)]
@@ -43,17 +45,23 @@ const LIMITS: EntryLimits = EntryLimits { entries: 1_000_000, bytes: 16 << 30 };
 /// # Errors
 /// When the archive is damaged, cut short, or followed by something else, or an entry has no
 /// business in it; `dest` does not exist then.
-pub fn unpack(archive: &Path, dest: &Path, top: TopDir) -> Result<()> {
-    unpack_within(archive, dest, top, LIMITS)
+pub fn unpack(cancel: &CancelToken, archive: &Path, dest: &Path, top: TopDir) -> Result<()> {
+    unpack_within(cancel, archive, dest, top, LIMITS)
         .with_context(|| format!("cannot unpack {}", archive.display()))
 }
 
-fn unpack_within(archive: &Path, dest: &Path, top: TopDir, limits: EntryLimits) -> Result<()> {
+fn unpack_within(
+    cancel: &CancelToken,
+    archive: &Path,
+    dest: &Path,
+    top: TopDir,
+    limits: EntryLimits,
+) -> Result<()> {
     ensure!(fs::symlink_metadata(dest).is_err(), "{} exists already", dest.display());
     let file = File::open(archive).context("cannot open it")?;
     let reader = decode::reader(file)?;
     let partial = Partial::claim(dest)?;
-    writer::unpack_into(reader, &partial.path, top, limits)?;
+    writer::unpack_into(cancel, reader, &partial.path, top, limits)?;
     // The kernel tree can always be unpacked again, so nothing is synced: that would take longer
     // than the unpacking.
     fs::rename(&partial.path, dest)

@@ -1,6 +1,5 @@
 //! Ctrl-C: the first asks the run to end in order, the second ends it at once.
 
-use std::cell::RefCell;
 use std::io::{self, PipeReader, Read};
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -61,58 +60,48 @@ pub fn was_requested() -> bool {
 /// Longer than a thread takes to wake up.
 const BEHIND: Duration = Duration::from_millis(50);
 
-/// Fails once the user asked us to stop, or the work of this thread was called off: long work calls
-/// this between its pieces.
+/// Ends work that is not wanted any more, while the rest of the run goes on. Clones are of one work.
 ///
-/// # Errors
-/// [`Interrupted`].
-pub fn check() -> Result<(), Interrupted> {
-    if requested() || is_called_off() { Err(Interrupted) } else { Ok(()) }
-}
-
-thread_local! {
-    static COVER: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
-}
-
-/// Calls off work that is not wanted any more, while the rest of the run goes on.
-#[derive(Debug, Default)]
+/// What waits takes one. Ctrl-C ends the work of every token.
+#[derive(Debug, Clone, Default)]
 pub struct CancelToken(Arc<AtomicBool>);
 
 impl CancelToken {
-    /// Calls it off: what is covered ends as it would at Ctrl-C.
+    /// Ends the work as Ctrl-C would.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Does some work, on this thread, that can be called off.
-    pub fn scope<T>(&self, work: impl FnOnce() -> T) -> T {
-        let outer = COVER.replace(Some(Arc::clone(&self.0)));
-        let result = work();
-        COVER.set(outer);
-        result
+    /// Fails once the work is not wanted any more: long work calls this between its pieces.
+    ///
+    /// # Errors
+    /// [`Interrupted`].
+    pub fn check(&self) -> Result<(), Interrupted> {
+        if requested() || self.0.load(Ordering::SeqCst) { Err(Interrupted) } else { Ok(()) }
     }
-}
-
-fn is_called_off() -> bool {
-    COVER.with_borrow(|cover| cover.as_ref().is_some_and(|flag| flag.load(Ordering::SeqCst)))
 }
 
 /// How long silence may last before we look whether the user asked us to stop, in milliseconds.
 const PERIOD: u8 = 100;
 
-/// The output of a command, until its end or until the user asks us to stop, which is an error.
+/// The output of a command, until its end or until it is not wanted any more, which is an error.
 #[derive(Debug)]
-pub struct Interruptible(pub PipeReader);
+pub struct Interruptible {
+    /// The output.
+    pub output: PipeReader,
+    /// Whose work it is.
+    pub cancel: CancelToken,
+}
 
 impl Read for Interruptible {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            check().map_err(io::Error::other)?;
-            let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            self.cancel.check().map_err(io::Error::other)?;
+            let mut fds = [PollFd::new(self.output.as_fd(), PollFlags::POLLIN)];
             match poll(&mut fds, PERIOD) {
                 // The very signal that asks us to stop interrupts the wait.
                 Ok(0) | Err(Errno::EINTR) => {}
-                _ => return self.0.read(buffer),
+                _ => return self.output.read(buffer),
             }
         }
     }
@@ -123,11 +112,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_called_off_is_the_covered_work_alone() {
+    fn what_is_ended_is_the_work_of_the_token_alone() {
         let (one, other) = (CancelToken::default(), CancelToken::default());
+        let clone = one.clone();
         one.cancel();
-        assert!(one.scope(|| check().is_err()));
-        assert!(other.scope(|| check().is_ok()));
-        assert!(check().is_ok());
+        assert!(one.check().is_err() && clone.check().is_err());
+        assert!(other.check().is_ok());
     }
 }

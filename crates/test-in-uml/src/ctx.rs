@@ -1,13 +1,15 @@
 //! The context that every step takes: where things lie, what was asked for, whom to tell.
 
 use std::fs::{self, File};
+use std::ops::Deref;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::unistd::Uid;
 
+use crate::cancel::CancelToken;
 use crate::config::{ByteSize, Config};
 use crate::host::memory_of_host;
 use crate::isolation::{Isolation, OWN_EXE};
@@ -46,9 +48,17 @@ pub enum Locking {
     Locked,
 }
 
-/// The context.
-#[derive(Debug)]
+/// The context of some work of a run.
+#[derive(Debug, Clone)]
 pub struct Ctx {
+    shared: Arc<Shared>,
+    /// Ends this work.
+    pub cancel: CancelToken,
+}
+
+/// What all work of a run shares.
+#[derive(Debug)]
+pub struct Shared {
     /// Where things lie.
     pub layout: Layout,
     /// What the workspace's `Cargo.toml` says.
@@ -64,6 +74,14 @@ pub struct Ctx {
     isolation: OnceLock<Isolation>,
     run: OnceLock<RunFolder>,
     checkout: OnceLock<File>,
+}
+
+impl Deref for Ctx {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 impl Ctx {
@@ -90,7 +108,7 @@ impl Ctx {
         }
         let ui = Ui::new(options.verbosity);
         warn_of_others(&layout, &ui);
-        Ok(Self {
+        Ok(Self::of(Shared {
             layout,
             config,
             options,
@@ -100,20 +118,29 @@ impl Ctx {
             isolation: OnceLock::new(),
             run: OnceLock::new(),
             checkout: OnceLock::new(),
-        })
+        }))
+    }
+
+    fn of(shared: Shared) -> Self {
+        Self { shared: Arc::new(shared), cancel: CancelToken::default() }
+    }
+
+    /// The context of work of the same run that this token ends.
+    pub fn ended_by(&self, cancel: &CancelToken) -> Self {
+        Self { shared: Arc::clone(&self.shared), cancel: cancel.clone() }
     }
 
     /// A workspace without a package, all of whose files are in `dir`.
     #[cfg(test)]
-    pub(crate) fn in_dir(dir: &Path) -> Self {
+    pub(crate) fn in_dir(dir: &Path, config: Config) -> Self {
         let metadata = serde_json::json!({
             "packages": [], "workspace_members": [], "resolve": null, "version": 1,
             "workspace_root": dir, "target_directory": dir.join("target"), "metadata": null,
         });
         let layout = Layout::in_dir(dir);
-        Self {
+        Self::of(Shared {
             store: Store::open(layout.store()).unwrap(),
-            config: Config::from_metadata(&serde_json::Value::Null).unwrap(),
+            config,
             options: Options {
                 verbosity: Verbosity::Quiet,
                 locking: Locking::Update,
@@ -125,7 +152,7 @@ impl Ctx {
             isolation: OnceLock::new(),
             run: OnceLock::new(),
             checkout: OnceLock::new(),
-        }
+        })
     }
 
     /// Keeps `clean` away from what belongs to this checkout, for as long as this lives.
@@ -136,7 +163,7 @@ impl Ctx {
         if self.checkout.get().is_none() {
             let lock = self.checkout_lock()?;
             let waiting = || self.ui.say("waiting for `clean` in this checkout …");
-            lock::wait_for(|| lock.try_lock_shared(), waiting)
+            lock::wait_for(&self.cancel, || lock.try_lock_shared(), waiting)
                 .context("cannot lock the checkout")?;
             self.checkout.get_or_init(|| lock);
         }

@@ -57,8 +57,8 @@ pub fn source(ctx: &Ctx, name: &str, kernel: &Kernel) -> Result<SourceArchive> {
         Some(source) => debian::fetch(ctx, kernel.source_name(name), source),
         None => {
             let client = match ctx.options.network {
-                NetworkAccess::Online => Client::new(Patience::default())?,
-                NetworkAccess::Offline => Client::offline(),
+                NetworkAccess::Online => Client::new(Patience::default(), &ctx.cancel)?,
+                NetworkAccess::Offline => Client::offline(&ctx.cancel),
             };
             tarball(&ctx.store, &ctx.ui, &client, &kernel.tarballs)
         }

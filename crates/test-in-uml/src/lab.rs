@@ -83,6 +83,8 @@ pub struct Lab<'a, 'r> {
     began: Instant,
     state: Mutex<LabState<'r>>,
     over: CancelToken,
+    /// The case's.
+    outer: &'r CancelToken,
     /// A guest went off.
     off: Condvar,
 }
@@ -123,7 +125,7 @@ impl<'a, 'r> Lab<'a, 'r> {
         (program, package): (&'r Program, Option<&'r PackageFolder>),
         token: &'r str,
         timeout: Duration,
-        kept_waiting: Arc<KeptWaiting>,
+        (kept_waiting, outer): (Arc<KeptWaiting>, &'r CancelToken),
     ) -> Self {
         let (state, over, off) = (Mutex::default(), CancelToken::default(), Condvar::new());
         let began = Instant::now();
@@ -138,11 +140,12 @@ impl<'a, 'r> Lab<'a, 'r> {
             began,
             state,
             over,
+            outer,
             off,
         }
     }
 
-    /// Serves the case's connections until there are no more. `outer` calls off what the run calls off.
+    /// Serves the case's connections until there are no more.
     ///
     /// # Errors
     /// When there can be no thread for one.
@@ -150,7 +153,6 @@ impl<'a, 'r> Lab<'a, 'r> {
         &'s self,
         scope: &'s Scope<'s, '_>,
         connections: &Receiver<Socket>,
-        outer: &'s CancelToken,
     ) -> Result<()> {
         for (number, stream) in connections.iter().enumerate() {
             let twin = stream.try_clone().context("cannot share a connection")?;
@@ -163,7 +165,7 @@ impl<'a, 'r> Lab<'a, 'r> {
                 state.streams.insert(number, twin);
             }
             threads::spawn_in(scope, move || {
-                outer.scope(|| self.connection(scope, stream));
+                self.connection(scope, stream);
                 self.state().streams.remove(&number);
             })?;
         }

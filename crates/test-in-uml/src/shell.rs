@@ -84,7 +84,7 @@ pub fn run(ctx: &Ctx, stage: &Stage, plan: &ShellPlan<'_>) -> Result<ShellEnd> {
     };
     let process = stage.spawn(&link, &command)?;
     drop(command);
-    let end = session.run(process.status()?);
+    let end = session.run(&ctx.cancel, process.status()?);
     drop(process);
     if let Some(raw) = raw {
         raw.leave()?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 
-use crate::cancel::{self, Interruptible};
+use crate::cancel::{CancelToken, Interruptible};
 use crate::ctx::Ctx;
 use crate::isolation::{Cmd, Output};
 
@@ -39,6 +39,11 @@ impl<'a> Step<'a> {
             .with_context(|| format!("cannot make the log {}", log_path.display()))?;
         ctx.ui.status(&format!("{name} …"));
         Ok(Self { ctx, name: name.into(), log_path, log, started: Instant::now() })
+    }
+
+    /// Ends the step's work.
+    pub fn cancel(&self) -> &CancelToken {
+        &self.ctx.cancel
     }
 
     /// Where the step's log is.
@@ -79,11 +84,11 @@ impl<'a> Step<'a> {
 
     /// Copies output to the log until its end, or until the user asks us to stop.
     fn copy_output(&self, output: PipeReader, watch: &mut impl FnMut(&str)) -> Result<()> {
-        let mut lines = BufReader::new(Interruptible(output));
+        let mut lines = BufReader::new(Interruptible { output, cancel: self.ctx.cancel.clone() });
         let mut line = Vec::new();
         loop {
             let count = lines.read_until(b'\n', &mut line);
-            cancel::check()?;
+            self.ctx.cancel.check()?;
             if count.context("cannot read the output of a command")? == 0 {
                 return Ok(());
             }

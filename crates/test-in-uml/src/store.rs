@@ -24,6 +24,7 @@ pub use hash::{hex, sha256, sha256_of};
 pub(crate) use prune::remove_tree;
 use stamp::{Seen, Stamp};
 
+use crate::cancel::CancelToken;
 use crate::lock;
 use crate::ui::to_stderr;
 
@@ -95,6 +96,7 @@ impl Store {
     /// Those of `build`, and those of the file system.
     pub fn get_or_build(
         &self,
+        cancel: &CancelToken,
         kind: Kind,
         recipe: &impl Serialize,
         mut build: impl FnMut(&Path) -> Result<()>,
@@ -103,13 +105,13 @@ impl Store {
         let mut built = 0;
         loop {
             let lock = self.lock_file(kind, &key)?;
-            wait_for(|| lock.try_lock_shared())?;
+            wait_for(cancel, || lock.try_lock_shared())?;
             if let Some(entry) = self.checked(kind, &key, lock)? {
                 return Ok(entry);
             }
             let lock = self.lock_file(kind, &key)?;
             let mut is_ours = false;
-            wait_for(|| match lock.try_lock() {
+            wait_for(cancel, || match lock.try_lock() {
                 Ok(()) => {
                     is_ours = true;
                     Ok(())
@@ -142,10 +144,15 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn scratch(&self, kind: Kind, request: &impl Serialize) -> Result<Scratch> {
+    pub fn scratch(
+        &self,
+        cancel: &CancelToken,
+        kind: Kind,
+        request: &impl Serialize,
+    ) -> Result<Scratch> {
         let name = format!("{}-{}-request", kind.name(), Key::of(request)?.0);
         let lock = self.open_lock(&name)?;
-        wait_for(|| lock.try_lock())?;
+        wait_for(cancel, || lock.try_lock())?;
         let dir = self.temporary(&name)?;
         Ok(Scratch { dir, _lock: lock })
     }
@@ -252,9 +259,12 @@ impl Store {
     }
 }
 
-/// Waits for a lock of the store, unless the user asks us to stop.
-fn wait_for(try_lock: impl FnMut() -> Result<(), TryLockError>) -> Result<()> {
-    lock::wait_for(try_lock, || {
+/// Waits for a lock of the store, as long as it is wanted.
+fn wait_for(
+    cancel: &CancelToken,
+    try_lock: impl FnMut() -> Result<(), TryLockError>,
+) -> Result<()> {
+    lock::wait_for(cancel, try_lock, || {
         to_stderr("waiting for another run that makes what this one needs …")
     })
 }

@@ -8,6 +8,7 @@ use proptest::sample::{Index, select};
 use tar::{EntryType, Header};
 
 use super::*;
+use crate::cancel::CancelToken;
 
 const NAMES: &[&str] = &[
     "top/",
@@ -87,7 +88,7 @@ proptest! {
         let dest = dir.path().join("dest/tree");
         let top = if strip { TopDir::Strip } else { TopDir::Keep };
         let limits = EntryLimits { entries: 100, bytes: 1 << 20 };
-        let result = unpack_within(&source, &dest, top, limits);
+        let result = unpack_within(&CancelToken::default(), &source, &dest, top, limits);
         prop_assert_eq!(result.is_ok(), dest.exists(), "{:?}", result);
         let beside = fs::read_dir(dir.path()).unwrap().count();
         prop_assert!(beside <= 2, "something is beside the destination");

@@ -1,4 +1,5 @@
 use super::*;
+use crate::cancel::CancelToken;
 
 fn archive_of(dir: &Path, entries: &[(&str, u64)]) -> PathBuf {
     let path = dir.join("source.tar");
@@ -21,7 +22,8 @@ fn unpack_with(
     let dir = tempfile::tempdir().unwrap();
     let archive = archive_of(dir.path(), entries);
     let into = dir.path().join("into");
-    let result = unpack_within(&archive, &into.join("tree"), TopDir::Keep, limits);
+    let result =
+        unpack_within(&CancelToken::default(), &archive, &into.join("tree"), TopDir::Keep, limits);
     let left = fs::read_dir(into).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     (result, left)
 }
@@ -51,7 +53,8 @@ fn headers_without_an_end_are_not_read_into_memory() {
     header.set_cksum();
     builder.append(&header, std::io::Read::take(std::io::repeat(b'x'), 1 << 22)).unwrap();
     drop(builder);
-    let error = unpack(&path, &dir.path().join("tree"), TopDir::Keep).unwrap_err();
+    let error =
+        unpack(&CancelToken::default(), &path, &dir.path().join("tree"), TopDir::Keep).unwrap_err();
     assert!(format!("{error:#}").contains("no end to its headers"), "{error:#}");
 }
 
@@ -70,7 +73,10 @@ fn a_sparse_file_of_any_size_is_refused() {
         builder.append(&header, std::io::empty()).unwrap();
         builder.finish().unwrap();
         drop(builder);
-        assert!(unpack(&path, &dir.path().join("tree"), TopDir::Keep).is_err(), "{size}");
+        assert!(
+            unpack(&CancelToken::default(), &path, &dir.path().join("tree"), TopDir::Keep).is_err(),
+            "{size}"
+        );
     }
 }
 
@@ -83,10 +89,10 @@ fn what_a_killed_run_left_is_removed_and_what_a_live_one_holds_is_not() {
     fs::create_dir_all(partial.join("half")).unwrap();
     let alive = File::open(&partial).unwrap();
     alive.lock().unwrap();
-    let error = unpack(&archive, &dest, TopDir::Keep).unwrap_err();
+    let error = unpack(&CancelToken::default(), &archive, &dest, TopDir::Keep).unwrap_err();
     assert!(format!("{error:#}").contains("another run"), "{error:#}");
     assert!(partial.join("half").exists());
     drop(alive);
-    unpack(&archive, &dest, TopDir::Keep).unwrap();
+    unpack(&CancelToken::default(), &archive, &dest, TopDir::Keep).unwrap();
     assert!(dest.join("a").exists() && !dest.join("half").exists() && !partial.exists());
 }

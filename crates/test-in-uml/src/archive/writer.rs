@@ -17,6 +17,7 @@ use tar::{Entry, EntryType};
 
 use super::entry::{Stripped, check_symlink, plain};
 use super::{EntryLimits, TopDir};
+use crate::cancel::CancelToken;
 
 const BLOCK: u64 = 512;
 
@@ -25,6 +26,7 @@ const HEADERS: u64 = 1 << 20;
 
 /// Unpacks the stream into `root`, an empty folder that nobody else writes to.
 pub(super) fn unpack_into(
+    cancel: &CancelToken,
     stream: Box<dyn Read>,
     root: &Path,
     top: TopDir,
@@ -36,7 +38,7 @@ pub(super) fn unpack_into(
     let (mut count, mut bytes, mut end) = (0, 0_u64, 0_u64);
     let mut entries = archive.entries().context("cannot read the archive")?;
     loop {
-        crate::cancel::check()?;
+        cancel.check()?;
         meter.allow(HEADERS);
         let Some(entry) = entries.next() else { break };
         let mut entry = entry.context("the archive is damaged or cut short")?;

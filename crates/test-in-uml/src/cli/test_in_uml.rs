@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::cancel::CancelToken;
 use crate::ctx::Ctx;
 use crate::doctor::{self, Consent};
 use crate::guest::Init;
@@ -123,7 +124,8 @@ impl TestInUml {
             again: self.again(),
         };
         let (kernels, lanes): (Vec<_>, Vec<_>) = lanes.into_iter().unzip();
-        let make = |lane: usize| {
+        let make = |lane: usize, cancel: &CancelToken| {
+            let ctx = &ctx.ended_by(cancel);
             let (kernel, passed_over) = kernels[lane].build(ctx)?;
             kernel.check_memory(ctx.config.memory)?;
             let modules = kernel::build_modules(ctx, &kernel, &modules)?;
@@ -184,7 +186,7 @@ impl TestInUml {
         &self,
         ctx: &Ctx,
         lanes: Vec<Lane>,
-        make: impl Fn(usize) -> Result<Target> + Sync,
+        make: impl Fn(usize, &CancelToken) -> Result<Target> + Sync,
         (walls, size): (&Walls, u64),
         about: RunFacts,
     ) -> Result<u8> {

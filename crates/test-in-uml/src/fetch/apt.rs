@@ -104,7 +104,7 @@ impl<'a> Apt<'a> {
     fn run(&self, cmd: &Cmd) -> Result<Vec<String>> {
         match self.run_once(cmd) {
             Err((_, AptFailure::MirrorSync)) => {
-                crate::cancel::check()?;
+                self.step.cancel().check()?;
                 self.step.note("once more: the mirror was being updated")?;
                 self.run_once(cmd).map_err(|(error, failure)| self.failed(error, failure))
             }

@@ -26,7 +26,7 @@ pub(super) fn fetch(ctx: &Ctx, name: &str, source: &DebianSource) -> Result<Sour
         return Err(Unreachable { what: source.package.clone(), reasons }.into());
     }
     // This also keeps a second run away from the private state of apt for this suite.
-    let scratch = ctx.store.scratch(Kind::Download, &request(&source.suite))?;
+    let scratch = ctx.store.scratch(&ctx.cancel, Kind::Download, &request(&source.suite))?;
     // Another run may have fetched it while we waited.
     if let Some(archive) = stored(ctx, name, source, &file)? {
         return Ok(archive);
@@ -41,7 +41,7 @@ pub(super) fn fetch(ctx: &Ctx, name: &str, source: &DebianSource) -> Result<Sour
     let sha256 = sha256_of(&archive)?;
     pin(ctx, name, source, locked, &version, &sha256)?;
     let recipe = SourceRecipe { file: &file, sha256: &sha256 };
-    let entry = ctx.store.get_or_build(Kind::Download, &recipe, |dir| {
+    let entry = ctx.store.get_or_build(&ctx.cancel, Kind::Download, &recipe, |dir| {
         fs::rename(&archive, dir.join(&file)).context("cannot keep the fetched source")
     })?;
     step.done(&format!("{} {version} from {}", source.package, source.suite));

@@ -12,6 +12,7 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 
 use super::OFFLINE;
+use crate::cancel::CancelToken;
 use crate::threads;
 
 mod no_answer;
@@ -42,6 +43,7 @@ impl Default for Patience {
 pub struct Client {
     /// Nothing if no connection may be opened.
     agent: Option<Agent>,
+    cancel: CancelToken,
 }
 
 /// No source is larger; a server that never ends is stopped.
@@ -57,7 +59,7 @@ impl Client {
     ///
     /// # Errors
     /// When `SSL_CERT_FILE` names no file of certificates.
-    pub fn new(patience: Patience) -> Result<Self> {
+    pub fn new(patience: Patience, cancel: &CancelToken) -> Result<Self> {
         let tls = TlsConfig::builder().root_certs(root_certs()?).build();
         let config = Agent::config_builder()
             .user_agent("cargo-xtask-uml")
@@ -67,12 +69,17 @@ impl Client {
             .timeout_per_read(Some(patience.idle))
             .tls_config(tls)
             .build();
-        Ok(Self { agent: Some(config.into()) })
+        Ok(Self { agent: Some(config.into()), cancel: cancel.clone() })
     }
 
     /// A client that takes what this machine has.
-    pub fn offline() -> Self {
-        Self { agent: None }
+    pub fn offline(cancel: &CancelToken) -> Self {
+        Self { agent: None, cancel: cancel.clone() }
+    }
+
+    /// Ends what it does.
+    pub(super) fn cancel(&self) -> &CancelToken {
+        &self.cancel
     }
 
     /// Fetches `url` into `dest`, going on from what is there of it already, and tells `progress` how
@@ -100,7 +107,7 @@ impl Client {
         let mut resumed = 0;
         loop {
             let have = position(&mut file)?;
-            match transfer(agent, url, &mut file, &progress) {
+            match transfer(&self.cancel, agent, url, &mut file, &progress) {
                 Err(error) if error.is::<NoAnswer>() => {
                     if position(&mut file)? <= have || resumed == RESUMPTIONS {
                         return Err(error);
@@ -129,6 +136,7 @@ const CANCEL_PERIOD: Duration = Duration::from_millis(100);
 
 /// Goes on from where `file` stands, or from the beginning if the server cannot.
 fn transfer(
+    cancel: &CancelToken,
     agent: &Agent,
     url: &str,
     file: &mut File,
@@ -144,7 +152,7 @@ fn transfer(
     })?;
     let (mut begun, mut whole) = (false, None);
     loop {
-        crate::cancel::check()?;
+        cancel.check()?;
         match inbox.recv_timeout(CANCEL_PERIOD) {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Err(cut(have, whole, "it vanished")),

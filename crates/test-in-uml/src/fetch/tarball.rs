@@ -69,7 +69,7 @@ pub fn fetch(
 fn fetch_one(store: &Store, ui: &Ui, client: &Client, tarball: &Tarball) -> Result<SourceArchive> {
     let file = file_name(&tarball.url)?;
     let recipe = SourceRecipe { file, sha256: &tarball.sha256 };
-    let entry = store.get_or_build(Kind::Download, &recipe, |dir| {
+    let entry = store.get_or_build(client.cancel(), Kind::Download, &recipe, |dir| {
         let partial = store.partial(Kind::Download, &recipe)?;
         let progress = |have, whole: Option<u64>| {
             let of = whole.map_or_else(String::new, |whole| format!(" of {}", whole >> 20));

@@ -18,6 +18,7 @@ use super::peer::Peer;
 use super::program::Program;
 use super::session::AgentSession;
 use super::spec::GuestSpec;
+use crate::cancel::CancelToken;
 use crate::stage::Link;
 
 mod answers;
@@ -36,6 +37,7 @@ const MESSAGE_TIME: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Guest<'a> {
     name: String,
+    cancel: CancelToken,
     host: &'a dyn GuestHost,
     process: Box<dyn HostProcess + 'a>,
     /// It goes after the processes.
@@ -73,6 +75,7 @@ impl<'a> Guest<'a> {
     ) -> Self {
         Self {
             name: spec.name.into(),
+            cancel: spec.cancel.clone(),
             host,
             process,
             link,
@@ -93,6 +96,11 @@ impl<'a> Guest<'a> {
             ready_after: Duration::ZERO,
             by_hand: String::new(),
         }
+    }
+
+    /// Has another token end what it is asked for from now on.
+    pub fn set_cancel(&mut self, cancel: &CancelToken) {
+        self.cancel = cancel.clone();
     }
 
     /// The guest's name.

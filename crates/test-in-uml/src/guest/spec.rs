@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::command_line::{Init, LinkBy};
 use super::cow::{Disk, ExtraDisk};
 use super::interface::{Connect, Interface};
+use crate::cancel::CancelToken;
 use crate::config::ByteSize;
 use crate::kernel::NetDriver;
 use crate::stage::Share;
@@ -49,6 +50,8 @@ pub struct GuestSpec<'a> {
     pub nonce: &'a str,
     /// What it gets of the host.
     pub share: Share,
+    /// Ends its boot and whatever it is asked for.
+    pub cancel: &'a CancelToken,
     /// How long it may take to become ready.
     pub boot_timeout: Duration,
     /// Where its console goes.

@@ -146,7 +146,7 @@ impl<'a> Inputs<'a> {
         let pinned = listed(self.kernel);
         let known = pinned.contains(&archive.sha256);
         let recipe = self.recipe(if known { pinned } else { vec![archive.sha256.clone()] });
-        let entry = ctx.store.get_or_build(Kind::Kernel, &recipe, |dir| {
+        let entry = ctx.store.get_or_build(&ctx.cancel, Kind::Kernel, &recipe, |dir| {
             let work = Work::open(ctx, self.name)?;
             let tree = tree::prepare(ctx, self.name, &work, archive, &self.series)?;
             let step = Step::begin(ctx, &format!("kernel {}", self.name))?;

@@ -81,7 +81,7 @@ fn build_folder(
     })?;
     let source = source_hash(folder)?;
     let recipe = ModuleRecipe { version: VERSION, kit: kit_hash, toolchain, source };
-    let entry = ctx.store.get_or_build(Kind::Module, &recipe, |dir| {
+    let entry = ctx.store.get_or_build(&ctx.cancel, Kind::Module, &recipe, |dir| {
         let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
         let step = Step::begin(ctx, &format!("module {name} for {}", kernel.name))?;
         let names = make(ctx, &step, kit, folder, dir)?;

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use sha2::{Digest as _, Sha256};
 
-use crate::cancel;
 use crate::ctx::Ctx;
 use crate::isolation::Cmd;
 use crate::step::Step;
@@ -119,7 +118,7 @@ impl Patch {
             .arg(&self.path)
             .args(options);
         let result = step.run_watched(&cmd, |line| lines.push(line.to_owned()));
-        cancel::check()?;
+        step.cancel().check()?;
         let Err(error) = result else { return Ok(Ok(())) };
         match misfits(&lines) {
             misfits if misfits.is_empty() => Err(error),

@@ -10,6 +10,7 @@ use super::era::{Era, Version};
 use super::patches::Series;
 use super::work::{Work, remove_folder};
 use crate::archive::{self, TopDir};
+use crate::cancel::CancelToken;
 use crate::ctx::Ctx;
 use crate::fetch::SourceArchive;
 use crate::space::ensure_room;
@@ -27,8 +28,8 @@ pub struct KernelTree {
 struct UnpackedTree(PathBuf);
 
 impl UnpackedTree {
-    fn of(archive: &SourceArchive, dir: PathBuf) -> Result<Self> {
-        archive::unpack(&archive.path, &dir, TopDir::Strip)?;
+    fn of(cancel: &CancelToken, archive: &SourceArchive, dir: PathBuf) -> Result<Self> {
+        archive::unpack(cancel, &archive.path, &dir, TopDir::Strip)?;
         Ok(Self(dir))
     }
 
@@ -118,7 +119,9 @@ pub fn prepare(
     remove_folder(&work.source())?;
     ensure_room(&partial, room(&archive.path)?, &format!("the source of kernel {name}"))?;
     step.note(&format!("unpacking {} to {}", archive.path.display(), partial.display()))?;
-    let tree = UnpackedTree::of(archive, partial)?.patch(&step, series)?.move_to(work.source())?;
+    let tree = UnpackedTree::of(&ctx.cancel, archive, partial)?
+        .patch(&step, series)?
+        .move_to(work.source())?;
     stamp.write(&origin)?;
     step.done(&format!("Linux {}, {series}", tree.version));
     Ok(tree)

@@ -33,7 +33,7 @@ impl Work {
         trust::ensure_writable(&dir)?;
         let lock = lock::open(&dir.join("lock"))?;
         let say = || ctx.ui.say(&format!("waiting for another run that builds kernel {name} …"));
-        lock::wait_for(|| lock.try_lock(), say)?;
+        lock::wait_for(&ctx.cancel, || lock.try_lock(), say)?;
         Ok(Self { dir, _lock: lock })
     }
 

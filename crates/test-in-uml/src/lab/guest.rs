@@ -117,10 +117,12 @@ impl LabGuest<'_, '_, '_> {
             kernel_ip,
             disk: &self.disk.1,
             disks: &self.disks,
+            cancel: &self.lab.over,
         };
         let powered_on = self.lab.began.elapsed();
-        let made = self.lab.over.scope(|| self.lab.maker.make(&order, &|| self.lab.waits()));
-        let made = made.inspect_err(|error| self.not_up(error, powered_on))?;
+        let made = self.lab.maker.make(&order, &|| self.lab.waits());
+        let mut made = made.inspect_err(|error| self.not_up(error, powered_on))?;
+        made.guest.set_cancel(self.lab.outer);
         self.boots.push(powered_on);
         self.consoles.push(made.console.clone());
         self.kernel = Some(made.kernel.clone());
@@ -190,10 +192,11 @@ impl LabGuest<'_, '_, '_> {
         let package = self.lab.package;
         let how =
             CaseOptions { timeout: self.lab.timeout, word: Word::Stdout, leave: true, package };
-        let ran = self
-            .lab
-            .over
-            .scope(|| made.guest.run_case(self.lab.program, Vec::new(), environment, how))?;
+        made.guest.set_cancel(&self.lab.over);
+        let ran = made.guest.run_case(self.lab.program, Vec::new(), environment, how);
+        // The scenario's end is not that of its guests: each is still asked how it went.
+        made.guest.set_cancel(self.lab.outer);
+        let ran = ran?;
         let ended = made.guest.end().cloned();
         let record = match ran {
             CaseRun::Ran(record) => *record,

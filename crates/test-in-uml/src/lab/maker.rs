@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use uml_protocol::lab::Autoconfiguration;
 
+use crate::cancel::CancelToken;
 use crate::config::ByteSize;
 use crate::guest::{Connect, ExtraDisk, Guest, Interface};
 use crate::kernel::NetDriver;
@@ -30,6 +31,8 @@ pub struct GuestOrder<'o> {
     pub disk: &'o Path,
     /// Its disks beside that.
     pub disks: &'o [ExtraDisk],
+    /// Ends its boot and whatever it is asked for.
+    pub cancel: &'o CancelToken,
 }
 
 /// What a kernel does about its first interface in a network before init runs.

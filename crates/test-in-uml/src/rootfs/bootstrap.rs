@@ -88,7 +88,7 @@ pub fn bootstrap(ctx: &Ctx) -> Result<Rootfs> {
     if let Some(rootfs) = known(ctx, &request)? {
         return Ok(rootfs);
     }
-    let scratch = ctx.store.scratch(Kind::Rootfs, &request)?;
+    let scratch = ctx.store.scratch(&ctx.cancel, Kind::Rootfs, &request)?;
     // Another run may have done it while we waited for the scratch folder.
     if let Some(rootfs) = known(ctx, &request)? {
         return Ok(rootfs);
@@ -102,7 +102,7 @@ pub fn bootstrap(ctx: &Ctx) -> Result<Rootfs> {
     let resolved = versions(&archive)?;
     note_in_lock(ctx, &request, &resolved)?;
     let recipe = RootfsRecipe { request: &request, resolved: &resolved };
-    let entry = ctx.store.get_or_build(Kind::Rootfs, &recipe, |dir| {
+    let entry = ctx.store.get_or_build(&ctx.cancel, Kind::Rootfs, &recipe, |dir| {
         fs::rename(&archive, dir.join(ARCHIVE)).context("cannot keep the bootstrapped archive")
     })?;
     step.done(&format!("{} with {} packages", config.suite, resolved.len()));
@@ -159,7 +159,7 @@ fn run(
     };
     match step.run_watched(&cmd, watch) {
         Err(error) if mirror_in_sync(step) => {
-            crate::cancel::check()?;
+            step.cancel().check()?;
             step.note(&format!("once more: the mirror was being updated ({error:#})"))?;
             step.run_watched(&cmd, watch)
                 .context("the mirror may still be updated: try again later")

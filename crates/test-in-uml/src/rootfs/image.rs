@@ -52,7 +52,11 @@ impl Image {
     #[cfg(test)]
     pub(crate) fn empty(store: &crate::store::Store) -> Self {
         let fill = |dir: &Path| Ok(fs::write(dir.join(FILE), "")?);
-        Self { entry: store.get_or_build(Kind::Image, &"empty", fill).unwrap() }
+        Self {
+            entry: store
+                .get_or_build(&crate::cancel::CancelToken::default(), Kind::Image, &"empty", fill)
+                .unwrap(),
+        }
     }
 
     /// Where it is.
@@ -117,7 +121,7 @@ pub fn build(ctx: &Ctx, rootfs: &Rootfs, agent: &Path) -> Result<Image> {
             false => Layout::Disk,
         },
     };
-    let entry = ctx.store.get_or_build(Kind::Image, &recipe, |dir| {
+    let entry = ctx.store.get_or_build(&ctx.cancel, Kind::Image, &recipe, |dir| {
         let manifest = Manifest::read_all(&manifests)?;
         // The tree is in it once as an archive, and once in the image, which is sparse.
         let size = fs::metadata(rootfs.archive()).map_or(0, |meta| meta.len());

@@ -11,7 +11,7 @@ use nix::pty::Winsize;
 
 use super::escape::Escape;
 use super::terminal::{Pty, our_size, resize};
-use crate::cancel;
+use crate::cancel::CancelToken;
 use crate::stage::GuestStatus;
 
 /// How often, in milliseconds, we look whether the terminal has another size and whether we are
@@ -65,9 +65,9 @@ impl ShellSession {
     }
 
     /// Passes everything on until the guest has ended, or somebody wants it to.
-    pub fn run(mut self, status: GuestStatus) -> Result<ShellEnd> {
+    pub fn run(mut self, cancel: &CancelToken, status: GuestStatus) -> Result<ShellEnd> {
         loop {
-            cancel::check()?;
+            cancel.check()?;
             self.follow_size();
             let (typed, said, ended) = self.wait(&status)?;
             if said && !self.guest_says()? {

@@ -13,6 +13,7 @@ use anyhow::bail;
 use sha2::{Digest as _, Sha256};
 
 use super::*;
+use crate::cancel::CancelToken;
 
 fn store() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
@@ -24,7 +25,7 @@ fn store() -> (tempfile::TempDir, Store) {
 fn build(store: &Store, recipe: &str) -> (Entry, bool) {
     let built = Cell::new(false);
     let entry = store
-        .get_or_build(Kind::Download, &recipe, |dir| {
+        .get_or_build(&CancelToken::default(), Kind::Download, &recipe, |dir| {
             built.set(true);
             Ok(fs::write(dir.join("data"), recipe)?)
         })
@@ -59,7 +60,7 @@ fn what_is_never_what_was_sealed_is_not_made_for_ever() {
     }
     let (_dir, store) = store();
     let made = Cell::new(0);
-    let spoilt = store.get_or_build(Kind::Download, &"a", |dir| {
+    let spoilt = store.get_or_build(&CancelToken::default(), Kind::Download, &"a", |dir| {
         made.set(made.get() + 1);
         fs::write(dir.join("data"), "x")?;
         Ok(std::os::unix::fs::chown(dir.join("data"), Some(65534), None)?)
@@ -70,7 +71,7 @@ fn what_is_never_what_was_sealed_is_not_made_for_ever() {
 #[test]
 fn a_failed_build_leaves_nothing() {
     let (_dir, store) = store();
-    let failed = store.get_or_build(Kind::Download, &"a", |dir| {
+    let failed = store.get_or_build(&CancelToken::default(), Kind::Download, &"a", |dir| {
         fs::write(dir.join("data"), "half")?;
         bail!("no luck")
     });
@@ -128,7 +129,7 @@ fn after(kind: Kind, what: &str, damage: impl FnOnce(&Path)) {
             builds.set(builds.get() + 1);
             Ok(fs::write(dir.join("data"), "contents")?)
         };
-        store.get_or_build(kind, &"recipe", build).unwrap()
+        store.get_or_build(&CancelToken::default(), kind, &"recipe", build).unwrap()
     };
     let path = get().path().to_owned();
     set_mode(&path, 0o755);
@@ -226,7 +227,7 @@ fn many_at_once_build_once_and_use_it_together() {
         for _ in 0..8 {
             scope.spawn(|| {
                 let entry = store
-                    .get_or_build(Kind::Image, &"one", |dir| {
+                    .get_or_build(&CancelToken::default(), Kind::Image, &"one", |dir| {
                         builds.fetch_add(1, Ordering::SeqCst);
                         Ok(fs::write(dir.join("data"), "x")?)
                     })
@@ -251,7 +252,8 @@ fn many_at_once_make_a_damaged_entry_good_once() {
             builds.fetch_add(1, Ordering::SeqCst);
             Ok(fs::write(dir.join("data"), "one")?)
         };
-        let entry = store.get_or_build(Kind::Download, &"one", build).unwrap();
+        let entry =
+            store.get_or_build(&CancelToken::default(), Kind::Download, &"one", build).unwrap();
         // Nobody gives its entry back before all have theirs.
         all.wait();
         assert_eq!(fs::read_to_string(entry.file("data")).unwrap(), "one");

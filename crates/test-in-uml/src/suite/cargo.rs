@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use cargo_metadata::{Artifact, Message};
 
 use super::rustflags::{self, TARGET};
-use crate::cancel::{self, Interruptible};
+use crate::cancel::Interruptible;
 use crate::ctx::{Ctx, NetworkAccess};
 use crate::defaults;
 use crate::isolation::{Cmd, Output};
@@ -148,8 +148,10 @@ pub fn build(ctx: &Ctx, what: &Build<'_>) -> Result<Vec<Artifact>> {
     let running = cargo.start(ctx.isolation()?, Output::Stdout(theirs.into()));
     let mut running = running.context("cannot start cargo")?;
     let mut artifacts = Vec::new();
-    for message in Message::parse_stream(BufReader::new(Interruptible(output))) {
-        cancel::check()?;
+    for message in
+        Message::parse_stream(BufReader::new(Interruptible { output, cancel: ctx.cancel.clone() }))
+    {
+        ctx.cancel.check()?;
         if let Message::CompilerArtifact(artifact) =
             message.context("cannot read cargo's messages")?
         {

@@ -122,7 +122,7 @@ pub fn list(ctx: &Ctx, built: &Built, filter: &CaseFilter) -> Result<Vec<Case>> 
                 );
                 warned = true;
             }
-            Listing::of(isolation, binary, &program)
+            Listing::of(&ctx.cancel, isolation, binary, &program)
         })?;
         if listing.cases.is_empty() && binary.is_for_tests {
             ctx.ui.warn(&format!("test target `{name}` has no case: nothing of it is tested"));

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::build::{Harness, TestBinary};
 use super::word::Word;
+use crate::cancel::CancelToken;
 use crate::guest::Program;
 use crate::isolation::{Exceeded, Isolation, Shown, ShutLimits, shut_in};
 
@@ -50,11 +51,16 @@ impl Listing {
     ///
     /// # Errors
     /// When it cannot be shut in, or has libtest's harness and does not list its cases.
-    pub fn of(isolation: &Isolation, binary: &TestBinary, program: &Program) -> Result<Self> {
+    pub fn of(
+        cancel: &CancelToken,
+        isolation: &Isolation,
+        binary: &TestBinary,
+        program: &Program,
+    ) -> Result<Self> {
         let TestBinary { name: target, package, harness, .. } = binary;
         let env = [format!("{}=1", uml_protocol::env::LISTING)];
         let asked = [LIST, LIST_IGNORED, HELP];
-        let shown = shut_in(isolation, program, &env, &asked, &LIMITS);
+        let shown = shut_in(cancel, isolation, program, &env, &asked, &LIMITS);
         let shown = match shown {
             // It does its work whatever it is asked, and that takes its time.
             Err(error) if *harness == Harness::Own && error.is::<Exceeded>() => return Ok(Self::whole()),

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::plan::Target;
 use super::session::RunSession;
+use crate::cancel::CancelToken;
 use crate::config::ByteSize;
 use crate::guest::{
     Calibration, Connect, Cow, Disk, ExtraDisk, Guest, GuestSpec, Init, Interface, LinkBy, boot,
@@ -26,11 +27,13 @@ pub(super) struct Wishes<'w> {
     /// What it runs, if that is not what the run says.
     pub init: Option<Init>,
     pub link_by: LinkBy,
+    /// Ends its boot and whatever it is asked for.
+    pub cancel: &'w CancelToken,
 }
 
 impl<'w> Wishes<'w> {
     /// Of a guest for cases.
-    pub fn of_cases(cow: Option<&'w Cow>) -> Self {
+    pub fn of_cases(cow: Option<&'w Cow>, cancel: &'w CancelToken) -> Self {
         let disk = cow.map_or(Disk::Own, Disk::Kept);
         Self {
             disk,
@@ -41,6 +44,7 @@ impl<'w> Wishes<'w> {
             arguments: &[],
             init: None,
             link_by: LinkBy::Kernel,
+            cancel,
         }
     }
 }
@@ -78,6 +82,7 @@ pub(super) fn power_on<'a>(
         known_boot_complaints: configured.map_or(&[], |kernel| &kernel.known_boot_complaints),
         nonce: &nonce.as_str()[..12],
         share,
+        cancel: wishes.cancel,
         boot_timeout: ctx.config.boot_timeout,
         console_log: run.console_log(name),
     };

@@ -51,7 +51,7 @@ pub fn run(
     ctx: &Ctx,
     host: &dyn GuestHost,
     plan: &Plan<'_>,
-    make: impl Fn(usize) -> Result<Target> + Sync,
+    make: impl Fn(usize, &CancelToken) -> Result<Target> + Sync,
     observer: &mut impl Observer,
 ) -> Result<Finished> {
     // The folder is there before any two threads ask for it.
@@ -70,11 +70,11 @@ pub fn run(
     };
     let mut finished = std::thread::scope(|scope| {
         let mut work = || -> Result<Finished> {
-            let builder = || session.builds.scope(|| build(&session, &make));
+            let builder = || build(&session, &make);
             let mut threads = vec![threads::spawn_in(scope, builder)?];
             for (number, share) in Share::of_guests(plan.seats).into_iter().enumerate() {
                 let (session, seat) = (&session, Seat::new(&session, share));
-                let sits = move || session.cases.scope(|| seat_loop(session, number, seat));
+                let sits = move || seat_loop(session, number, seat);
                 threads.push(threads::spawn_in(scope, sits)?);
             }
             let is_over = || threads.iter().all(|thread| thread.is_finished());
@@ -146,12 +146,12 @@ impl Finished {
 }
 
 /// Builds the kernels, one after another.
-fn build(session: &RunSession<'_>, make: &impl Fn(usize) -> Result<Target>) {
+fn build(session: &RunSession<'_>, make: &impl Fn(usize, &CancelToken) -> Result<Target>) {
     for lane in 0..session.plan.lanes.len() {
         if session.queue.stopped().is_some() {
             return;
         }
-        match make(lane) {
+        match make(lane, &session.builds) {
             Ok(target) => {
                 let target = Arc::new(target);
                 session.tell(Note::Ready(Arc::clone(&target)));
@@ -185,7 +185,7 @@ fn seat_loop<'a>(session: &'a RunSession<'a>, number: usize, mut seat: Seat<'a>)
 
 /// Parts with the guest of a seat, if there is one.
 fn release_guest(session: &RunSession<'_>, seat: &mut Seat<'_>, how: Retire) {
-    let parted = match cancel::check() {
+    let parted = match session.cases.check() {
         Ok(()) => seat.retire(how),
         Err(_) => seat.retire(Retire::Drop),
     };

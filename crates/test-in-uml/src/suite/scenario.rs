@@ -73,6 +73,7 @@ impl<'a> GuestMaker<'a> for ScenarioMaker<'a, '_> {
             arguments: &arguments,
             init: Some(Init::Agent),
             link_by: LinkBy::Agent,
+            cancel: order.cancel,
         };
         let guest = power_on(session, &target, &name, share, &wishes)?;
         let console = session.ctx.run()?.console_log(&name);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tar::{Builder, EntryType, Header};
 use test_in_uml::archive::{TopDir, unpack};
+use test_in_uml::cancel::CancelToken;
 
 /// A folder with an archive in it.
 struct Fixture(tempfile::TempDir);
@@ -24,7 +25,8 @@ impl Fixture {
     fn unpack(&self, bytes: &[u8], top: TopDir) -> Result<(), String> {
         let archive = self.0.path().join("source");
         fs::write(&archive, bytes).unwrap();
-        let result = unpack(&archive, &self.dest(), top).map_err(|error| format!("{error:#}"));
+        let result = unpack(&CancelToken::default(), &archive, &self.dest(), top)
+            .map_err(|error| format!("{error:#}"));
         if result.is_err() {
             let left: Vec<_> =
                 fs::read_dir(self.0.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
@@ -253,7 +255,8 @@ fn a_destination_that_exists_is_left_alone() {
     fs::create_dir(fixture.dest()).unwrap();
     let archive = fixture.0.path().join("source");
     fs::write(&archive, tree()).unwrap();
-    let error = unpack(&archive, &fixture.dest(), TopDir::Strip).unwrap_err();
+    let error =
+        unpack(&CancelToken::default(), &archive, &fixture.dest(), TopDir::Strip).unwrap_err();
     assert!(format!("{error:#}").contains("exists already"));
     assert_eq!(fs::read_dir(fixture.dest()).unwrap().count(), 0);
 }

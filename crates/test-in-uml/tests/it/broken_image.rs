@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use test_in_uml::cancel::CancelToken;
 use test_in_uml::config::ByteSize;
 use test_in_uml::guest::{Calibration, Connect, GuestSpec, Init, LinkBy, NetDriver, boot};
 use test_in_uml::layout::Layout;
@@ -58,6 +59,7 @@ fn failure_within(boot_timeout: Duration, init: Init, commands: &[&str]) -> Stri
         known_boot_complaints: &[],
         disks: &[],
         interfaces: &[],
+        cancel: &CancelToken::default(),
         arguments: &[],
         era: &["noreboot"],
         nonce: "nonce",

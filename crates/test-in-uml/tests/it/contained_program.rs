@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use test_in_uml::cancel::CancelToken;
 use test_in_uml::isolation::{self, Isolation, Shown, ShutLimits};
 
 use super::support::{OwnGroup as _, eventually, exe, is_running, processes_of_nobody, unique};
@@ -34,7 +35,7 @@ fn shut_in(
     limits: &ShutLimits,
 ) -> anyhow::Result<Vec<Shown>> {
     let dir = tempfile::tempdir().unwrap();
-    isolation::shut_in(isolation, program(dir.path()), env, runs, limits)
+    isolation::shut_in(&CancelToken::default(), isolation, program(dir.path()), env, runs, limits)
 }
 
 /// What this host grants, and what a host grants that has no namespaces for us.

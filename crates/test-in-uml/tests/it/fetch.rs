@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
+use test_in_uml::cancel::CancelToken;
 use test_in_uml::config::Tarball;
 use test_in_uml::fetch::{Client, Patience, Unreachable, tarball};
 use test_in_uml::store::{Store, hex};
@@ -37,7 +38,7 @@ impl Host {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path().join("store")).unwrap();
         let patience = Patience { connect: Duration::from_secs(300), idle };
-        let client = Client::new(patience).unwrap();
+        let client = Client::new(patience, &CancelToken::default()).unwrap();
         Self { _dir: dir, store, ui: Ui::new(Verbosity::Quiet), client }
     }
 
@@ -258,12 +259,12 @@ fn nobody_is_asked_offline() {
     let (bytes, hash) = file(1000);
     let server = Server::of(bytes.clone());
     let mut host = Host::new();
-    let online = std::mem::replace(&mut host.client, Client::offline());
+    let online = std::mem::replace(&mut host.client, Client::offline(&CancelToken::default()));
     let error = host.refusal(&server, &hash);
     assert!(error.contains("--offline") && error.contains(&server.url), "{error}");
     assert_eq!(server.requests(), 0);
     host.client = online;
     host.fetch(&server, &hash).unwrap();
-    host.client = Client::offline();
+    host.client = Client::offline(&CancelToken::default());
     assert_eq!(host.fetch(&server, &hash).unwrap(), bytes, "what is there needs no server");
 }

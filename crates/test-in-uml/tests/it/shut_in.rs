@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::unistd::geteuid;
+use test_in_uml::cancel::CancelToken;
 use test_in_uml::guest::machine::End;
 use test_in_uml::guest::{Calibration, Connect, Gone, GuestSpec, Init, LinkBy, NetDriver, boot};
 use test_in_uml::isolation::{Isolation, Privilege};
@@ -278,6 +279,7 @@ fn boot_as(isolation: &Isolation, attachment: Attachment) {
         init: Init::Agent,
         disks: &[],
         interfaces: &[],
+        cancel: &CancelToken::default(),
         arguments: &[],
         era: &["noreboot"],
         nonce: "nonce",

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use test_in_uml::cancel::CancelToken;
 use test_in_uml::store::{Kind, Store};
 
 use super::support::{eventually, xtask};
@@ -163,8 +164,11 @@ fn an_entry_and_the_state_of_apt_that_are_used_are_not_cleaned() {
     let host = Host::new();
     let store = Store::open(host.path("cache/store")).unwrap();
     let fill = |dir: &Path| Ok(fs::write(dir.join("data"), "x")?);
-    let used = store.get_or_build(Kind::Image, &"used", fill).unwrap();
-    let unused = store.get_or_build(Kind::Image, &"unused", fill).unwrap().file("data");
+    let used = store.get_or_build(&CancelToken::default(), Kind::Image, &"used", fill).unwrap();
+    let unused = store
+        .get_or_build(&CancelToken::default(), Kind::Image, &"unused", fill)
+        .unwrap()
+        .file("data");
     let apt = |suite: &str| host.path("cache/apt").join(suite);
     for suite in ["used", "unused"] {
         fs::create_dir_all(apt(suite)).unwrap();

@@ -7,7 +7,6 @@ use anyhow::{Result, bail};
 use uml_protocol::wire::{ToGuest, ToHost};
 
 use super::Guest;
-use crate::cancel;
 use crate::guest::machine::{Action, GuestEvent};
 use crate::guest::session::connect;
 use crate::guest::spec::EVENTS;
@@ -23,7 +22,7 @@ impl Guest<'_> {
     /// The next event; fails when the user asks us to stop.
     pub(super) fn next(&mut self) -> Result<GuestEvent> {
         loop {
-            cancel::check()?;
+            self.cancel.check()?;
             if self.overdue == Some(0) {
                 self.overdue = None;
                 return Ok(GuestEvent::Deadline);
@@ -55,7 +54,7 @@ impl Guest<'_> {
     /// # Errors
     /// When the user asks us to stop.
     pub fn attend(&mut self) -> Result<()> {
-        cancel::check()?;
+        self.cancel.check()?;
         while let Ok(event) = self.inbox.try_recv() {
             if let Some(event) = self.in_order(event) {
                 self.feed(event);

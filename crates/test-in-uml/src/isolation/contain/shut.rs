@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use super::Running;
-use crate::cancel::{self, Interruptible};
+use crate::cancel::{CancelToken, Interruptible};
 use crate::isolation::{Isolation, SHUT};
 
 mod keeper;
@@ -75,6 +75,7 @@ pub struct Exceeded(String);
 /// # Errors
 /// When this host cannot shut it in, when it reaches a limit, or when the user asks us to stop.
 pub fn shut_in(
+    cancel: &CancelToken,
     isolation: &Isolation,
     program: impl AsFd,
     env: &[String],
@@ -95,8 +96,8 @@ pub fn shut_in(
     command.arg(serde_json::to_string(&spec)?).stdout(Stdio::from(OwnedFd::from(theirs)));
     let mut running = Running::start(command)?;
     let mut bytes = Vec::new();
-    let read = Interruptible(answer).read_to_end(&mut bytes);
-    cancel::check()?;
+    let read = Interruptible { output: answer, cancel: cancel.clone() }.read_to_end(&mut bytes);
+    cancel.check()?;
     read.context("cannot read what a program shows")?;
     running.wait()?;
     let answer: Result<Vec<Shown>, Refusal> =

@@ -7,6 +7,7 @@ use super::super::cases::{Case, OpenBinary};
 use super::super::plan::Lane;
 use super::super::word::Word;
 use super::*;
+use crate::config::Config;
 use crate::guest::fake::{FakeHost, Play};
 use crate::guest::{Init, Program};
 use crate::kernel::KernelBinary;
@@ -83,8 +84,9 @@ impl<'a> Run<'a> {
     /// Runs it on `host`. A kernel whose name is `none` cannot be had.
     fn on(self, host: &FakeHost) -> (Finished, Told) {
         let dir = tempfile::tempdir().unwrap();
-        let mut ctx = Ctx::in_dir(dir.path());
-        ctx.config.case_timeout = Duration::from_secs(1);
+        let mut config = Config::from_metadata(&serde_json::Value::Null).unwrap();
+        config.case_timeout = Duration::from_secs(1);
+        let ctx = Ctx::in_dir(dir.path(), config);
         let image = Image::empty(&ctx.store);
         let path = dir.path().join("tests");
         std::fs::write(&path, "a test binary").unwrap();
@@ -115,7 +117,7 @@ impl<'a> Run<'a> {
             captures: false,
             deadline: self.deadline,
         };
-        let make = |lane: usize| target(dir.path(), self.kernels[lane]);
+        let make = |lane: usize, _: &CancelToken| target(dir.path(), self.kernels[lane]);
         let mut told = Told::default();
         let finished = run(&ctx, host, &plan, make, &mut told).unwrap();
         assert_eq!(host.there(), 0, "a guest was left behind");

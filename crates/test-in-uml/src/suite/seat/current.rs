@@ -51,7 +51,13 @@ impl<'a> Current<'a> {
             false => None,
         };
         let booted = session.elapsed();
-        let mut guest = power_on(session, target, &name, share, &Wishes::of_cases(cow.as_ref()))?;
+        let mut guest = power_on(
+            session,
+            target,
+            &name,
+            share,
+            &Wishes::of_cases(cow.as_ref(), &session.cases),
+        )?;
         for (_, program) in &target.modules {
             guest.offer(program)?;
         }
@@ -90,8 +96,14 @@ impl<'a> Current<'a> {
         let token = fresh_token()?;
         let package = case.binary.package.as_ref();
         let kept_waiting = self.guest.kept_waiting();
-        let lab =
-            Lab::new(&maker, &session.turns, (program, package), &token, timeout, kept_waiting);
+        let lab = Lab::new(
+            &maker,
+            &session.turns,
+            (program, package),
+            &token,
+            timeout,
+            (kept_waiting, &session.cases),
+        );
         let mut environment = self.environment.clone();
         environment.push((env::ATTEMPT.into(), attempt.to_string()));
         environment.push((lab::env::TOKEN.into(), token.clone()));
@@ -102,8 +114,7 @@ impl<'a> Current<'a> {
         let (guest, lab) = (&mut self.guest, &lab);
         guest.open_lab(&token, connections);
         let ran = std::thread::scope(|scope| -> Result<CaseRun> {
-            let serving =
-                threads::spawn_in(scope, move || lab.serve(scope, &asked, &session.cases))?;
+            let serving = threads::spawn_in(scope, move || lab.serve(scope, &asked))?;
             let ran = guest.run_case(program, case.args(), environment, options);
             guest.close_lab();
             lab.end();
