@@ -104,8 +104,8 @@ harm! {
     }
 
     fn fills_the_disk() -> TestResult {
-        take_all(&File::create("most")?, 32 << 20);
-        let mut file = File::create("full")?;
+        take_all(&File::create(case_dir().join("most"))?, 32 << 20);
+        let mut file = File::create(case_dir().join("full"))?;
         let chunk = vec![1; 4 << 20];
         while file.write_all(&chunk).and_then(|()| file.sync_data()).is_ok() {}
         Ok(())

@@ -49,7 +49,7 @@ pub(crate) extern "C" fn run_if_asked() {
 
 fn run() -> Result<()> {
     // The folder of a case goes with the case, and what is started here may stay.
-    std::env::set_current_dir("/").context("cannot leave the case's folder")?;
+    std::env::set_current_dir("/").context("cannot leave the package's folder")?;
     name_others()?;
     if std::env::var_os(env::NAMES).is_some() {
         return Ok(());
