@@ -40,6 +40,7 @@ mod disks;
 mod door;
 mod ground;
 mod handle;
+mod host_file;
 mod host_stack;
 mod interface_end;
 mod keeper;
@@ -167,7 +168,8 @@ impl Stage {
     /// When it cannot be mounted.
     pub fn expose(&self, path: &Path, name: &str) -> Result<PathBuf> {
         let request = StageRequest::Expose { path: path.to_owned(), name: name.into() };
-        self.ask(&request, &[])
+        let file = host_file::open(path)?;
+        self.ask(&request, &[file.as_fd()])
             .with_context(|| format!("cannot show {} to guests", path.display()))?;
         Ok(self.dir.join(name))
     }
@@ -179,7 +181,8 @@ impl Stage {
     /// When it cannot be mounted, or given away.
     pub fn lend(&self, path: &Path, name: &str) -> Result<PathBuf> {
         let request = StageRequest::Lend { path: path.to_owned(), name: name.into() };
-        self.ask(&request, &[])
+        let file = host_file::open(path)?;
+        self.ask(&request, &[file.as_fd()])
             .with_context(|| format!("cannot lend {} to a guest", path.display()))?;
         Ok(self.dir.join(name))
     }

@@ -34,7 +34,8 @@ pub(super) enum StageRequest {
     AddInterface { index: u16, name: String, driver: NetDriver },
     /// Remove them, with what the guest left there.
     RemoveLink { index: u16 },
-    /// Mount a file of the host into the stage's folder.
+    /// Mount a file of the host into the stage's folder; its descriptor comes with it. A mount of another mount
+    /// namespace cannot be bound by a descriptor (mount(2), EINVAL), so that the path is needed too.
     Expose { path: PathBuf, name: String },
     /// The same for a file that guests may write to.
     Lend { path: PathBuf, name: String },

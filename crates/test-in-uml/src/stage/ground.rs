@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 
 use super::attachment::Attachment;
+use super::host_file::HostFile;
 use super::link::Link;
 use super::{door, tap};
 use crate::kernel::NetDriver;
@@ -98,20 +99,20 @@ impl Ground {
     }
 
     /// Makes a file of the host visible to guests under that name.
-    pub fn expose(&self, path: &Path, name: &str) -> Result<()> {
+    pub fn expose(&self, file: &HostFile, name: &str) -> Result<()> {
         let place = self.dir().join(name);
         match self {
-            Ground::Apart(_) => apart::expose(path, &place),
-            Ground::Folder(_) => folder::expose(path, &place),
+            Ground::Apart(_) => apart::expose(file, &place),
+            Ground::Folder(_) => folder::expose(file, &place),
         }
     }
 
     /// The same for a file that guests may write to.
-    pub fn lend(&self, path: &Path, name: &str) -> Result<()> {
+    pub fn lend(&self, file: &HostFile, name: &str) -> Result<()> {
         let place = self.dir().join(name);
         match self {
-            Ground::Apart(apart) => apart.lend(path, &place),
-            Ground::Folder(_) => folder::expose(path, &place),
+            Ground::Apart(apart) => apart.lend(file, &place),
+            Ground::Folder(_) => folder::expose(file, &place),
         }
     }
 

@@ -14,6 +14,7 @@ use nix::unistd::{ForkResult, Pid, getpid, setsid};
 use super::attachment::Attachment;
 use super::channel::{Numbered, Reply, StageRequest, receive, send};
 use super::ground::{Apart, Folder, Ground, InFolder};
+use super::host_file::HostFile;
 use super::link::Link;
 use super::{disks, handle, keeper, mconsole};
 use crate::confine::{ResourceLimits, SyscallFilter};
@@ -207,12 +208,16 @@ impl StageState {
                 let link = self.link(index)?;
                 self.ground.remove_link(&link)?;
             }
-            StageRequest::Expose { path, name } => self.ground.expose(&path, &name)?,
-            StageRequest::Lend { path, name } => self.ground.lend(&path, &name)?,
+            StageRequest::Expose { path, name } => {
+                self.ground.expose(&HostFile::new(path, fds)?, &name)?;
+            }
+            StageRequest::Lend { path, name } => {
+                self.ground.lend(&HostFile::new(path, fds)?, &name)?;
+            }
             StageRequest::MakeDisk { name, size } => {
-                let contents = fds.into_iter().next().context("no contents came")?;
+                let contents = fds.into_iter().next().context("no contents came")?.into();
                 let path = disks::dir(self.ground.dir()).join(name);
-                disks::make(&path, contents.into(), size, self.ground.owner())?;
+                disks::make(&path, contents, size, self.ground.owner())?;
             }
             StageRequest::RemoveDisk { name } => disks::remove(self.ground.dir(), &name)?,
             StageRequest::Withdraw { name } => self.ground.withdraw(&name)?,
@@ -228,11 +233,7 @@ impl StageState {
                     dir: self.link(index)?.dir(),
                 };
                 let id = keeper::start(&guest, fds)?.as_raw();
-                self.keepers.insert(id);
-                // In a folder it has to be asked of us: what is below a keeper does not end with it.
-                let apart = self.ground.apart().is_ok();
-                let handle = apart.then(|| handle::of_child(id)).flatten();
-                return Ok((id, handle.into_iter().collect()));
+                return Ok((id, self.add_keeper(id)));
             }
             StageRequest::Mconsole { index, command } => {
                 mconsole::send(&self.link(index)?.dir(), &command)?;
@@ -248,6 +249,14 @@ impl StageState {
             StageRequest::Kill { id } => self.kill(id),
         }
         Ok((0, Vec::new()))
+    }
+
+    /// Notes a keeper; gives what it can be waited for by.
+    fn add_keeper(&mut self, id: i32) -> Vec<OwnedFd> {
+        self.keepers.insert(id);
+        // In a folder it has to be asked of us: what is below a keeper does not end with it.
+        let apart = self.ground.apart().is_ok();
+        apart.then(|| handle::of_child(id)).flatten().into_iter().collect()
     }
 
     /// A keeper that is gone already is no error, but its number may be another's by now.

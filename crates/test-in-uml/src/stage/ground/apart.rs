@@ -14,6 +14,7 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
 use crate::confine::{DIR, NOBODY, TUN, bind, prepare_roots, show};
 use crate::stage::attachment::Attachment;
+use crate::stage::host_file::HostFile;
 use crate::stage::link::Link;
 use crate::stage::tap;
 
@@ -94,13 +95,16 @@ impl Apart {
         fs::remove_dir(&dir).with_context(|| format!("cannot remove {dir}"))
     }
 
-    pub(super) fn lend(&self, path: &Path, place: &Path) -> Result<()> {
+    pub(super) fn lend(&self, file: &HostFile, place: &Path) -> Result<()> {
         fs::File::create_new(place).with_context(|| format!("cannot make {}", place.display()))?;
-        if self.was_root {
-            chown(path, Some(NOBODY), Some(NOBODY))
-                .with_context(|| format!("cannot give {} away", path.display()))?;
-        }
-        bind(path, place)
+        bind(&file.path, place)?;
+        let checked = file.ensure_at(place).and_then(|()| match self.was_root {
+            // By the mount: nobody can put another file there.
+            true => chown(place, Some(NOBODY), Some(NOBODY))
+                .with_context(|| format!("cannot give {} away", file.path.display())),
+            false => Ok(()),
+        });
+        checked.inspect_err(|_| drop(withdraw(place)))
     }
 }
 
@@ -113,10 +117,12 @@ pub(super) fn mount_disks(dir: &Path, size: u64) -> Result<()> {
         .with_context(|| format!("cannot mount a tmpfs on {}", dir.display()))
 }
 
-pub(super) fn expose(path: &Path, place: &Path) -> Result<()> {
+pub(super) fn expose(file: &HostFile, place: &Path) -> Result<()> {
     // What is shown already must not be opened again: it is the file itself by now.
     match fs::File::create_new(place) {
-        Ok(_) => show(path, place),
+        Ok(_) => show(&file.path, place)
+            .and_then(|()| file.ensure_at(place))
+            .inspect_err(|_| drop(withdraw(place))),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error).with_context(|| format!("cannot make {}", place.display())),
     }

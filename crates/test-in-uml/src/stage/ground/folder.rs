@@ -11,6 +11,8 @@ use anyhow::{Context as _, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
+use crate::stage::host_file::HostFile;
+
 /// The beginning of its name; the path of a socket in it must fit a `sockaddr_un`.
 const PREFIX: &str = "uml-stage-";
 
@@ -163,10 +165,11 @@ pub(super) fn remove(dir: &Path) -> Result<()> {
 }
 
 /// Shows a file under another path.
-pub(super) fn expose(path: &Path, place: &Path) -> Result<()> {
-    match symlink(path, place) {
+pub(super) fn expose(file: &HostFile, place: &Path) -> Result<()> {
+    match symlink(&file.path, place) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        other => other.with_context(|| format!("cannot make {}", place.display())),
+        Err(error) => Err(error).with_context(|| format!("cannot make {}", place.display())),
+        Ok(()) => file.ensure_at(place).inspect_err(|_| drop(fs::remove_file(place))),
     }
 }
 
