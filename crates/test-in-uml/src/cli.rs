@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::ctx::{Ctx, Locking, NetworkAccess, Options};
 use crate::doctor::Consent;
+use crate::inputs;
 use crate::ui::{self, Verbosity};
 use crate::{cancel, clean, invocation, rootfs, space, suite};
 use anyhow::{Result, bail};
@@ -218,10 +219,25 @@ fn in_workspace(global: &Global, act: impl FnOnce(&Ctx) -> Result<ExitCode>) -> 
 pub fn test(ctx: &Ctx, args: &[&str]) -> Result<u8> {
     let Cli { command, .. } = Cli::try_parse_from([&["xtask", "test-in-uml"], args].concat())?;
     let Command::TestInUml(tests) = command else { bail!("{command:?} is not test-in-uml") };
+    check_inputs(ctx)?;
     tests.run(ctx)
 }
 
+/// Says what lies in the workspace's folders and is not read.
+fn check_inputs(ctx: &Ctx) -> Result<()> {
+    for warning in inputs::check(ctx.layout.root(), ctx.config.kernels.values())? {
+        ctx.ui.warn(&warning);
+    }
+    Ok(())
+}
+
 fn act(ctx: &Ctx, command: &Command) -> Result<ExitCode> {
+    if !matches!(
+        command,
+        Command::Doctor | Command::Setup { .. } | Command::Report { .. } | Command::Clean { .. }
+    ) {
+        check_inputs(ctx)?;
+    }
     match command {
         Command::Doctor => return doctor::report(ctx),
         Command::Setup { yes } => {

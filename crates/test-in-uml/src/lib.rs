@@ -16,6 +16,7 @@ pub mod guest;
 mod hidden;
 mod host;
 mod init;
+mod inputs;
 mod invocation;
 pub mod isolation;
 pub mod kernel;
