@@ -8,7 +8,7 @@ use uml_protocol::wire::ProcessEnd;
 use uml_test::{Lab, LabGuest, Shape, TestResult, release};
 
 /// Makes a file system that 3.0 can write to, too.
-const MAKE_EXT4: &str = "mke2fs -q -t ext4 -O ^metadata_csum,^64bit,^orphan_file";
+const MAKE_EXT4: &str = "mke2fs -q -t ext4";
 
 /// How often a power cut is tried.
 const ROUNDS: u64 = 4;

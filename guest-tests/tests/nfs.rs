@@ -91,7 +91,7 @@ fn a_gibibyte_arrives_whole() -> TestResult {
     let disk = Lab::disk(1200 << 20)?;
     let server = Lab::guest("server").on(&lan).disk(&disk).boot()?;
     server.run(
-        "mke2fs -q -t ext4 -O ^metadata_csum,^64bit,^orphan_file -m 0 /dev/ubdb
+        "mke2fs -q -t ext4 -m 0 /dev/ubdb
         mkdir -p /srv && mount /dev/ubdb /srv && chmod 777 /srv",
     )?;
     nfs::start(&server, "/srv", "rw,no_root_squash")?;

@@ -18,6 +18,7 @@ use uml_protocol::marker::Event;
 use uml_protocol::wire::{self, Exit, Leftover, ProcessEnd, Run, ToHost, add_frame, send_frames};
 
 use crate::case_dir::{CaseDir, Said};
+use crate::file_systems;
 use crate::leftovers::{Changes, Watch};
 use crate::lost_memory::LostMemory;
 use crate::package_files::PackageFiles;
@@ -41,6 +42,7 @@ pub struct Cases {
     watch: Watch,
     memory: LostMemory,
     packages: PackageFiles,
+    mke2fs: Option<&'static str>,
     /// Messages that go to the host with the next one: each call of the kernel counts.
     frames: Vec<u8>,
 }
@@ -59,7 +61,8 @@ impl Cases {
         let buffer = vec![0; PIECE];
         let (memory, frames) = (LostMemory::default(), Vec::new());
         let packages = PackageFiles::new()?;
-        Ok(Self { role, null, children, timer, buffer, watch, memory, packages, frames })
+        let mke2fs = file_systems::configuration()?;
+        Ok(Self { role, null, children, timer, buffer, watch, memory, packages, mke2fs, frames })
     }
 
     /// Runs a case between its two markers.

@@ -8,6 +8,7 @@ mod case;
 mod case_dir;
 mod declarations;
 mod detectors;
+mod file_systems;
 mod init;
 mod leftovers;
 mod log;

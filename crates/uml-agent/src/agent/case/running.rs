@@ -23,6 +23,7 @@ use uml_protocol::{env, path_of};
 use crate::Log;
 use crate::case_dir::CaseDir;
 use crate::declarations::Declarations;
+use crate::file_systems;
 use crate::processes::reap;
 use crate::spawn::Start;
 
@@ -68,6 +69,9 @@ impl<'a> Case<'a> {
         start.env("LANG", "C.UTF-8")?;
         start.env("HOME", work)?;
         start.env("TMPDIR", work)?;
+        if let Some(path) = cases.mke2fs {
+            start.env(file_systems::VARIABLE, path)?;
+        }
         start.env(env::GUEST, "1")?;
         start.env(env::CASE_DIR, work)?;
         start.env(env::SKIP_FILE, dir.skip_file())?;
