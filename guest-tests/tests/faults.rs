@@ -137,4 +137,5 @@ matrix! {
     stack_overflow "stack-overflow",
     list_corruption "list-corruption",
     double_free "double-free",
+    shift_out_of_bounds "shift-out-of-bounds",
 }

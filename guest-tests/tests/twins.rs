@@ -136,6 +136,8 @@ twins! {
         [(Symbol("CONFIG_DEBUG_ATOMIC_SLEEP"), &["sleeping function called from invalid context"])];
     list_corruption: Of("list-corruption"), Of("list-corruption"),
         [(Symbol("CONFIG_DEBUG_LIST"), &["list_add corruption"])];
+    shift_out_of_bounds: Of("shift-out-of-bounds"), Of("shift-out-of-bounds-again"),
+        [(Symbol("CONFIG_UBSAN_SHIFT"), &["UBSAN: shift-out-of-bounds"])];
     leak: Of("leak"), Of("leak"),
         [(Symbol("CONFIG_DEBUG_KMEMLEAK"), &["new suspected memory leaks"])];
     // The sanitizer speaks once, and the allocator takes what was corrupted out of use.

@@ -183,6 +183,20 @@ static void do_double_free(void)
 	}
 }
 
+/* An int has fewer bits. */
+static volatile int places = 64;
+
+static void do_shift_out_of_bounds(void)
+{
+	sink = 1 << places;
+}
+
+/* A place in the code is reported once. */
+static void do_shift_out_of_bounds_again(void)
+{
+	sink = 2 << places;
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -203,6 +217,8 @@ static const struct {
 	{ "stack-overflow", do_stack_overflow },
 	{ "list-corruption", do_list_corruption },
 	{ "double-free", do_double_free },
+	{ "shift-out-of-bounds", do_shift_out_of_bounds },
+	{ "shift-out-of-bounds-again", do_shift_out_of_bounds_again },
 };
 
 static int trigger(const char *name, const struct kernel_param *kp)
