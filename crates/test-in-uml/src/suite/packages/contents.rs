@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -112,7 +112,7 @@ impl Contents {
     /// The archive: the same for the same files, whenever they were written and by whom.
     ///
     /// # Errors
-    /// When a file is gone, or cannot be read any more.
+    /// When a file cannot be read any more; one that is gone is left out.
     pub fn pack(&self) -> Result<Vec<u8>> {
         let mut archive = Builder::new(Vec::new());
         for folder in &self.folders {
@@ -126,8 +126,13 @@ impl Contents {
                     archive.append_link(&mut header, inside(path), target)?;
                 }
                 Found::File { mode, .. } => {
-                    let bytes = fs::read(path)
-                        .with_context(|| format!("cannot read {}", path.display()))?;
+                    let bytes = match fs::read(path) {
+                        // An editor or a build has removed it since.
+                        Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                        bytes => {
+                            bytes.with_context(|| format!("cannot read {}", path.display()))?
+                        }
+                    };
                     let mut header = header(EntryType::Regular, *mode, bytes.len() as u64);
                     archive.append_data(&mut header, inside(path), &bytes[..])?;
                 }
@@ -201,9 +206,12 @@ mod tests {
     fn an_archive_does_not_tell_when_and_by_whom_its_files_were_written() {
         let pack = || {
             let folder = tempfile::tempdir().unwrap();
+            let gone = folder.path().join("gone");
             fs::write(folder.path().join("long".repeat(50)), "text").unwrap();
+            fs::write(&gone, "").unwrap();
             let mut contents = Contents::default();
             contents.find(folder.path(), &[]);
+            fs::remove_file(gone).unwrap();
             let packed = contents.pack().unwrap();
             let mut archive = tar::Archive::new(&packed[..]);
             let entries = archive.entries().unwrap();
