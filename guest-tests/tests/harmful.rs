@@ -26,7 +26,7 @@ const LEVELS: &str = "/proc/sys/kernel/printk";
 const STRAY_ADDRESS: &str = "192.0.2.1";
 const STRAY_ROUTE: &str = "192.0.2.2";
 
-/// How long a case floods.
+/// The time a case floods.
 const FLOOD: Duration = Duration::from_secs(2);
 
 /// Writes the same again and again for a while.

@@ -43,12 +43,12 @@ pub fn before_exit(act: fn()) {
     BEFORE_EXIT.get_or_init(|| act);
 }
 
-/// Whether the user asked us to stop.
+/// Returns true if the user asked us to stop.
 pub fn requested() -> bool {
     REQUESTS.load(Ordering::SeqCst) > 0
 }
 
-/// Whether the user asked us to stop, for who has just seen something fail: the thread that hears of
+/// Returns true if the user asked us to stop, for who has just seen something fail: the thread that hears of
 /// signals may be a moment behind the programs that they end.
 pub fn was_requested() -> bool {
     if !requested() {
@@ -81,7 +81,7 @@ impl CancelToken {
     }
 }
 
-/// How long silence may last before we look whether the user asked us to stop, in milliseconds.
+/// The time silence may last before we look whether the user asked us to stop, in milliseconds.
 const PERIOD: u8 = 100;
 
 /// The output of a command, until its end or until it is not wanted any more, which is an error.

@@ -28,10 +28,10 @@ pub struct Config {
     /// Memory of one guest.
     #[serde(default)]
     pub memory: ByteSize,
-    /// How long a guest may take from power-on to the agent's ready marker.
+    /// The time a guest may take from power-on to the agent's ready marker.
     #[serde(default = "seconds::<60>", with = "time")]
     pub boot_timeout: Duration,
-    /// How long one case may take.
+    /// The time one case may take.
     #[serde(default = "seconds::<60>", with = "time")]
     pub case_timeout: Duration,
     /// The image's contents.

@@ -15,7 +15,7 @@ pub fn dir() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/defaults"))
 }
 
-/// Whether a path leads to a file of the engine.
+/// Returns true if a path leads to a file of the engine.
 pub fn has(path: &Path) -> bool {
     path.starts_with(dir())
 }

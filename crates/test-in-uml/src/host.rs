@@ -18,7 +18,7 @@ pub(crate) fn memory_of_host(which: &str) -> Option<u64> {
     })
 }
 
-/// How many processes the control group has room for, if it has a limit.
+/// The number of processes the control group has room for, if it has a limit.
 pub(crate) fn processes_left() -> Option<u64> {
     Group::of("pids")?.left("pids.max", "pids.current", None)
 }

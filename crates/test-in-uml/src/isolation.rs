@@ -120,12 +120,12 @@ impl Isolation {
         self.tried.iter().filter(is_needed).find(|tried| tried.result.is_err())
     }
 
-    /// Whether it grants this.
+    /// Returns true if it grants this.
     pub fn grants(&self, facility: Facility) -> bool {
         self.tried.iter().any(|tried| tried.facility == facility && tried.result.is_ok())
     }
 
-    /// Whether a step can have a file system in memory of its own.
+    /// Returns true if a step can have a file system in memory of its own.
     pub fn has_tmpfs(&self) -> bool {
         self.grants(Facility::Tmpfs)
     }

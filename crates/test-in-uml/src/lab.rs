@@ -76,9 +76,9 @@ pub struct Lab<'a, 'r> {
     package: Option<&'r PackageFolder>,
     /// What is of this case alone is called so.
     token: &'r str,
-    /// How long one thing may take that a guest is asked to do.
+    /// The time one thing may take that a guest is asked to do.
     timeout: Duration,
-    /// How long the case waits for its turn: that is not time of its own.
+    /// The time the case waits for its turn: that is not time of its own.
     kept_waiting: Arc<KeptWaiting>,
     began: Instant,
     state: Mutex<LabState<'r>>,

@@ -74,7 +74,7 @@ pub struct Shard {
     pub prefix: String,
     /// Which part of the cases it ran.
     pub partition: Option<String>,
-    /// Whether the run was cut off: it has no summary.
+    /// True if the run was cut off: it has no summary.
     pub cut_off: bool,
 }
 
@@ -107,7 +107,7 @@ pub struct CaseLine {
     pub kernel: String,
     /// The guest that it ran in; none if it was not begun.
     pub guest: Option<String>,
-    /// How many cases that guest had run with this one.
+    /// The number of cases that guest had run with this one.
     pub order: Option<u32>,
     /// The test binary.
     pub binary: String,
@@ -117,7 +117,7 @@ pub struct CaseLine {
     pub repeat: Option<u32>,
     /// Which attempt this is, from 1.
     pub attempt: Option<u32>,
-    /// Whether it passed after it had failed.
+    /// True if it passed after it had failed.
     #[serde(default)]
     pub flaky: bool,
     /// When it began, in seconds since the run did.
@@ -129,7 +129,7 @@ pub struct CaseLine {
     pub detail: String,
     /// The pattern of the kernel's complaint.
     pub complaint: Option<String>,
-    /// How long it took.
+    /// The time it took.
     pub seconds: f64,
     /// What it wrote.
     #[serde(default)]
@@ -164,7 +164,7 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// Whether it had nothing.
+    /// Returns true if it had nothing.
     pub fn is_empty(&self) -> bool {
         self.guests.is_empty() && self.networks.is_empty()
     }
@@ -210,7 +210,7 @@ pub struct GuestLine {
     pub ready: Option<f64>,
     /// When it was gone.
     pub ended: Option<f64>,
-    /// How many cases it ran.
+    /// The number of cases it ran.
     #[serde(default)]
     pub cases: u32,
     /// How it ended.
@@ -218,7 +218,7 @@ pub struct GuestLine {
     /// What is known beside the word.
     #[serde(default)]
     pub detail: String,
-    /// Whether a case is charged with that end.
+    /// True if a case is charged with that end.
     #[serde(default)]
     pub charged: bool,
     /// The case that it ran last.
@@ -229,7 +229,7 @@ pub struct GuestLine {
 }
 
 impl GuestLine {
-    /// Whether the run is red because of what happened while no case ran.
+    /// Returns true if the run is red because of what happened while no case ran.
     pub fn is_failure(&self) -> bool {
         !(self.end == GuestEnd::Clean || self.charged) || !self.strays.is_empty()
     }

@@ -60,7 +60,7 @@ pub struct Reporter<'a> {
 pub struct RunFacts {
     /// What guests are run in and attached to on the host.
     pub walls: String,
-    /// How many cases there are.
+    /// The number of cases there are.
     pub cases: usize,
     /// What their order was made from.
     pub seed: Option<u64>,

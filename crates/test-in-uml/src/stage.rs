@@ -96,7 +96,7 @@ pub struct GuestCommand {
     pub console: OwnedFd,
 }
 
-/// How long the end of a stage may take before it is forced.
+/// The time the end of a stage may take before it is forced.
 const END: Duration = Duration::from_secs(5);
 
 /// The stage of a run. Dropping it ends everything on it.

@@ -12,7 +12,7 @@ use crate::cancel::{CancelToken, Interruptible};
 use crate::ctx::Ctx;
 use crate::isolation::{Cmd, Output};
 
-/// How many of the log's last lines a failure shows.
+/// The number of the log's last lines that a failure shows.
 const TAIL: usize = 25;
 
 /// A step with its log.
@@ -51,7 +51,7 @@ impl<'a> Step<'a> {
         &self.log_path
     }
 
-    /// How long the step has been going on.
+    /// The time the step has been going on.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }

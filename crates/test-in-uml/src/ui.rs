@@ -69,12 +69,12 @@ impl Ui {
         Self { verbosity, terminal, coloured, state: Mutex::default() }
     }
 
-    /// Whether every command is said.
+    /// Returns true if every command is said.
     pub fn is_verbose(&self) -> bool {
         self.verbosity >= Verbosity::Verbose
     }
 
-    /// Whether anything can move on the screen.
+    /// Returns true if anything can move on the screen.
     pub fn is_live(&self) -> bool {
         self.terminal && self.verbosity >= Verbosity::Normal
     }

@@ -155,7 +155,7 @@ pub fn at(up: Duration) -> u64 {
 #[derive(Debug)]
 pub struct Search {
     control: PathBuf,
-    /// Whether the debugfs is ours to unmount.
+    /// True if the debugfs is ours to unmount.
     mounted: bool,
 }
 

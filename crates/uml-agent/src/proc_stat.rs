@@ -12,7 +12,7 @@ pub struct Stat {
     pub state: char,
     /// The number of the process that started it.
     pub parent: i32,
-    /// How long it ran in user space and in the kernel, in hundredths of a second: this clock is never
+    /// The time it ran in user space and in the kernel, in hundredths of a second: this clock is never
     /// another on x86.
     pub ran: [u64; 2],
     /// How it ended, as wait(2) would say; kernels before 3.5 do not tell.

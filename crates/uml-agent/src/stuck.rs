@@ -58,7 +58,7 @@ pub fn over_but_for_threads(proc: &Path, pid: i32) -> Option<Over> {
     (!stuck.is_empty()).then_some(Over { status: leader.status, stuck })
 }
 
-/// Whether the thread has a SIGKILL that it has not come to: each of a process that ends is sent one.
+/// Returns true if the thread has a SIGKILL that it has not come to: each of a process that ends is sent one.
 fn was_killed(thread: &Path) -> bool {
     let text = fs::read(thread.join("status")).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);

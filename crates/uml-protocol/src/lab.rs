@@ -26,7 +26,7 @@ pub enum Request {
         network: String,
         /// The guest.
         guest: String,
-        /// Whether it is plugged in.
+        /// True if it is plugged in.
         plugged: bool,
     },
     /// Give the case's own guest an interface in a network.
@@ -158,7 +158,7 @@ impl InterfaceAddresses {
 pub struct DiskUse {
     /// The disk.
     pub name: String,
-    /// Whether the guest cannot write to it.
+    /// True if the guest cannot write to it.
     pub read_only: bool,
 }
 

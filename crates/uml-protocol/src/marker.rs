@@ -38,7 +38,7 @@ pub enum Expectation {
 }
 
 impl Expectation {
-    /// Whether a line of the kernel log is what was declared.
+    /// Returns true if a line of the kernel log is what was declared.
     pub fn is_met_by(&self, line: &str) -> bool {
         match self {
             Expectation::Message(text) | Expectation::Death(text) => line.contains(text),

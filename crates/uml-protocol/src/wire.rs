@@ -93,7 +93,7 @@ pub struct Run {
     pub timeout: Duration,
     /// Whether the program is one of libtest's that writes its own word into a file.
     pub word: Word,
-    /// Whether what it leaves behind stays: the guest is not for cases, and this is one of several things done in it.
+    /// True if what it leaves behind stays: the guest is not for cases, and this is one of several things done in it.
     pub leave: bool,
     /// The folder that it runs in; without one, it is the case's own.
     pub package: Option<PackageFolder>,
@@ -141,7 +141,7 @@ pub enum Log {
         /// What.
         #[serde(with = "serde_bytes")]
         text: Vec<u8>,
-        /// Whether the kernel keeps records, and so knows its own lines from those of programs.
+        /// True if the kernel keeps records, and so knows its own lines from those of programs.
         records: bool,
     },
     /// Whole records of /dev/kmsg.
@@ -151,7 +151,7 @@ pub enum Log {
         /// What.
         #[serde(with = "serde_bytes")]
         text: Vec<u8>,
-        /// Whether the kernel may have had no room for lines before these.
+        /// True if the kernel may have had no room for lines before these.
         lost: bool,
     },
 }

@@ -63,7 +63,7 @@ unsafe fn texts(array: *const *const c_char) -> impl Iterator<Item = &'static CS
     })
 }
 
-/// Whether a filter of system calls holds us, and no new privileges are to be had: xtask lists the
+/// Returns true if a filter of system calls holds us, and no new privileges are to be had: xtask lists the
 /// cases of a test binary like that.
 fn is_shut_in() -> bool {
     // SAFETY: both ask for a number.

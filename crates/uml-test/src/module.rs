@@ -15,7 +15,7 @@ use nix::unistd::{ForkResult, Pid, fork};
 
 use crate::kernel::kernel_log;
 
-/// How long an unload may take; one that waits for a reference never ends.
+/// The time an unload may take; one that waits for a reference never ends.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// No test has a descriptor above this, unless it makes a point of it (RLIMIT_NOFILE).

@@ -27,7 +27,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// How many times this thread has allocated.
+/// The number of times this thread has allocated.
 pub fn so_far() -> u64 {
     COUNT.get()
 }

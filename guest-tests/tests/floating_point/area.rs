@@ -135,7 +135,7 @@ impl<'a> Area<'a> {
         }
     }
 
-    /// How many bytes the kernel says that it wrote, when it says so as x86_64 does: a magic number
+    /// The number of bytes the kernel says that it wrote, when it says so as x86_64 does: a magic number
     /// and sizes in the bytes left to software, and another magic number behind the whole.
     ///
     /// # Safety

@@ -157,7 +157,7 @@ fn a_handler_of_a_fault_leaves_the_interrupted_registers_alone() -> TestResult {
     Ok(())
 }
 
-/// How many times the timer fired, and how many of its handlers lost their own registers.
+/// The number of times the timer fired, and how many of its handlers lost their own registers.
 pub static TICKS: AtomicU64 = AtomicU64::new(0);
 pub static TICKS_LOST: AtomicU64 = AtomicU64::new(0);
 

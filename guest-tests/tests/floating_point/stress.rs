@@ -29,9 +29,9 @@ struct Plan<'a> {
     program: &'a Path,
     /// What it starts with.
     initial: &'a Registers,
-    /// Whether signals come at any time, too.
+    /// True if signals come at any time, too.
     ticks: bool,
-    /// Whether the kernel's ptrace(2) is known to give wrong registers.
+    /// True if the kernel's ptrace(2) is known to give wrong registers.
     may_trace: bool,
 }
 

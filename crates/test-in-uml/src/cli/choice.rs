@@ -60,7 +60,7 @@ pub(super) struct Chosen<'a> {
 }
 
 impl Choice {
-    /// Whether one guest runs what another one had run.
+    /// Returns true if one guest runs what another one had run.
     pub fn replays(&self) -> bool {
         self.replay.is_some()
     }

@@ -52,7 +52,7 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// Whether anything but the default is asked for.
+    /// Returns true if anything but the default is asked for.
     pub fn are_named(&self) -> bool {
         !(self.trees.is_empty() && self.tarballs.is_empty() && self.kernels.names.is_empty())
     }

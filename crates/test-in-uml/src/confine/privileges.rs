@@ -26,11 +26,11 @@ use super::sight::Sight;
 /// The user that guests of a root run are run as.
 pub(crate) const NOBODY: u32 = 65534;
 
-/// How many processes and threads a guest may have on the host. Each process in the guest is one, and the
+/// The number of processes and threads a guest may have on the host. Each process in the guest is one, and the
 /// guest's kernel refuses more than one for each 256 KiB of its memory.
 const PROCESSES: u64 = 8192;
 
-/// How many files each of them may have open; a kernel with many processes has one for each.
+/// The number of files each of them may have open; a kernel with many processes has one for each.
 const FILES: u64 = 16384;
 
 /// Bounds for one guest, in bytes.

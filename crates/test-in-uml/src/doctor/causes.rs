@@ -10,7 +10,7 @@ const SWITCHES: [(&str, &str, &str); 2] = [
     ("kernel/apparmor_restrict_unprivileged_userns", "1", "0"),
 ];
 
-/// How many namespaces of each kind a user may have.
+/// The number of namespaces of each kind a user may have.
 const LIMITS: [&str; 6] = ["user", "mnt", "pid", "net", "ipc", "uts"];
 
 /// The cure, if one of the settings below `proc` (proc(5)) explains the refusal.

@@ -20,7 +20,7 @@ mod no_answer;
 pub(super) use no_answer::NoAnswer;
 use no_answer::{cut, is_hanging_up, no_answer};
 
-/// How long a server may keep us waiting.
+/// The time a server may keep us waiting.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
     /// For its address, for the connection, and for the beginning of its answer; each.
@@ -249,7 +249,7 @@ fn position(file: &mut File) -> Result<u64> {
     file.stream_position().context("cannot tell how much was fetched")
 }
 
-/// Whether the answer goes on at `have`: 206, and a range that begins there (RFC 9110, 14.4).
+/// Returns true if the answer goes on at `have`: 206, and a range that begins there (RFC 9110, 14.4).
 fn continues(response: &Response<Body>, have: u64) -> bool {
     let range = response.headers().get(header::CONTENT_RANGE);
     response.status() == 206

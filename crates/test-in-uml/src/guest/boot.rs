@@ -117,7 +117,7 @@ fn sight(host: &dyn GuestHost, spec: &GuestSpec<'_>, cow: &Path) -> Result<Sight
     }))
 }
 
-/// How long the steps of such a guest's life may take.
+/// The time the steps of such a guest's life may take.
 fn time_limits(spec: &GuestSpec<'_>) -> TimeLimits {
     let (boot_timeout, power_off) = match spec.init {
         Init::Agent => (spec.boot_timeout, Duration::from_secs(15)),

@@ -40,7 +40,7 @@ impl Complaint {
     }
 }
 
-/// Whether a line, without its time stamp, says that the kernel is lost.
+/// Returns true if a line, without its time stamp, says that the kernel is lost.
 pub(super) fn is_fatal(text: &str) -> bool {
     Pattern::of_line(text).is_some_and(|pattern| pattern.severity == Severity::Fatal)
 }

@@ -29,7 +29,7 @@ const NAME: usize = 4096;
 pub struct ExtraDisk {
     /// Where guests see it.
     pub path: PathBuf,
-    /// Whether the guest cannot write to it.
+    /// True if the guest cannot write to it.
     pub read_only: bool,
 }
 

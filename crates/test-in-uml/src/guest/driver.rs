@@ -30,7 +30,7 @@ pub use answers::{CaseOptions, CaseRun, Gone};
 /// The agent ends a case that takes too long; this much later we end the guest.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// How long an agent may take to take a message.
+/// The time an agent may take to take a message.
 const MESSAGE_TIME: Duration = Duration::from_secs(30);
 
 /// A guest that came up. Dropping it ends its processes.
@@ -50,7 +50,7 @@ pub struct Guest<'a> {
     /// Once its time is over, how many events may have come before that and wait to be looked at.
     overdue: Option<usize>,
     session: Option<AgentSession>,
-    /// Whether all that came by the session was told.
+    /// True if all that came by the session was told.
     session_over: bool,
     /// The end of the guest's process, which waits for that.
     held: Option<GuestEvent>,
@@ -113,7 +113,7 @@ impl<'a> Guest<'a> {
         &self.link
     }
 
-    /// How long it took from power-on to the agent's greeting.
+    /// The time it took from power-on to the agent's greeting.
     pub fn ready_after(&self) -> Duration {
         self.ready_after
     }
@@ -225,7 +225,7 @@ impl<'a> Guest<'a> {
         }
     }
 
-    /// How long the guest was ready to run and had no CPU, since the case began that ran last.
+    /// The time the guest was ready to run and had no CPU, since the case began that ran last.
     pub fn withheld_from_case(&mut self) -> Duration {
         self.times.withheld_from_case(&mut *self.process)
     }

@@ -117,7 +117,7 @@ pub trait HostProcess: Debug + Send {
     /// By what [`GuestHost::kill`] knows them.
     fn id(&self) -> i32;
 
-    /// How long they were ready to run and had no CPU, so far.
+    /// The time they were ready to run and had no CPU, so far.
     fn withheld(&mut self) -> Duration;
 }
 

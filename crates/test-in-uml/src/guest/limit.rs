@@ -16,7 +16,7 @@ const LOOK_PERIOD: Duration = Duration::from_secs(1);
 /// A case is not asked to go on for less.
 const LEAST_EXTENSION: Duration = Duration::from_millis(50);
 
-/// How long we kept a guest waiting for something that it asked us for, as if the host had withheld that time.
+/// The time we kept a guest waiting for something that it asked us for, as if the host had withheld that time.
 #[derive(Debug, Default)]
 pub struct KeptWaiting(AtomicU64);
 
@@ -38,7 +38,7 @@ pub struct Times {
     granted: Option<Limit>,
     /// What the case that ran last may take, and by how much that was extended.
     case: Option<(Limit, Duration)>,
-    /// How long we kept it waiting for something.
+    /// The time we kept it waiting for something.
     kept_waiting: Arc<KeptWaiting>,
     /// What the host had withheld when that was looked at last, and when.
     seen: (Duration, Instant),
@@ -143,7 +143,7 @@ impl Limit {
 const BY_THE_CLOCK: [(&str, u64); 4] =
     [("soft-lockup", 20), ("hung-task", 15), ("rcu-stall", 20), ("workqueue", 30)];
 
-/// Whether a detector spoke that goes by the clock, of a time of which the host withheld half.
+/// Returns true if a detector spoke that goes by the clock, of a time of which the host withheld half.
 pub fn is_starved(complaint: &Complaint, withheld: Duration) -> bool {
     let known = BY_THE_CLOCK.iter().find(|(name, _)| *name == complaint.name);
     known.is_some_and(|(_, usual)| {

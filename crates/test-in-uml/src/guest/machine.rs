@@ -49,7 +49,7 @@ pub struct Machine {
     status: Option<Option<ExitStatus>>,
     console_closed: bool,
     farewell: bool,
-    /// Whether we asked it to switch itself off.
+    /// True if we asked it to switch itself off.
     asked_to_go: bool,
     /// What a guest did not do, whose kernel was asked for traces since.
     hung: Option<&'static str>,
@@ -127,7 +127,7 @@ impl Machine {
         all
     }
 
-    /// Whether memory that is lost by now is a fault of its own, and not of what the kernel complained of.
+    /// Returns true if memory that is lost by now is a fault of its own, and not of what the kernel complained of.
     pub fn is_memory_in_order(&self) -> bool {
         self.memory.is_in_order()
     }

@@ -87,7 +87,7 @@ fn begin_session(stream: Socket, key: Key, events: SyncSender<GuestEvent>) -> Re
     Ok(AgentSession(stream))
 }
 
-/// How long the agent may take to take its key.
+/// The time the agent may take to take its key.
 const KEY_TIME: Duration = Duration::from_secs(30);
 
 fn meet(stream: &mut Socket, key: &Key) -> Result<()> {

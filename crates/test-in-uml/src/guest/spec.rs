@@ -52,7 +52,7 @@ pub struct GuestSpec<'a> {
     pub share: Share,
     /// Ends its boot and whatever it is asked for.
     pub cancel: &'a CancelToken,
-    /// How long it may take to become ready.
+    /// The time it may take to become ready.
     pub boot_timeout: Duration,
     /// Where its console goes.
     pub console_log: PathBuf,

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use toml_edit::{Array, DocumentMut, Item, Table, value};
 
-/// Whether a manifest is that of a workspace.
+/// Returns true if a manifest is that of a workspace.
 pub(super) fn is_workspace(text: &str) -> bool {
     text.parse::<DocumentMut>().is_ok_and(|manifest| manifest.contains_key("workspace"))
 }

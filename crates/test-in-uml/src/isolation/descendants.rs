@@ -108,7 +108,7 @@ fn children_of(parent: Pid) -> Vec<Process> {
         .collect()
 }
 
-/// Whether the kernel tells the children of a process.
+/// Returns true if the kernel tells the children of a process.
 fn has_lists() -> bool {
     fs::exists("/proc/thread-self/children").unwrap_or(false)
 }
@@ -134,12 +134,12 @@ struct Process {
 }
 
 impl Process {
-    /// Whether it is not dead and waits to be reaped.
+    /// Returns true if it is not dead and waits to be reaped.
     fn lives(&self) -> bool {
         !matches!(self.state, 'Z' | 'X')
     }
 
-    /// Whether it is stopped, by a signal or by who traces it.
+    /// Returns true if it is stopped, by a signal or by who traces it.
     fn stands(&self) -> bool {
         matches!(self.state, 'T' | 't')
     }

@@ -62,7 +62,7 @@ impl Facility {
         Self::ALL.into_iter().find(|facility| facility.name() == name)
     }
 
-    /// Whether guests cannot do without it, in namespaces or else in a folder of the host. The others save memory, or
+    /// Returns true if guests cannot do without it, in namespaces or else in a folder of the host. The others save memory, or
     /// are walls behind a wall.
     pub(super) fn is_needed(self, with_taps: bool, in_namespaces: bool) -> bool {
         match self {

@@ -44,7 +44,7 @@ pub(crate) fn enter(namespaces: Namespaces, ids: Ids) -> Result<()> {
         .context("cannot make the mounts of the new namespace private")
 }
 
-/// Whether we are root to whom the kernel refuses nothing that a stage is made with: the ids of the host, and these
+/// Returns true if we are root to whom the kernel refuses nothing that a stage is made with: the ids of the host, and these
 /// capabilities (capabilities(7)). A container may have some of them; its root is taken for anybody else then, for whom a
 /// user namespace has them all.
 pub(crate) fn is_real_root() -> bool {

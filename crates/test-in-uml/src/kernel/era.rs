@@ -67,7 +67,7 @@ pub struct Era {
     pub compiler_header: Option<&'static str>,
     /// Arguments that every guest is booted with.
     pub boot: &'static [&'static str],
-    /// How many objects a build has when none was counted yet.
+    /// The number of objects a build has when none was counted yet.
     pub objects: usize,
 }
 

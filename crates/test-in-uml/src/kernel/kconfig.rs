@@ -62,7 +62,7 @@ impl Kconfig {
         Self::parse("Kconfig", |name| (name == "Kconfig").then(|| text.to_owned()))
     }
 
-    /// Whether the tree has the symbol.
+    /// Returns true if the tree has the symbol.
     pub fn has(&self, symbol: &str) -> bool {
         self.symbols.contains_key(symbol)
     }

@@ -89,7 +89,7 @@ impl Series {
     }
 }
 
-/// How many patches there are.
+/// The number of patches there are.
 impl fmt::Display for Series {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.patches.len() {

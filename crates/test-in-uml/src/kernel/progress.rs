@@ -42,7 +42,7 @@ impl std::fmt::Display for BuildProgress {
     }
 }
 
-/// How many objects the last whole build of the kernel `name` had.
+/// The number of objects the last whole build of the kernel `name` had.
 pub fn counted(ctx: &Ctx, name: &str) -> Option<usize> {
     fs::read_to_string(counted_file(ctx, name)).ok()?.trim().parse().ok()
 }

@@ -127,7 +127,7 @@ pub fn prepare(
     Ok(tree)
 }
 
-/// How many bytes a kernel's archive takes when it is unpacked, at least: sources have become more
+/// The number of bytes a kernel's archive takes when it is unpacked, at least: sources have become more
 /// and comments longer, so that 3.0 takes six times what its xz has, and 6.12 eleven times.
 fn room(archive: &Path) -> Result<u64> {
     let meta = fs::metadata(archive);

@@ -149,7 +149,7 @@ pub enum Objects {
 pub struct WorkStamp(PathBuf);
 
 impl WorkStamp {
-    /// Whether it is there, and says `what`.
+    /// Returns true if it is there, and says `what`.
     pub fn says(&self, what: &impl Serialize) -> bool {
         let expected = serde_json::to_vec(what);
         expected.is_ok_and(|expected| fs::read(&self.0).is_ok_and(|found| found == expected))

@@ -82,7 +82,7 @@ impl Wire {
         None
     }
 
-    /// How long it is until the next frame arrives.
+    /// The time it is until the next frame arrives.
     pub fn next(&self) -> Option<Duration> {
         let Reverse(first) = self.waiting.peek()?;
         Some(first.due.saturating_duration_since(Instant::now()))

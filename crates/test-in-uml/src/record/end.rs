@@ -65,7 +65,7 @@ impl CaseEnd {
         }
     }
 
-    /// Whether the run is red because of it.
+    /// Returns true if the run is red because of it.
     pub fn is_failure(self) -> bool {
         !matches!(self, CaseEnd::Passed | CaseEnd::Skipped | CaseEnd::NotRun)
     }

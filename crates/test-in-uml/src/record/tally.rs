@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::CaseEnd;
 
-/// How many outcomes of each kind there are; their sum is the number of cases.
+/// The number of outcomes of each kind there are; their sum is the number of cases.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Tally {

@@ -36,7 +36,7 @@ pub struct Comparison {
     pub no_longer_run: Vec<Change>,
     /// What passes, and became slower.
     pub slower: Vec<Slower>,
-    /// How many cases the earlier run had and this one has not.
+    /// The number of cases the earlier run had and this one has not.
     pub absent: usize,
     /// What makes the run red beside its cases.
     pub troubles: Vec<String>,
@@ -113,7 +113,7 @@ pub fn compare(baseline: &RunReport, run: &RunReport) -> Comparison {
     comparison
 }
 
-/// Whether a case that took `before` and now takes `after` seconds became slower.
+/// Returns true if a case that took `before` and now takes `after` seconds became slower.
 fn is_slower(before: f64, after: f64) -> bool {
     after >= before * SLOWER_RATIO && after - before >= SLOWER_SECONDS
 }
@@ -155,7 +155,7 @@ fn by_id(report: &RunReport) -> BTreeMap<&CaseId, Vec<&CaseResult>> {
 }
 
 impl Comparison {
-    /// Whether nothing newly fails: of a run that did not come to its end, nobody can say that.
+    /// Returns true if nothing newly fails: of a run that did not come to its end, nobody can say that.
     pub fn is_success(&self) -> bool {
         self.newly_failing.is_empty() && self.troubles.is_empty()
     }

@@ -171,7 +171,7 @@ fn evidence(case: &CaseLine) -> Vec<String> {
     lines
 }
 
-/// How many lines of a text a person is shown of its beginning, and of its end.
+/// The number of lines of a text a person is shown of its beginning, and of its end.
 const SHOWN: [usize; 2] = [100, 200];
 
 fn ends(lines: Vec<&str>) -> Vec<String> {

@@ -18,7 +18,7 @@ mod summary;
 
 pub(super) use summary::job_summary;
 
-/// How many annotations of a kind the runner takes from a step.
+/// The number of annotations of a kind the runner takes from a step.
 const ANNOTATIONS: usize = 10;
 /// How many lines of evidence an annotation has, of each kind.
 const LINES: usize = 12;

@@ -29,7 +29,7 @@ const SCRIPT: &str = concat!(
     include_str!("html/timeline.js"),
     include_str!("html/start.js"),
 );
-/// How many failures a browser without scripts is told of.
+/// The number of failures a browser without scripts is told of.
 const WITHOUT_SCRIPT: usize = 500;
 
 /// What is shown beside the run itself.

@@ -14,7 +14,7 @@ use super::read::{Lines, RunReport};
 use crate::record::{KernelLine, Line, RunLine, Shard, SummaryLine, VERSION};
 use crate::runs::RunFiles;
 
-/// How many cases an error names.
+/// The number of cases an error names.
 const NAMED: usize = 10;
 
 /// Merges the runs in these folders into a report in the folder `into`; says what a person should

@@ -29,7 +29,7 @@ impl CaseResult {
         self.last().end
     }
 
-    /// Whether it failed first and passed later.
+    /// Returns true if it failed first and passed later.
     pub fn is_flaky(&self) -> bool {
         self.end() == CaseEnd::Passed
             && (self.last().flaky || self.attempts.iter().any(|attempt| attempt.end.is_failure()))
@@ -75,7 +75,7 @@ pub struct Attempt {
     pub detail: String,
     /// The name of what the kernel complained of.
     pub complaint: Option<String>,
-    /// How long it took.
+    /// The time it took.
     pub seconds: f64,
     /// The guest that it ran in.
     pub guest: Option<String>,
@@ -83,7 +83,7 @@ pub struct Attempt {
     pub started: Option<f64>,
     /// Its place among the cases of its guest.
     pub order: Option<u32>,
-    /// Whether it passed after it had failed.
+    /// True if it passed after it had failed.
     pub flaky: bool,
     /// What it wrote, shortened.
     pub output: Excerpt,

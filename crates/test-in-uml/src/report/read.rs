@@ -177,7 +177,7 @@ impl RunReport {
         tally(&self.cases)
     }
 
-    /// Whether the run is green: every case passed or was skipped, and nothing else went wrong.
+    /// Returns true if the run is green: every case passed or was skipped, and nothing else went wrong.
     pub fn is_success(&self) -> bool {
         let tally = self.tally();
         tally.failed == 0 && tally.not_run == 0 && self.troubles().is_empty()

@@ -11,7 +11,7 @@ use nix::sys::time::{TimeVal, TimeValLike as _};
 
 use super::channel::{self, Numbered, Reply, StageRequest};
 
-/// How long the stage may take to answer. It does nothing that takes long; but it may have been stopped.
+/// The time the stage may take to answer. It does nothing that takes long; but it may have been stopped.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The requests of all our threads.

@@ -21,7 +21,7 @@ impl Attachment {
         if in_namespaces && isolation.grants(Facility::Tap) { Self::Tap } else { Self::Socket }
     }
 
-    /// Whether this is a tap.
+    /// Returns true if this is a tap.
     pub fn is_tap(self) -> bool {
         self == Self::Tap
     }

@@ -112,7 +112,7 @@ impl InterfaceEnd {
     }
 }
 
-/// How long to wait for what comes so soon, in whole milliseconds.
+/// The time to wait for what comes so soon, in whole milliseconds.
 pub(crate) fn poll_timeout(time: Duration) -> PollTimeout {
     let millis = time.as_micros().div_ceil(1000);
     PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)

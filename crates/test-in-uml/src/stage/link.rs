@@ -15,7 +15,7 @@ const NETWORK: u32 = u32::from_be_bytes([10, 85, 0, 0]);
 /// Each link is a /30: the network, the host end, the guest, the broadcast address.
 const PREFIX: u8 = 30;
 
-/// How many links the network has room for.
+/// The number of links the network has room for.
 const ROOM: u16 = 1 << (PREFIX - 16);
 
 /// A guest's link.

@@ -37,7 +37,7 @@ impl<'a> GuestProcess<'a> {
         Ok(GuestStatus(self.status.try_clone().context("cannot duplicate a pipe")?))
     }
 
-    /// How long its threads were ready to run and had no CPU, since it was started.
+    /// The time its threads were ready to run and had no CPU, since it was started.
     pub fn withheld(&mut self) -> Duration {
         self.withheld.look(self.stage.child.id().cast_signed(), self.id)
     }

@@ -26,10 +26,10 @@ use crate::isolation::{
 
 /// What S0 is told on its command line.
 pub(super) struct Told {
-    /// How many bytes a guest may write to its folder, its memory among them.
+    /// The number of bytes a guest may write to its folder, its memory among them.
     pub size: u64,
     pub attachment: Attachment,
-    /// Whether namespaces are to be had.
+    /// True if namespaces are to be had.
     pub apart: bool,
 }
 
@@ -89,7 +89,7 @@ fn serve_apart(told: &Told) -> Result<i32> {
     }
 }
 
-/// How long S1 may take to end once nobody asks any more, in milliseconds.
+/// The time S1 may take to end once nobody asks any more, in milliseconds.
 const END: u16 = 2000;
 
 /// Makes a folder. There is no namespace with which what is on the stage goes: S1 ends all of it and removes the folder

@@ -18,7 +18,7 @@ pub struct Withheld {
 }
 
 impl Withheld {
-    /// How long threads of the guest with the keeper `id` on the stage of that process were ready to run and did not, since it was started; of threads that
+    /// The time threads of the guest with the keeper `id` on the stage of that process were ready to run and did not, since it was started; of threads that
     /// ended between two looks only what was seen. Nothing where the host does not tell (it needs
     /// CONFIG_SCHED_INFO and CONFIG_PROC_CHILDREN).
     pub fn look(&mut self, stage: i32, id: i32) -> Duration {

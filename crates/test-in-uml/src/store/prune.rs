@@ -60,7 +60,7 @@ pub(super) fn list(dir: &Path) -> Vec<fs::DirEntry> {
     fs::read_dir(dir).into_iter().flatten().flatten().collect()
 }
 
-/// Whether a file was written so long ago; one that is not there was, and one of the future was not.
+/// Returns true if a file was written so long ago; one that is not there was, and one of the future was not.
 fn is_older(path: &Path, time: Duration) -> bool {
     let written = fs::metadata(path).and_then(|meta| meta.modified());
     time.is_zero() || written.map_or(true, |at| at.elapsed().is_ok_and(|elapsed| elapsed >= time))

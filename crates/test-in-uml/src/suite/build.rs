@@ -40,7 +40,7 @@ pub struct TestBinary {
     pub path: PathBuf,
     /// What is known of its harness.
     pub harness: Harness,
-    /// Whether it is wrong that it has no case: a library need not have any.
+    /// True if it is wrong that it has no case: a library need not have any.
     pub is_for_tests: bool,
 }
 
@@ -128,7 +128,7 @@ fn programs_of(package: &Package, built: &[Artifact]) -> Vec<PathBuf> {
     programs.filter_map(|artifact| Some(artifact.executable.clone()?.into())).collect()
 }
 
-/// Whether its tests are linked with the compiler's own libraries: there are none for guests.
+/// Returns true if its tests are linked with the compiler's own libraries: there are none for guests.
 fn is_for_host(target: &Target) -> bool {
     target.is_proc_macro()
 }
@@ -243,7 +243,7 @@ fn left_out(selected: &Selected<'_>) -> Vec<String> {
     left_out
 }
 
-/// Whether a file beside the root of a library has a block of code in its documentation.
+/// Returns true if a file beside the root of a library has a block of code in its documentation.
 fn has_doc_tests(root: &Path) -> bool {
     let Some(folder) = root.parent() else { return false };
     let files = WalkDir::new(folder).into_iter().filter_map(Result::ok);

@@ -47,7 +47,7 @@ pub enum Build<'a> {
     Tests {
         /// The workspace.
         root: &'a Path,
-        /// Whether it is another one than that of the configuration.
+        /// True if it is another one than that of the configuration.
         is_foreign: bool,
         /// Which tests.
         args: Vec<String>,
@@ -68,7 +68,7 @@ impl Build<'_> {
         own.unwrap_or_else(|| "cargo".into())
     }
 
-    /// Whether another workspace names its toolchain (The rustup book, overrides).
+    /// Returns true if another workspace names its toolchain (The rustup book, overrides).
     fn has_own_toolchain(&self) -> bool {
         let Build::Tests { root, is_foreign: true, .. } = self else { return false };
         let files = ["rust-toolchain.toml", "rust-toolchain"];

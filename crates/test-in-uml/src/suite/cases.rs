@@ -21,7 +21,7 @@ pub struct Case {
     pub binary: Arc<OpenBinary>,
     /// Its name within the binary, with its modules.
     pub name: String,
-    /// Whether it is `#[ignore]`d.
+    /// True if it is `#[ignore]`d.
     pub ignored: bool,
 }
 

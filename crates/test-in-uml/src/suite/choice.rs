@@ -98,7 +98,7 @@ pub fn repeated(cases: &[Case], times: u32) -> Vec<Job> {
     (1..=times).flat_map(round).collect()
 }
 
-/// How many guests there are at once.
+/// The number of guests there are at once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Seats {
     /// As many as there are CPUs, and memory for.

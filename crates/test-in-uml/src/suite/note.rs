@@ -15,7 +15,7 @@ pub enum Note {
     Booted {
         /// Its name.
         guest: String,
-        /// How long that took.
+        /// The time that took.
         after: Duration,
     },
     /// A seat begins a case.

@@ -122,7 +122,7 @@ impl Packages {
     }
 }
 
-/// Whether guests have, and need, such a folder of their own.
+/// Returns true if guests have, and need, such a folder of their own.
 fn is_of_system(folder: &Path) -> bool {
     let parts: Vec<_> = folder.iter().skip(1).filter_map(|part| part.to_str()).collect();
     match parts[..] {

@@ -20,7 +20,7 @@ pub struct Plan<'a> {
     pub image: &'a Image,
     /// What guests run.
     pub init: Init,
-    /// How many guests there are at once.
+    /// The number of guests there are at once.
     pub seats: usize,
     /// How often a case that failed is run again, each time in a fresh guest.
     pub retries: u32,
@@ -28,9 +28,9 @@ pub struct Plan<'a> {
     pub reuse: Reuse,
     /// Whether the run goes on after a failure.
     pub after_failure: AfterFailure,
-    /// Whether the COW of a guest in which a case failed is kept.
+    /// True if the COW of a guest in which a case failed is kept.
     pub keep_failed: bool,
-    /// Whether what passes in networks of scenarios is kept, also of cases that pass.
+    /// True if what passes in networks of scenarios is kept, also of cases that pass.
     pub captures: bool,
     /// After this long, the run is ended.
     pub deadline: Option<Duration>,

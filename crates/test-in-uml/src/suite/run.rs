@@ -34,9 +34,9 @@ mod tests;
 pub struct Finished {
     /// How the cases ended.
     pub tally: Tally,
-    /// Whether a guest failed while it ran no case.
+    /// True if a guest failed while it ran no case.
     pub guests_failed: bool,
-    /// Whether the user asked us to stop.
+    /// True if the user asked us to stop.
     pub interrupted: bool,
     /// Why there was no kernel or no guest for some cases.
     pub broken: Vec<anyhow::Error>,
@@ -240,7 +240,7 @@ const MOST_FOR_STARVED: u32 = 2;
 /// Why cases are not begun after another has failed.
 pub const FAIL_FAST: &str = "a case failed (--no-fail-fast goes on)";
 
-/// Whether a case is one of those that share no guest.
+/// Returns true if a case is one of those that share no guest.
 fn is_apart(session: &RunSession<'_>, job: &Job) -> bool {
     let name = job.case.full_name();
     session.ctx.config.tests.fresh.iter().any(|word| name.contains(word))

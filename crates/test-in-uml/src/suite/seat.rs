@@ -43,12 +43,12 @@ impl<'a> Seat<'a> {
         Self { session, share, current: None }
     }
 
-    /// Whether a guest is there that has run a case.
+    /// Returns true if a guest is there that has run a case.
     pub fn is_used(&self) -> bool {
         self.current.as_ref().is_some_and(|current| !current.ran.is_empty())
     }
 
-    /// Whether the guest that is there is for no other case.
+    /// Returns true if the guest that is there is for no other case.
     pub fn is_spoilt(&self) -> bool {
         self.current.as_ref().is_some_and(|current| current.spoilt)
     }

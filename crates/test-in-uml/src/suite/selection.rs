@@ -187,7 +187,7 @@ fn read(ctx: &Ctx, path: &Path) -> Result<Metadata> {
 }
 
 impl Selected<'_> {
-    /// Whether it is another workspace than the one of the configuration.
+    /// Returns true if it is another workspace than the one of the configuration.
     pub fn is_foreign(&self) -> bool {
         self.selection.manifest_path.is_some()
     }

@@ -25,7 +25,7 @@ pub struct Asked<'a> {
     pub name: &'a str,
     /// Where the binary's harness says how it ended.
     pub word: Word,
-    /// How many cases the binary lists.
+    /// The number of cases the binary lists.
     pub listed: usize,
 }
 
@@ -50,7 +50,7 @@ impl Asked<'_> {
 pub struct Verdict {
     /// The outcome.
     pub outcome: Outcome,
-    /// How long its process took, by the guest's clock; by ours if the guest did not live to tell.
+    /// The time its process took, by the guest's clock; by ours if the guest did not live to tell.
     pub duration: Duration,
     /// What it wrote.
     pub output: Vec<u8>,
@@ -63,9 +63,9 @@ pub struct Verdict {
     /// Which cases had loaded which modules in the same guest before, if its kernel is to blame: what a
     /// module leaves behind may harm long after.
     pub earlier: Vec<String>,
-    /// Whether its kernel complained of time that the host did not give it: that says nothing of the case.
+    /// True if its kernel complained of time that the host did not give it: that says nothing of the case.
     pub starved: bool,
-    /// Whether a detector of its kernel has spoken or was switched off, and may be blind for what comes.
+    /// True if a detector of its kernel has spoken or was switched off, and may be blind for what comes.
     pub spent_detector: bool,
     /// Where it ran; nothing if no guest began it.
     pub place: Option<Place>,
@@ -81,7 +81,7 @@ const MOST_EARLIER: usize = 10;
 pub struct Place {
     /// The guest's name.
     pub guest: String,
-    /// How many cases that guest had run with this one.
+    /// The number of cases that guest had run with this one.
     pub order: u32,
     /// When it began, since the run did.
     pub began: Duration,
@@ -105,7 +105,7 @@ impl Verdict {
         }
     }
 
-    /// Whether cases after it deserve another guest: this one is not what it was.
+    /// Returns true if cases after it deserve another guest: this one is not what it was.
     pub fn spoils_guest(&self) -> bool {
         let stays = |leftover: &Leftover| match leftover {
             Leftover::Stuck(_) | Leftover::Module(_) => true,
@@ -226,7 +226,7 @@ fn of_death(record: &CaseRecord, end: End) -> Outcome {
     }
 }
 
-/// Whether this is the end that the case declared: a panic whose report has the text, or the last that the
+/// Returns true if this is the end that the case declared: a panic whose report has the text, or the last that the
 /// kernel said before it went.
 fn is_declared_death(record: &CaseRecord, end: &End) -> bool {
     let is_last = |expected: &Expectation| {

@@ -120,7 +120,7 @@ fn kunit() -> Vec<PathBuf> {
     tools.filter(|tools| has_python && tools.join("kunit_parser.py").is_file()).collect()
 }
 
-/// How many tests a parser counts as passed, failed, skipped, crashed, and how many errors.
+/// The number of tests a parser counts as passed, failed, skipped, crashed, and how many errors.
 fn counts(tools: &Path, ktap: &[u8]) -> String {
     // Later ones are told where to print.
     let script = "import inspect, sys, kunit_parser, kunit_printer\n\

@@ -11,7 +11,7 @@ pub struct Asked {
     pub path: String,
     /// The first byte that is wanted.
     pub from: usize,
-    /// How many requests there were before.
+    /// The number of requests there were before.
     pub number: usize,
 }
 

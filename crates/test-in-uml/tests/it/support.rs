@@ -62,12 +62,12 @@ pub fn processes_with(text: &str) -> Vec<Pid> {
     pids.filter(has).map(Pid::from_raw).collect()
 }
 
-/// Whether any process on this machine has `word` in its command line.
+/// Returns true if any process on this machine has `word` in its command line.
 pub fn is_running(word: &str) -> bool {
     any_process_says(word, "cmdline")
 }
 
-/// Whether any process on this machine has `word` in its environment: what xtask starts has ours.
+/// Returns true if any process on this machine has `word` in its environment: what xtask starts has ours.
 pub fn is_in_an_environment(word: &str) -> bool {
     any_process_says(word, "environ")
 }

@@ -17,7 +17,7 @@ pub fn configuration() -> Result<Option<&'static str>> {
     Ok((is_old(&name.release().to_string_lossy()) && Path::new(OLD).exists()).then_some(OLD))
 }
 
-/// Whether this is a release before 3.5.
+/// Returns true if this is a release before 3.5.
 fn is_old(release: &str) -> bool {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
     let mut next = || numbers.next().and_then(Result::ok);

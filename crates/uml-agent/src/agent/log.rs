@@ -42,9 +42,9 @@ pub struct Log {
     reader: Reader,
     nonce: String,
     key: Option<Key>,
-    /// Whether the kernel has a search for leaks.
+    /// True if the kernel has a search for leaks.
     has_search: bool,
-    /// Whether that found any, and said so.
+    /// True if that found any, and said so.
     said_leaks: bool,
 }
 
@@ -101,7 +101,7 @@ impl Log {
         Ok(())
     }
 
-    /// Whether the kernel has said of new leaks since this was asked last.
+    /// Returns true if the kernel has said of new leaks since this was asked last.
     pub fn take_said_leaks(&mut self) -> bool {
         std::mem::take(&mut self.said_leaks)
     }

@@ -28,7 +28,7 @@ impl LostMemory {
         Ok(())
     }
 
-    /// Whether a search may find anything.
+    /// Returns true if a search may find anything.
     pub fn is_worth_a_search(&self) -> bool {
         self.can_be_found && self.lives.last().is_some()
     }

@@ -42,7 +42,7 @@ impl Proc {
         Ok(Self { mounts: open("self/mounts")?, modules, taint: open("sys/kernel/tainted")? })
     }
 
-    /// Whether anything was mounted or unmounted since this was asked last (proc(5)).
+    /// Returns true if anything was mounted or unmounted since this was asked last (proc(5)).
     pub fn mounts_changed(&self) -> bool {
         self.changed([]).0
     }

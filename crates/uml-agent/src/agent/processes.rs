@@ -14,7 +14,7 @@ use uml_protocol::wire::Leftover;
 
 use crate::Role;
 
-/// How long killed processes may take until there are fewer of them, and others until they stop.
+/// The time killed processes may take until there are fewer of them, and others until they stop.
 /// One that is stuck in the kernel does neither.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -133,7 +133,7 @@ fn pids() -> impl Iterator<Item = i32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// Whether a process descends from us. Orphans do too: they come to us and not to a guest's init,
+/// Returns true if a process descends from us. Orphans do too: they come to us and not to a guest's init,
 /// whose own children, a getty that it starts again, are nobody's leftovers.
 fn is_ours(pid: i32) -> bool {
     let own = std::process::id().cast_signed();
@@ -153,7 +153,7 @@ fn stat_of(pid: i32) -> Option<Stat> {
     Stat::at(Path::new(&format!("/proc/{pid}")))
 }
 
-/// Whether a process neither is stopped nor dead. The kernel's own are its thread number 2, and the children
+/// Returns true if a process neither is stopped nor dead. The kernel's own are its thread number 2, and the children
 /// of that.
 fn moves(stat: &Stat) -> bool {
     ![0, 2].contains(&stat.parent) && !['T', 't', 'Z', 'X'].contains(&stat.state)

@@ -81,7 +81,7 @@ impl Look {
 }
 
 impl Programs {
-    /// Whether a program is here, as the host sent it.
+    /// Returns true if a program is here, as the host sent it.
     pub fn have(&self, hash: &Hash) -> bool {
         self.kept.get(hash).is_some_and(|look| is_still(look, hash))
     }

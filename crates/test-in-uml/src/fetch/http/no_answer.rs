@@ -9,7 +9,7 @@ use ureq::Timeout;
 #[error("{why}")]
 pub(in crate::fetch) struct NoAnswer {
     pub(super) why: String,
-    /// Whether its host could not even be resolved or connected to.
+    /// True if its host could not even be resolved or connected to.
     pub is_silence: bool,
 }
 
@@ -29,7 +29,7 @@ pub(super) fn no_answer(error: ureq::Error) -> NoAnswer {
     NoAnswer { why, is_silence }
 }
 
-/// Whether a host could not be resolved or connected to. One that answers, be it with an error, a wrong
+/// Returns true if a host could not be resolved or connected to. One that answers, be it with an error, a wrong
 /// certificate or too late, is there.
 fn is_silence(error: &ureq::Error) -> bool {
     /// What the standard library says of a name that is not resolved; it has no kind of its own.
@@ -53,7 +53,7 @@ fn is_silence(error: &ureq::Error) -> bool {
     }
 }
 
-/// Whether a server closed the connection instead of an answer.
+/// Returns true if a server closed the connection instead of an answer.
 pub(super) fn is_hanging_up(error: &ureq::Error) -> bool {
     let kinds = [
         ErrorKind::ConnectionReset,

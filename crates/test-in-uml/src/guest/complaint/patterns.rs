@@ -29,9 +29,9 @@ pub struct Pattern {
     pub name: &'static str,
     /// What it means.
     pub severity: Severity,
-    /// Whether it may be the message of a warning.
+    /// True if it may be the message of a warning.
     pub(super) in_warning: bool,
-    /// Whether its first line is its only one.
+    /// True if its first line is its only one.
     pub(super) one_line: bool,
     /// How its lines begin, without the time stamp; `*` stands for anything.
     lines: &'static [&'static str],
@@ -68,7 +68,7 @@ fn has_form(line: &str, form: &str) -> bool {
     })
 }
 
-/// Whether a call trace or a dump of registers begins with this line, in kernels from 3.0 on
+/// Returns true if a call trace or a dump of registers begins with this line, in kernels from 3.0 on
 /// (`dump_stack()`, `show_stack()`, `show_regs()`, `print_modules()`).
 pub(super) fn begins_trace(text: &str) -> bool {
     const BEGINNINGS: [&str; 8] = [
@@ -91,7 +91,7 @@ fn names_process(text: &str) -> bool {
     today || (text.starts_with("Pid: ") && text.contains(", comm: "))
 }
 
-/// Whether a detector of the kernel says after this line that it sees no more from now on.
+/// Returns true if a detector of the kernel says after this line that it sees no more from now on.
 pub(super) fn disables_detector(text: &str) -> bool {
     const BEGINNINGS: [&str; 9] = [
         "Disabling lock debugging due to kernel taint",

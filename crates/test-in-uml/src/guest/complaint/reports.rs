@@ -12,7 +12,7 @@ use super::{ALL_TASKS, Complaint, Pattern, Severity};
 /// More complaints than this are counted and not kept: there is no doubt any more.
 const MOST_KEPT: usize = 100;
 
-/// How many lines a report may have before its call trace is over.
+/// The number of lines a report may have before its call trace is over.
 const LONGEST_REPORT: usize = 500;
 
 /// How many lines after its first may say what a report is about, before its registers and call trace.
@@ -36,7 +36,7 @@ pub struct Reports {
     dropped: usize,
     /// The declared death, if a report has it; what comes after that was declared with it.
     death: bool,
-    /// Whether a report was declared.
+    /// True if a report was declared.
     declared: bool,
     /// The names of all complaints, declared or not.
     names: BTreeSet<&'static str>,
@@ -54,17 +54,17 @@ struct Open {
     declarations: usize,
     declared: bool,
     place: TracePlace,
-    /// How many lines it has after its first.
+    /// The number of lines it has after its first.
     lines: usize,
 }
 
 impl Open {
-    /// Whether this is the line after that of a warning (`__warn()` in kernel/panic.c).
+    /// Returns true if this is the line after that of a warning (`__warn()` in kernel/panic.c).
     fn is_fresh_warning(&self) -> bool {
         self.complaint.name == "warning" && self.lines == 1
     }
 
-    /// Whether a line that no complaint begins with belongs to it.
+    /// Returns true if a line that no complaint begins with belongs to it.
     fn goes_on(&mut self, text: &str) -> bool {
         match self.complaint.name {
             // The tasks have call traces, and lines of their own between them.
@@ -197,7 +197,7 @@ impl Reports {
         &self.undeclared
     }
 
-    /// Whether the kernel complained of something that was declared.
+    /// Returns true if the kernel complained of something that was declared.
     pub fn has_declared(&self) -> bool {
         self.declared
     }
@@ -207,7 +207,7 @@ impl Reports {
         self.undeclared.retain(|complaint| !is_excused(complaint));
     }
 
-    /// Whether the kernel complained of this, declared or not.
+    /// Returns true if the kernel complained of this, declared or not.
     pub fn has(&self, name: &str) -> bool {
         self.names.contains(name)
     }
@@ -217,7 +217,7 @@ impl Reports {
         self.names.iter().copied()
     }
 
-    /// Whether a report has the death that was declared.
+    /// Returns true if a report has the death that was declared.
     pub fn has_declared_death(&self) -> bool {
         self.death
     }

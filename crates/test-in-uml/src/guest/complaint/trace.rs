@@ -13,7 +13,7 @@ pub(super) enum TracePlace {
 }
 
 impl TracePlace {
-    /// Whether the report goes on with this line.
+    /// Returns true if the report goes on with this line.
     pub fn goes_on(&mut self, text: &str) -> bool {
         let begins = begins(text);
         if begins {
@@ -23,7 +23,7 @@ impl TracePlace {
     }
 }
 
-/// Whether a line may stand within a dump: indented, an address, a register, or one of its own words.
+/// Returns true if a line may stand within a dump: indented, an address, a register, or one of its own words.
 fn belongs(text: &str) -> bool {
     let word = text.split([' ', ':', '=']).next().unwrap_or_default();
     let is_number =

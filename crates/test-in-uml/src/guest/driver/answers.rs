@@ -15,7 +15,7 @@ pub struct CaseOptions<'a> {
     pub timeout: Duration,
     /// Where it says how it ended.
     pub word: Word,
-    /// Whether what it leaves behind stays.
+    /// True if what it leaves behind stays.
     pub leave: bool,
     /// Where it runs; without it, in the case's own folder.
     pub package: Option<&'a PackageFolder>,

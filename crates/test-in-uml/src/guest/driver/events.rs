@@ -81,7 +81,7 @@ impl Guest<'_> {
         Some(event)
     }
 
-    /// How long to wait for an event. What has arrived when time is over is not late, however late we look;
+    /// The time to wait for an event. What has arrived when time is over is not late, however late we look;
     /// but a guest that never stops to talk cannot put off its end.
     fn patience(&mut self) -> Duration {
         if let Some(waiting) = &mut self.overdue {

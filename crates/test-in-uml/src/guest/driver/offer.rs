@@ -9,10 +9,10 @@ use super::Guest;
 use crate::guest::machine::GuestEvent;
 use crate::guest::program::Program;
 
-/// How long an agent may take to take a program.
+/// The time an agent may take to take a program.
 const FILE_TIME: Duration = Duration::from_secs(300);
 
-/// How long it may take to answer.
+/// The time it may take to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 
 impl Guest<'_> {

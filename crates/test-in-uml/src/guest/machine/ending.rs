@@ -137,7 +137,7 @@ impl Machine {
         matches!(self.status, Some(Some(status)) if status.success())
     }
 
-    /// Whether it went because we asked it to.
+    /// Returns true if it went because we asked it to.
     fn shut_down_on_request(&self) -> bool {
         self.asked_to_go && self.farewell && self.cause.is_none()
     }

@@ -26,7 +26,7 @@ pub enum GuestEvent {
     Run {
         /// Its sequence number.
         sequence: u32,
-        /// How long it may take, by our clock.
+        /// The time it may take, by our clock.
         limit: Duration,
     },
     /// We ask for the end.
@@ -46,7 +46,7 @@ pub enum Action {
     Kill,
 }
 
-/// How long the steps of a guest's life may take.
+/// The time the steps of a guest's life may take.
 #[derive(Debug, Clone, Copy)]
 pub struct TimeLimits {
     /// From power-on to the agent's ready marker.

@@ -25,7 +25,7 @@ pub(super) struct TwoWays {
     passed: Option<LogLine>,
     /// When the agent's last line was written.
     agent_stamp: u64,
-    /// How many lines of the console there was no room for, and the stamp of the last of them.
+    /// The number of lines of the console there was no room for, and the stamp of the last of them.
     dropped: u64,
     dropped_stamp: u64,
     /// What the console had since we asked the kernel for traces; nothing while we have not.
@@ -36,7 +36,7 @@ pub(super) struct TwoWays {
 #[derive(Debug, Default)]
 pub(super) struct Piece {
     pub lines: Vec<LogLine>,
-    /// How many records the kernel had no room for before the agent could read them, at least.
+    /// The number of records the kernel had no room for before the agent could read them, at least.
     pub lost: u64,
 }
 
@@ -157,7 +157,7 @@ impl TwoWays {
     }
 }
 
-/// Whether two lines are one: a console drops blanks at the end.
+/// Returns true if two lines are one: a console drops blanks at the end.
 fn is_same(a: &LogLine, b: &LogLine) -> bool {
     a.stamp == b.stamp && a.text.trim_end() == b.text.trim_end()
 }

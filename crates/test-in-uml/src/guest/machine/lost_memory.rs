@@ -20,7 +20,7 @@ pub(super) struct LostMemory {
     found: Option<Leaks>,
     /// The cases whose kernel said while they ran that memory was lost.
     told: BTreeSet<u32>,
-    /// Whether the kernel complained of something else: what an oops or an overwritten slab leaves behind
+    /// True if the kernel complained of something else: what an oops or an overwritten slab leaves behind
     /// is no leak, and the search may meet it.
     in_disorder: bool,
 }
@@ -41,7 +41,7 @@ impl LostMemory {
         }
     }
 
-    /// Whether a search proves anything.
+    /// Returns true if a search proves anything.
     pub fn is_in_order(&self) -> bool {
         !self.in_disorder
     }
@@ -53,7 +53,7 @@ impl LostMemory {
         is_first
     }
 
-    /// Whether it is, or was, looked for.
+    /// Returns true if it is, or was, looked for.
     pub fn is_searched(&self) -> bool {
         self.found.is_some()
     }
@@ -63,7 +63,7 @@ impl LostMemory {
         self.found = Some(found);
     }
 
-    /// Whether a complaint of the kernel's only says that there is something in the list.
+    /// Returns true if a complaint of the kernel's only says that there is something in the list.
     pub fn has(&self, complaint: &Complaint) -> bool {
         self.is_searched() && is_list(complaint)
     }

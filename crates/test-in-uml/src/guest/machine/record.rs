@@ -14,11 +14,11 @@ pub struct CaseRecord {
     pub sequence: u32,
     /// How its process ended, in the agent's words.
     pub exit: Option<Exit>,
-    /// Whether the end marker was seen.
+    /// True if the end marker was seen.
     pub end_seen: bool,
-    /// Whether the agent began it.
+    /// True if the agent began it.
     pub begin_seen: bool,
-    /// Whether the console had its end marker, which comes before the agent's word.
+    /// True if the console had its end marker, which comes before the agent's word.
     pub over_by_console: bool,
     /// What the case wrote, as it came.
     pub output: Output,
@@ -68,7 +68,7 @@ impl Expectations {
 }
 
 impl CaseRecord {
-    /// Whether the case's markers enclose the line that comes now.
+    /// Returns true if the case's markers enclose the line that comes now.
     pub(super) fn is_open(&self) -> bool {
         self.begin_seen && !self.end_seen
     }

@@ -27,7 +27,7 @@ pub(in crate::isolation) use keeper::serve;
 /// What a program that is shut in may take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShutLimits {
-    /// How long all runs may take together.
+    /// The time all runs may take together.
     pub time: Duration,
     /// How much each run may write, in bytes.
     pub output: usize,
@@ -57,7 +57,7 @@ impl Shown {
 #[derive(Debug, Serialize, Deserialize)]
 struct ShutSpec {
     program: PathBuf,
-    /// Whether namespaces are to be had.
+    /// True if namespaces are to be had.
     apart: bool,
     env: Vec<String>,
     runs: Vec<Vec<String>>,

@@ -12,7 +12,7 @@ use crate::record::Tally;
 
 /// How much evidence of a kind is shown of a failure.
 const EVIDENCE: usize = 8 << 10;
-/// How many lines a list has.
+/// The number of lines a list has.
 const LINES: usize = 200;
 
 /// The summary; what does not fit within `limit` bytes is left out, and said.

@@ -140,7 +140,7 @@ fn an_annotation_begins_with_what_the_kernel_complained_of() {
     assert_eq!(telling(&log, "exit code 101").last(), log.last());
 }
 
-/// Whether the runner would obey the line (`ActionCommand.TryParse` and `TryParseV2`).
+/// Returns true if the runner would obey the line (`ActionCommand.TryParse` and `TryParseV2`).
 fn is_command(line: &str) -> bool {
     line.trim_start().starts_with("::") || line.contains("##[")
 }

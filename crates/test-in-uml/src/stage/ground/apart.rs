@@ -40,7 +40,7 @@ impl Apart {
         Ok(Self { was_root, home: own_network()?, networks: BTreeMap::new() })
     }
 
-    /// Whether real root set the stage; its guests run as nobody.
+    /// Returns true if real root set the stage; its guests run as nobody.
     pub fn was_root(&self) -> bool {
         self.was_root
     }

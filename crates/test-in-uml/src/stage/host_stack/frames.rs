@@ -20,7 +20,7 @@ pub(super) struct Frames {
     buffer: Vec<u8>,
     /// One that the guest does not take yet. Nothing is sent until it does, so that nothing is lost.
     waiting: Option<Vec<u8>>,
-    /// Whether our descriptor is ready when it does.
+    /// True if our descriptor is ready when it does.
     watched: bool,
 }
 
@@ -42,7 +42,7 @@ impl Frames {
         }
     }
 
-    /// Whether there is room for one more frame.
+    /// Returns true if there is room for one more frame.
     fn has_room(&mut self) -> bool {
         if let Some(frame) = self.waiting.take() {
             self.send(frame);

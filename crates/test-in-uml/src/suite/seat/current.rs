@@ -30,11 +30,11 @@ pub(super) struct Current<'a> {
     pub cow: Option<Cow>,
     pub booted: Duration,
     pub ready: Duration,
-    /// Whether a case is charged with its end.
+    /// True if a case is charged with its end.
     pub charged: bool,
-    /// Whether a case failed in it.
+    /// True if a case failed in it.
     pub failed: bool,
-    /// Whether it is for no other case.
+    /// True if it is for no other case.
     pub spoilt: bool,
     /// The cases that it has run, in order.
     pub ran: Vec<String>,
@@ -78,7 +78,7 @@ impl<'a> Current<'a> {
         })
     }
 
-    /// How many cases it has run.
+    /// The number of cases it has run.
     pub fn cases(&self) -> u32 {
         u32::try_from(self.ran.len()).unwrap_or(u32::MAX)
     }

@@ -49,7 +49,7 @@ impl Outcome {
         }
     }
 
-    /// Whether the run is red because of it.
+    /// Returns true if the run is red because of it.
     pub fn is_failure(&self) -> bool {
         self.end().is_failure()
     }

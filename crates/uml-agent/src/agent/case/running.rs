@@ -238,7 +238,7 @@ fn end_of(status: ExitStatus) -> ProcessEnd {
     }
 }
 
-/// How long the pipes of a case may stay open once everything that held them was killed.
+/// The time the pipes of a case may stay open once everything that held them was killed.
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// How often a case of which nothing is heard is looked at, in milliseconds.
