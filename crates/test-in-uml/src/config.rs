@@ -17,6 +17,7 @@ mod kernel;
 mod time;
 
 pub use byte_size::ByteSize;
+pub use check::check_memory;
 pub use kernel::{DebianSource, Kernel, Start, Tarball};
 
 /// What `[workspace.metadata.uml]` says.

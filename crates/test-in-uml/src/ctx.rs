@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::unistd::Uid;
 
 use crate::cancel::CancelToken;
-use crate::config::{ByteSize, Config};
+use crate::config::{ByteSize, Config, check_memory};
 use crate::host::memory_of_host;
 use crate::isolation::{Isolation, OWN_EXE};
 use crate::layout::Layout;
@@ -194,15 +194,15 @@ impl Ctx {
         Ok(())
     }
 
-    /// The bytes that a guest takes of a stage: its memory and its COW, with room for what the
-    /// kernel adds.
+    /// The bytes that a guest of so much memory takes of a stage: that and its COW, with room for what
+    /// the kernel adds.
     ///
     /// # Errors
     /// When this host could never hold such a guest.
-    pub fn guest_size(&self) -> Result<u64> {
+    pub fn guest_size(&self, memory: ByteSize) -> Result<u64> {
         let total = memory_of_host("MemTotal").context("/proc/meminfo does not say MemTotal")?;
-        self.config.check_memory(ByteSize::mib(total >> 20))?;
-        Ok(self.config.memory.bytes() * 2 + self.config.rootfs.size.bytes())
+        check_memory(memory, ByteSize::mib(total >> 20))?;
+        Ok(memory.bytes() * 2 + self.config.rootfs.size.bytes())
     }
 
     /// What sets our processes apart on this host; tried when it is first asked for.

@@ -8,10 +8,12 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use tempfile::tempfile;
 
 use crate::cancel;
+use crate::config::ByteSize;
 use crate::ctx::Ctx;
-use crate::guest::{ByHand, Calibration, CommandLine, Cow, Init, LinkBy, address_space};
+use crate::guest::{ByHand, Calibration, CommandLine, Cow, ExtraDisk, Init, LinkBy, address_space};
 use crate::kernel::KernelBinary;
 use crate::rootfs::Image;
 use crate::stage::{GuestCommand, Share, Stage, cpus};
@@ -33,6 +35,12 @@ pub struct ShellPlan<'a> {
     pub image: &'a Image,
     /// A COW that stays, if any does.
     pub keep: Option<&'a Cow>,
+    /// The guest's memory.
+    pub memory: ByteSize,
+    /// The sizes of its disks beside that of its root.
+    pub disks: &'a [ByteSize],
+    /// More arguments for its kernel.
+    pub arguments: &'a [String],
 }
 
 /// Boots a guest, connects its console with our standard input and output, and waits for its end.
@@ -49,14 +57,15 @@ pub fn run(ctx: &Ctx, stage: &Stage, plan: &ShellPlan<'_>) -> Result<ShellEnd> {
         Some(kept) => stage.lend(kept.path(), "cow")?,
         None => Path::new(&link.dir()).join("cow"),
     };
+    let disks = empty_disks(stage, plan.disks)?;
     let line = CommandLine {
-        disks: &[],
+        disks: &disks,
         interfaces: &[],
-        arguments: &[],
+        arguments: plan.arguments,
         kernel: &shown_kernel,
         cow: &cow,
         image: &shown_image,
-        memory: ctx.config.memory,
+        memory: plan.memory,
         link: &link,
         link_by: LinkBy::Kernel,
         net_driver: kernel.net_driver,
@@ -75,11 +84,12 @@ pub fn run(ctx: &Ctx, stage: &Stage, plan: &ShellPlan<'_>) -> Result<ShellEnd> {
     let raw = RawMode::enter()?;
     let share = Share { cpu: cpus().first().copied(), ..Share::default() };
     let sight = stage.host_files(&kernel.path)?.with(&shown_kernel).with(&shown_image);
+    let sight = disks.iter().fold(sight, |sight, disk| sight.with_lent(&disk.path));
     let command = GuestCommand {
         argv: line.argv(),
         sight: if plan.keep.is_some() { sight.with_lent(&cow) } else { sight },
         share,
-        address_space: address_space(&kernel.path, ctx.config.memory),
+        address_space: address_space(&kernel.path, plan.memory),
         console,
     };
     let process = stage.spawn(&link, &command)?;
@@ -95,6 +105,14 @@ pub fn run(ctx: &Ctx, stage: &Stage, plan: &ShellPlan<'_>) -> Result<ShellEnd> {
         ctx.ui.line(&kept.how_to_boot(&kernel.name, &by_hand.to_string()));
     }
     end
+}
+
+fn empty_disks(stage: &Stage, sizes: &[ByteSize]) -> Result<Vec<ExtraDisk>> {
+    let disks = sizes.iter().enumerate().map(|(index, size)| {
+        let path = stage.make_disk(&format!("disk-{index}"), &tempfile()?, size.bytes())?;
+        Ok(ExtraDisk { path, read_only: false })
+    });
+    disks.collect()
 }
 
 fn greeting(kernel: &KernelBinary) -> String {

@@ -33,20 +33,22 @@ impl Config {
         }
         Ok(())
     }
+}
 
-    /// Checks that this host, with so much memory, could hold a guest.
-    ///
-    /// # Errors
-    /// When it could not.
-    pub fn check_memory(&self, of_host: ByteSize) -> Result<()> {
-        ensure!(
-            self.memory <= of_host,
-            "{TABLE}.memory: a guest of {} does not fit into this host, which has {of_host}: give \
-             it less",
-            self.memory
-        );
-        Ok(())
-    }
+/// Checks that guests with so much memory can be, and on a host that has so much.
+///
+/// # Errors
+/// When they cannot.
+pub fn check_memory(memory: ByteSize, of_host: ByteSize) -> Result<()> {
+    ensure!(
+        memory >= LEAST_MEMORY,
+        "a guest does not boot with {memory}: give it {LEAST_MEMORY} of `memory` at least"
+    );
+    ensure!(
+        memory <= of_host,
+        "a guest of {memory} does not fit into this host, which has {of_host}: give it less `memory`"
+    );
+    Ok(())
 }
 
 impl RootfsConfig {

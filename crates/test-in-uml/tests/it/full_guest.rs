@@ -209,6 +209,25 @@ fn a_disk_that_is_kept_is_there_at_the_next_boot() {
 
 #[test]
 #[ignore = "needs a kernel and an image"]
+fn a_guest_has_the_memory_the_disks_and_the_arguments_that_were_asked_for() {
+    let args = ["--memory", "384M", "--disk", "32M", "--disk", "48M", "--append", "quite.own=1"];
+    let mut shell = Shell::on_a_terminal(&args);
+    shell.log_in("root", "root").expect("# ");
+    shell.runs(
+        "echo \"$(($(grep -o 'MemTotal: *[0-9]*' /proc/meminfo | tr -dc 0-9) > 300000)) more\"",
+        "1 more",
+    );
+    shell.runs("echo \"disks $(cat /sys/block/ubd[bc]/size | tr '\\n' ' ')\"", "disks 65536 98304");
+    shell.runs("grep -o quite.own=. /proc/cmdline | tr = -", "quite.own-1");
+    shell.runs(
+        "mke2fs -q -t ext4 /dev/ubdb && mount /dev/ubdb /mnt && echo \"mounted $?\"",
+        "mounted 0",
+    );
+    shell.keys("poweroff\n").ends_with(0);
+}
+
+#[test]
+#[ignore = "needs a kernel and an image"]
 fn a_script_drives_a_guest_through_pipes() {
     let mut shell = Shell::on_pipes();
     shell.log_in("root", "root").expect("# ").runs("echo \"x$((40 + 2))y\"", "x42y");
