@@ -194,15 +194,27 @@ impl Ctx {
         Ok(())
     }
 
-    /// The bytes that a guest of so much memory takes of a stage: that and its COW, with room for what
-    /// the kernel adds.
+    /// The bytes that a guest takes of a stage.
     ///
     /// # Errors
     /// When this host could never hold such a guest.
-    pub fn guest_size(&self, memory: ByteSize) -> Result<u64> {
-        let total = memory_of_host("MemTotal").context("/proc/meminfo does not say MemTotal")?;
-        check_memory(memory, ByteSize::mib(total >> 20))?;
-        Ok(memory.bytes() * 2 + self.config.rootfs.size.bytes())
+    pub fn guest_size(&self) -> Result<u64> {
+        self.config.check_memory(memory_in_all()?)?;
+        Ok(self.size_with(self.config.memory))
+    }
+
+    /// The same of a guest of so much memory.
+    ///
+    /// # Errors
+    /// When this host could never hold such a guest.
+    pub fn guest_size_with(&self, memory: ByteSize) -> Result<u64> {
+        check_memory(memory, memory_in_all()?)?;
+        Ok(self.size_with(memory))
+    }
+
+    /// The memory and the COW of a guest, with room for what the kernel adds.
+    fn size_with(&self, memory: ByteSize) -> u64 {
+        memory.bytes() * 2 + self.config.rootfs.size.bytes()
     }
 
     /// What sets our processes apart on this host; tried when it is first asked for.
@@ -231,6 +243,11 @@ impl Ctx {
 }
 
 /// What this host lets others do to us, or us to others, and nobody would notice before it happens.
+fn memory_in_all() -> Result<ByteSize> {
+    let total = memory_of_host("MemTotal").context("/proc/meminfo does not say MemTotal")?;
+    Ok(ByteSize::mib(total >> 20))
+}
+
 fn warn_of_others(layout: &Layout, ui: &Ui) {
     if let Some(dir) = trust::replaceable(&layout.store()) {
         let (store, dir) = (layout.store(), dir.display().to_string());

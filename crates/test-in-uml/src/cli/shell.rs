@@ -58,8 +58,12 @@ impl Shell {
         let walls = self.walls.of(ctx)?;
         walls.ensure(ctx)?;
         let memory = self.memory.unwrap_or(ctx.config.memory);
+        let size = match self.memory {
+            Some(memory) => ctx.guest_size_with(memory)?,
+            None => ctx.guest_size()?,
+        };
         let disks: u64 = self.disks.iter().map(|size| size.bytes()).sum();
-        let size = ctx.guest_size(memory)?.saturating_add(disks);
+        let size = size.saturating_add(disks);
         let image = super::image(ctx)?;
         let (kernels, passed_over) = self.sources.build(ctx)?;
         let [kernel] = kernels.as_slice() else {

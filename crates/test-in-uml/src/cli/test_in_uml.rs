@@ -98,7 +98,7 @@ impl TestInUml {
         let baseline = baseline.transpose()?;
         let earlier = self.choice.earlier(ctx)?;
         // What is wrong is said before anything is built.
-        let size = ctx.guest_size(ctx.config.memory)?;
+        let size = ctx.guest_size()?;
         let modules = self.module_folders(ctx)?;
         let kernels = self.kernels(ctx, earlier.as_deref())?;
         let walls = (!self.choice.list).then(|| self.ensure_walls(ctx)).transpose()?;

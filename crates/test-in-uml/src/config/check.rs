@@ -1,6 +1,6 @@
 //! What the values have to be, beyond their types: each becomes a path, an argument or a URL.
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use super::{ByteSize, Config, DebianSource, Kernel, RootfsConfig, TABLE};
 
@@ -16,11 +16,7 @@ impl Config {
         for name in &self.kernel {
             self.kernel_named(name).with_context(|| format!("{TABLE}.kernel"))?;
         }
-        ensure!(
-            self.memory >= LEAST_MEMORY,
-            "{TABLE}.memory: a guest does not boot with {}: give it {LEAST_MEMORY} at least",
-            self.memory
-        );
+        check_least_memory(self.memory).map_err(of_memory)?;
         self.rootfs.check().with_context(|| format!("{TABLE}.rootfs"))?;
         let packages = &self.tests.packages;
         ensure!(!packages.is_empty(), "{TABLE}.tests.packages: name at least one package");
@@ -33,6 +29,14 @@ impl Config {
         }
         Ok(())
     }
+
+    /// Checks that this host, with so much memory, could hold a guest.
+    ///
+    /// # Errors
+    /// When it could not.
+    pub fn check_memory(&self, of_host: ByteSize) -> Result<()> {
+        check_memory(self.memory, of_host).map_err(of_memory)
+    }
 }
 
 /// Checks that guests with so much memory can be, and on a host that has so much.
@@ -40,15 +44,25 @@ impl Config {
 /// # Errors
 /// When they cannot.
 pub fn check_memory(memory: ByteSize, of_host: ByteSize) -> Result<()> {
-    ensure!(
-        memory >= LEAST_MEMORY,
-        "a guest does not boot with {memory}: give it {LEAST_MEMORY} of `memory` at least"
-    );
+    check_least_memory(memory)?;
     ensure!(
         memory <= of_host,
-        "a guest of {memory} does not fit into this host, which has {of_host}: give it less `memory`"
+        "a guest of {memory} does not fit into this host, which has {of_host}: give it less"
     );
     Ok(())
+}
+
+fn check_least_memory(memory: ByteSize) -> Result<()> {
+    ensure!(
+        memory >= LEAST_MEMORY,
+        "a guest does not boot with {memory}: give it {LEAST_MEMORY} at least"
+    );
+    Ok(())
+}
+
+/// What is wrong with the memory of the configuration.
+fn of_memory(error: anyhow::Error) -> anyhow::Error {
+    anyhow!("{TABLE}.memory: {error}")
 }
 
 impl RootfsConfig {

@@ -129,11 +129,11 @@ fn a_kernel_is_called_by_a_plain_name() {
 
 #[test]
 fn a_guest_that_no_host_can_hold_is_refused() {
-    let check = |memory, host| check_memory(ByteSize::mib(memory), ByteSize::mib(host));
-    check(256, 256).unwrap();
-    let error = check(256, 255).unwrap_err().to_string();
-    assert!(error.contains("a guest of 256M") && error.contains("255M"), "{error}");
-    let error = check(31, 255).unwrap_err().to_string();
+    let config = Config::from_metadata(&valid()).unwrap();
+    config.check_memory(ByteSize::mib(256)).unwrap();
+    let error = config.check_memory(ByteSize::mib(255)).unwrap_err().to_string();
+    assert!(error.contains("uml.memory: a guest of 256M") && error.contains("255M"), "{error}");
+    let error = check_memory(ByteSize::mib(31), ByteSize::mib(255)).unwrap_err().to_string();
     assert!(error.contains("31M") && error.contains("32M"), "{error}");
 }
 

@@ -45,7 +45,7 @@ impl<'a> GuestMaker<'a> for ScenarioMaker<'a, '_> {
         let session = self.session;
         let target = self.target(order.kernel, wanted)?;
         let wanted = order.memory.unwrap_or(session.ctx.config.memory);
-        let most = session.ctx.guest_size(session.ctx.config.memory)?;
+        let most = session.ctx.guest_size()?;
         ensure!(
             wanted.bytes() <= most,
             "a guest of {wanted} is more than guests of this run may have, {} MiB: give them more `memory`",
@@ -104,7 +104,7 @@ impl<'a> GuestMaker<'a> for ScenarioMaker<'a, '_> {
     }
 
     fn make_disk(&self, name: &str, size: u64) -> Result<PathBuf> {
-        let most = self.session.ctx.guest_size(self.session.ctx.config.memory)?;
+        let most = self.session.ctx.guest_size()?;
         ensure!(size <= most, "a disk of {} MiB does not fit: {} MiB do", size >> 20, most >> 20);
         self.session.host.make_disk(name, &tempfile::tempfile()?, size)
     }

@@ -43,7 +43,7 @@ fn what_no_host_can_give_is_refused_before_anything_is_built() {
     let workspace = Workspace::new(&[]);
     workspace.replace("kernel = [\"mine\"]", "kernel = [\"mine\"]\nmemory = \"1024G\"");
     let said = workspace.refusal(&["test-in-uml"]);
-    assert!(said.contains("a guest of 1024G does not fit into this host"), "{said}");
+    assert!(said.contains("memory: a guest of 1024G does not fit into this host"), "{said}");
     assert!(!workspace.path("target").exists(), "something was built");
 }
 
