@@ -7,9 +7,6 @@ use std::time::Duration;
 use uml_protocol::wire::ProcessEnd;
 use uml_test::{Lab, LabGuest, Shape, TestResult, release};
 
-/// Makes a file system that 3.0 can write to, too.
-const MAKE_EXT4: &str = "mke2fs -q -t ext4";
-
 /// How often a power cut is tried.
 const ROUNDS: u64 = 4;
 
@@ -106,7 +103,7 @@ fn a_network_loses_and_delays_what_it_is_told_to() -> TestResult {
 fn a_disk_is_handed_from_guest_to_guest() -> TestResult {
     let (data, other) = (Lab::disk(8 << 20)?, Lab::disk(4 << 20)?);
     let writer = Lab::guest("writer").disk(&data).disk(&other).boot()?;
-    writer.run(&format!("{MAKE_EXT4} /dev/ubdb"))?;
+    writer.run("mke2fs -q -t ext4 /dev/ubdb")?;
     writer.run("mount /dev/ubdb /mnt && echo kept > /mnt/kept && umount /mnt")?;
     assert_eq!(writer.run("cat /sys/block/ubdb/size /sys/block/ubdc/size")?, "16384\n8192\n");
     writer.power_off()?;
@@ -145,7 +142,7 @@ fn are_whole(last: &str) -> TestResult {
 fn a_file_system_has_what_was_synced_before_each_power_cut() -> TestResult {
     let data = Lab::disk(64 << 20)?;
     let guest = Lab::guest("guest").disk(&data).boot()?;
-    guest.run(&format!("{MAKE_EXT4} /dev/ubdb"))?;
+    guest.run("mke2fs -q -t ext4 /dev/ubdb")?;
     for round in 0..ROUNDS {
         // The journal is recovered here.
         guest.run("mount /dev/ubdb /mnt && rm -rf /mnt/*")?;

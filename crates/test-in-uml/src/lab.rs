@@ -20,7 +20,7 @@ use uml_protocol::lab::{InterfaceAddresses, Reply, Request};
 use uml_protocol::wire::{receive, send};
 
 use crate::cancel::CancelToken;
-use crate::guest::{KeptWaiting, PackageFolder, Program};
+use crate::guest::{KeptWaiting, TestProgram};
 use crate::threads;
 
 mod answers;
@@ -71,9 +71,7 @@ pub struct Lab<'a, 'r> {
     maker: &'r dyn GuestMaker<'a>,
     turns: &'r Turns,
     /// The case's own program, which does in other guests what it asks for.
-    program: &'r Program,
-    /// Where that runs.
-    package: Option<&'r PackageFolder>,
+    program: TestProgram<'r>,
     /// What is of this case alone is called so.
     token: &'r str,
     /// The time one thing may take that a guest is asked to do.
@@ -122,27 +120,15 @@ impl<'a, 'r> Lab<'a, 'r> {
     pub fn new(
         maker: &'r dyn GuestMaker<'a>,
         turns: &'r Turns,
-        (program, package): (&'r Program, Option<&'r PackageFolder>),
+        program: TestProgram<'r>,
         token: &'r str,
         timeout: Duration,
-        (kept_waiting, outer): (Arc<KeptWaiting>, &'r CancelToken),
+        kept_waiting: Arc<KeptWaiting>,
+        outer: &'r CancelToken,
     ) -> Self {
         let (state, over, off) = (Mutex::default(), CancelToken::default(), Condvar::new());
         let began = Instant::now();
-        Self {
-            maker,
-            turns,
-            program,
-            package,
-            token,
-            timeout,
-            kept_waiting,
-            began,
-            state,
-            over,
-            outer,
-            off,
-        }
+        Self { maker, turns, program, token, timeout, kept_waiting, began, state, over, outer, off }
     }
 
     /// Serves the case's connections until there are no more.

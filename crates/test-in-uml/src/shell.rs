@@ -13,7 +13,9 @@ use tempfile::tempfile;
 use crate::cancel;
 use crate::config::ByteSize;
 use crate::ctx::Ctx;
-use crate::guest::{ByHand, Calibration, CommandLine, Cow, ExtraDisk, Init, LinkBy, address_space};
+use crate::guest::{
+    ByHand, Calibration, CommandLine, Cow, ExtraDisk, Init, LinkBy, address_space, with_disks,
+};
 use crate::kernel::KernelBinary;
 use crate::rootfs::Image;
 use crate::stage::{GuestCommand, Share, Stage, cpus};
@@ -84,7 +86,7 @@ pub fn run(ctx: &Ctx, stage: &Stage, plan: &ShellPlan<'_>) -> Result<ShellEnd> {
     let raw = RawMode::enter()?;
     let share = Share { cpu: cpus().first().copied(), ..Share::default() };
     let sight = stage.host_files(&kernel.path)?.with(&shown_kernel).with(&shown_image);
-    let sight = disks.iter().fold(sight, |sight, disk| sight.with_lent(&disk.path));
+    let sight = with_disks(sight, &disks);
     let command = GuestCommand {
         argv: line.argv(),
         sight: if plan.keep.is_some() { sight.with_lent(&cow) } else { sight },

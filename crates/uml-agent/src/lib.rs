@@ -2,4 +2,5 @@
 
 pub mod leaks;
 pub mod proc_stat;
+pub mod release;
 pub mod stuck;

@@ -7,29 +7,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result};
 use nix::libc;
-use nix::sys::utsname::uname;
-
-/// A kernel's release; older ones are less than newer ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Release {
-    /// The 6 of 6.12.1.
-    pub major: u32,
-    /// The 12 of 6.12.1.
-    pub minor: u32,
-}
-
-/// The release of the running kernel.
-///
-/// # Errors
-/// When uname(2) says something that is not a release.
-pub fn release() -> Result<Release> {
-    let name = uname().context("uname failed")?;
-    let text = name.release().to_string_lossy();
-    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    let mut next = || numbers.next().and_then(Result::ok);
-    let release = next().zip(next()).map(|(major, minor)| Release { major, minor });
-    release.with_context(|| format!("`{text}` is not a release"))
-}
+pub use uml_agent::release::{Release, release};
 
 /// The whole kernel log, by syslog(2): before 3.5 /dev/kmsg could only be written.
 ///

@@ -15,7 +15,7 @@ use super::command_line::{ByHand, CommandLine, Init};
 use super::complaint::{self, Complaint};
 use super::console;
 use super::console::ConsoleLog;
-use super::cow::Disk;
+use super::cow::{Disk, with_disks};
 use super::driver::Guest;
 use super::host::{GuestHost, OwnLink};
 use super::machine::{GuestEvent, Machine, TimeLimits};
@@ -111,10 +111,7 @@ pub fn boot<'a>(
 fn sight(host: &dyn GuestHost, spec: &GuestSpec<'_>, cow: &Path) -> Result<Sight> {
     let sight = host.host_files(spec.kernel.0)?.with(spec.kernel.1).with(spec.image.1);
     let sight = if matches!(spec.disk, Disk::Own) { sight } else { sight.with_lent(cow) };
-    Ok(spec.disks.iter().fold(sight, |sight, disk| match disk.read_only {
-        true => sight.with(&disk.path),
-        false => sight.with_lent(&disk.path),
-    }))
+    Ok(with_disks(sight, spec.disks))
 }
 
 /// The time the steps of such a guest's life may take.

@@ -14,6 +14,7 @@ use nix::unistd::{getegid, geteuid};
 
 use crate::invocation;
 use crate::rootfs::Image;
+use crate::stage::Sight;
 
 const MAGIC: &[u8] = b"OOOM";
 const VERSION: u32 = 3;
@@ -31,6 +32,14 @@ pub struct ExtraDisk {
     pub path: PathBuf,
     /// True if the guest cannot write to it.
     pub read_only: bool,
+}
+
+/// The same sight, and these disks.
+pub(crate) fn with_disks(sight: Sight, disks: &[ExtraDisk]) -> Sight {
+    disks.iter().fold(sight, |sight, disk| match disk.read_only {
+        true => sight.with(&disk.path),
+        false => sight.with_lent(&disk.path),
+    })
 }
 
 /// Where the disk of a guest is.

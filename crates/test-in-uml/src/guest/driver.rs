@@ -13,9 +13,8 @@ use super::calibration::Calibration;
 use super::host::{GuestHost, HostProcess, OwnLink};
 use super::limit::{KeptWaiting, Times};
 use super::machine::{Action, End, GuestEvent, GuestState, Machine};
-use super::package::PackageFolder;
+use super::package::{PackageFolder, TestProgram};
 use super::peer::Peer;
-use super::program::Program;
 use super::session::AgentSession;
 use super::spec::GuestSpec;
 use crate::cancel::CancelToken;
@@ -192,12 +191,12 @@ impl<'a> Guest<'a> {
     /// When the user asks us to stop, or the program cannot be read.
     pub fn run_case(
         &mut self,
-        program: &Program,
+        TestProgram { program, package }: TestProgram<'_>,
         args: Vec<String>,
         mut env: Vec<(String, String)>,
-        how: CaseOptions<'_>,
+        how: CaseOptions,
     ) -> Result<CaseRun> {
-        let CaseOptions { timeout, word, leave, package } = how;
+        let CaseOptions { timeout, word, leave } = how;
         self.cases += 1;
         let sequence = self.cases;
         self.offer(program)?;

@@ -6,6 +6,15 @@ use uml_protocol::wire;
 
 use super::program::Program;
 
+/// A test program, and where it runs.
+#[derive(Debug, Clone, Copy)]
+pub struct TestProgram<'a> {
+    /// What guests are sent.
+    pub program: &'a Program,
+    /// Its package's folder; without it, it runs in the case's own.
+    pub package: Option<&'a PackageFolder>,
+}
+
 /// The files of all packages of a run.
 #[derive(Debug)]
 pub struct PackageFiles {

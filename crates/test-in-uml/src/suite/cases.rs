@@ -11,7 +11,7 @@ use super::packages::Packages;
 use super::verdict::Asked;
 use super::word::Word;
 use crate::ctx::Ctx;
-use crate::guest::{PackageFolder, Program};
+use crate::guest::{PackageFolder, Program, TestProgram};
 use crate::store::hex;
 
 /// One `#[test]`.
@@ -38,6 +38,13 @@ pub struct OpenBinary {
     pub word: Word,
     /// How many cases and benchmarks it lists, wanted or not.
     pub listed: usize,
+}
+
+impl OpenBinary {
+    /// What a guest is asked to run of it.
+    pub fn placed(&self) -> TestProgram<'_> {
+        TestProgram { program: &self.program, package: self.package.as_ref() }
+    }
 }
 
 /// Which ignored cases are wanted.

@@ -63,10 +63,10 @@ impl Packages {
         for binary in &built.binaries {
             packages.add_targets_of(binary, &tmpdir, &mut contents)?;
         }
+        let archive = Program::of_bytes(c"packages", &contents.pack()?)?;
         for path in contents.unreadable() {
             ctx.ui.warn(&format!("{} cannot be read: guests do not have it", path.display()));
         }
-        let archive = Program::of_bytes(c"packages", &contents.pack()?)?;
         packages.files = Some(Arc::new(PackageFiles { archive, roots: contents.roots() }));
         Ok(packages)
     }

@@ -23,6 +23,7 @@ mod programs;
 mod serve;
 mod settings;
 mod spawn;
+mod watched_folders;
 
 use log::Log;
 

@@ -2,21 +2,21 @@
 //!
 //! They are in memory. A case may write to them; that is noticed, as the next case is not to find them changed.
 
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
-use std::io::{Cursor, Read as _, Write as _};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::io::{Read as _, Write as _};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::mount::{MsFlags, mount};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+use nix::sys::inotify::AddWatchFlags;
 use tar::{Archive, EntryType};
 use uml_protocol::wire::{Hash, Leftover, PackageFolder};
 use uml_protocol::{PROGRAMS, path_of};
 
 use crate::programs::Programs;
+use crate::watched_folders::WatchedFolders;
 
 /// Whatever changes what a folder holds. Writing by a memory map is not told, but the close of its file is
 /// (inotify(7)).
@@ -30,16 +30,13 @@ const CHANGES: AddWatchFlags = AddWatchFlags::IN_MODIFY
 /// What is there of packages.
 pub struct PackageFiles {
     archive: Option<Hash>,
-    changes: Inotify,
-    folders: BTreeMap<WatchDescriptor, PathBuf>,
+    folders: WatchedFolders,
 }
 
 impl PackageFiles {
     /// Nothing is there yet.
     pub fn new() -> Result<Self> {
-        let changes = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)
-            .context("cannot watch the packages' files")?;
-        Ok(Self { archive: None, changes, folders: BTreeMap::new() })
+        Ok(Self { archive: None, folders: WatchedFolders::new()? })
     }
 
     /// Puts the files where they belong, unless they are there.
@@ -55,9 +52,9 @@ impl PackageFiles {
         let place = Path::new(PROGRAMS).join("packages");
         let folders = unpack(&packed, &place).context("cannot unpack the packages' files")?;
         for inside in folders {
-            let watch = self.changes.add_watch(&place.join(&inside), CHANGES);
-            let watch = watch.context("cannot watch the packages' files")?;
-            self.folders.insert(watch, Path::new("/").join(inside));
+            self.folders
+                .add(&place.join(&inside), Path::new("/").join(inside), CHANGES)
+                .context("cannot watch the packages' files")?;
         }
         for root in &folder.roots {
             let there = Path::new(root);
@@ -70,19 +67,13 @@ impl PackageFiles {
 
     /// Readable when one was changed.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.changes.as_fd()
+        self.folders.as_fd()
     }
 
     /// Names a file that was changed, if any was.
     pub fn changed(&self) -> Option<Leftover> {
-        let mut first = None;
-        while let Ok(events) = self.changes.read_events() {
-            for event in events {
-                let folder = self.folders.get(&event.wd).map_or(Path::new(""), PathBuf::as_path);
-                first.get_or_insert_with(|| folder.join(event.name.unwrap_or_default()));
-            }
-        }
-        first.map(|place| Leftover::PackageFile(place.display().to_string()))
+        let first = self.folders.changed().into_iter().next()?;
+        Some(Leftover::PackageFile(first.display().to_string()))
     }
 }
 
@@ -90,7 +81,7 @@ impl PackageFiles {
 fn unpack(packed: &[u8], place: &Path) -> Result<Vec<PathBuf>> {
     fs::create_dir(place)?;
     let (mut bytes, mut folders) = (Vec::new(), Vec::new());
-    for entry in Archive::new(Cursor::new(packed)).entries()? {
+    for entry in Archive::new(packed).entries()? {
         let mut entry = entry?;
         let inside = entry.path()?.into_owned();
         let path = place.join(&inside);

@@ -6,19 +6,16 @@ use uml_protocol::wire::{Leaks, Word};
 
 use crate::guest::complaint::Complaint;
 use crate::guest::machine::{CaseRecord, End};
-use crate::guest::package::PackageFolder;
 
 /// How a program is run.
 #[derive(Debug, Clone, Copy)]
-pub struct CaseOptions<'a> {
+pub struct CaseOptions {
     /// After this long it is ended.
     pub timeout: Duration,
     /// Where it says how it ended.
     pub word: Word,
     /// True if what it leaves behind stays.
     pub leave: bool,
-    /// Where it runs; without it, in the case's own folder.
-    pub package: Option<&'a PackageFolder>,
 }
 
 /// What became of a case that a guest was asked to run.

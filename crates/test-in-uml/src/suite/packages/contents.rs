@@ -1,8 +1,8 @@
 //! The files of packages, packed into one archive.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, Metadata};
-use std::io::{self, ErrorKind};
+use std::fs::{self, File, Metadata};
+use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -60,7 +60,6 @@ impl Contents {
             let target = fs::read_link(&path)?;
             self.files.insert(path, Found::Link(target));
         } else if kind.is_file() {
-            fs::File::open(&path)?;
             let file = entry.metadata()?;
             self.files.insert(path, Found::File { size: file.len(), mode: mode(&file) });
         }
@@ -73,7 +72,7 @@ impl Contents {
         self.files.insert(place.into(), Found::Link(target.into()));
     }
 
-    /// The files that are there and cannot be read.
+    /// What is there and cannot be read: of files that is known once they are packed.
     pub fn unreadable(&self) -> &[PathBuf] {
         &self.unreadable
     }
@@ -112,8 +111,8 @@ impl Contents {
     /// The archive: the same for the same files, whenever they were written and by whom.
     ///
     /// # Errors
-    /// When a file cannot be read any more; one that is gone is left out.
-    pub fn pack(&self) -> Result<Vec<u8>> {
+    /// When a file that was opened cannot be read. One that is gone, or cannot be opened, is left out.
+    pub fn pack(&mut self) -> Result<Vec<u8>> {
         let mut archive = Builder::new(Vec::new());
         for folder in &self.folders {
             let mut header = header(EntryType::Directory, 0o755, 0);
@@ -126,13 +125,18 @@ impl Contents {
                     archive.append_link(&mut header, inside(path), target)?;
                 }
                 Found::File { mode, .. } => {
-                    let bytes = match fs::read(path) {
+                    let mut file = match File::open(path) {
+                        Ok(file) => file,
                         // An editor or a build has removed it since.
                         Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                        bytes => {
-                            bytes.with_context(|| format!("cannot read {}", path.display()))?
+                        Err(_) => {
+                            self.unreadable.push(path.clone());
+                            continue;
                         }
                     };
+                    let mut bytes = Vec::new();
+                    file.read_to_end(&mut bytes)
+                        .with_context(|| format!("cannot read {}", path.display()))?;
                     let mut header = header(EntryType::Regular, *mode, bytes.len() as u64);
                     archive.append_data(&mut header, inside(path), &bytes[..])?;
                 }

@@ -91,25 +91,25 @@ impl<'a> Current<'a> {
         attempt: u32,
     ) -> Result<(CaseRun, LabRecord)> {
         let timeout = session.ctx.config.case_timeout.max(Duration::from_secs(1));
-        let program = &case.binary.program;
+        let program = case.binary.placed();
         let maker = ScenarioMaker::new(session, &self.target, self.guest.link().clone());
         let token = fresh_token()?;
-        let package = case.binary.package.as_ref();
         let kept_waiting = self.guest.kept_waiting();
         let lab = Lab::new(
             &maker,
             &session.turns,
-            (program, package),
+            program,
             &token,
             timeout,
-            (kept_waiting, &session.cases),
+            kept_waiting,
+            &session.cases,
         );
         let mut environment = self.environment.clone();
         environment.push((env::ATTEMPT.into(), attempt.to_string()));
         environment.push((lab::env::TOKEN.into(), token.clone()));
         environment.push((lab::env::KERNELS.into(), session.queue.names().join("\n")));
         let word = wire_word(case.binary.word);
-        let options = CaseOptions { timeout, word, leave: false, package };
+        let options = CaseOptions { timeout, word, leave: false };
         let (connections, asked) = channel();
         let (guest, lab) = (&mut self.guest, &lab);
         guest.open_lab(&token, connections);
