@@ -35,7 +35,7 @@ pub fn run(ctx: &Ctx) -> Result<ExitCode> {
          full disk, another repository",
         cmd!(
             shell,
-            "{cargo} test --package test-in-uml --test it -- --ignored full_guest ordinary broken_image folder_fills own_repository"
+            "{cargo} test --package test-in-uml --test it -- --ignored full_guest background_guest ordinary broken_image folder_fills own_repository"
         ),
     )?;
     ctx.ui.line(&format!("{:>12} tests after a full boot", "ci"));

@@ -68,15 +68,24 @@ fn unpack_within(
         .with_context(|| format!("cannot move the unpacked tree to {}", dest.display()))
 }
 
-/// The folder that is being filled; it goes when this is dropped before it was renamed.
-struct Partial {
+/// The folder that is being filled; it goes when this is dropped, unless it was renamed.
+pub(crate) struct Partial {
     path: PathBuf,
     /// Says that we live.
     _lock: File,
 }
 
 impl Partial {
-    fn claim(dest: &Path) -> Result<Self> {
+    /// Where it is: beside what it is to become.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes one for what is to be at `dest`.
+    ///
+    /// # Errors
+    /// When it cannot be made, or another run fills one for the same place.
+    pub fn claim(dest: &Path) -> Result<Self> {
         let (Some(parent), Some(name)) = (dest.parent(), dest.file_name()) else {
             bail!("{} is not a name for a folder", dest.display());
         };

@@ -9,9 +9,7 @@ use crate::inputs;
 use crate::ui::{self, Verbosity};
 use crate::{cancel, clean, invocation, rootfs, space, suite};
 use anyhow::{Result, bail};
-use clap::{
-    Arg, ArgAction, ArgMatches, Args, CommandFactory as _, FromArgMatches, Parser, Subcommand,
-};
+use clap::{ArgAction, ArgMatches, Args, CommandFactory as _, FromArgMatches, Parser, Subcommand};
 
 mod choice;
 mod config;
@@ -19,12 +17,15 @@ mod doctor;
 mod environment;
 mod init;
 mod kernels;
+mod own_command;
+mod person;
 mod report;
-mod shell;
 mod test_in_uml;
 mod walls;
 
 use kernels::{Kernels, Sources};
+use own_command::ARGUMENTS;
+pub use own_command::OwnCommand;
 
 /// Builds User Mode Linux kernels and images, boots guests and runs Rust tests in them.
 #[derive(Debug, Parser)]
@@ -81,7 +82,17 @@ enum Command {
         what: report::Report,
     },
     /// Boot a guest with the image's own init, its console on this terminal
-    Shell(shell::Shell),
+    Shell(person::Shell),
+    /// Boot a guest in the background, where `exec` and `cp` find it by its name until `down`
+    Up(person::Up),
+    /// Run a command in a guest that runs, or log in
+    Exec(person::Exec),
+    /// Copy files and folders between the host and a guest that runs
+    Cp(person::Cp),
+    /// Show the guests that run in this checkout
+    Ps,
+    /// Switch guests off
+    Down(person::Down),
     /// Remove what can be built again
     Clean {
         /// Also what checkouts share: downloads, kernels, images
@@ -95,6 +106,19 @@ enum Command {
     Init(init::InitArgs),
     /// Show the configuration that holds, and which files are the engine's and which the workspace's
     Config,
+}
+
+impl Command {
+    /// Returns true if anything is made of what lies in the workspace's folders.
+    fn reads_inputs(&self) -> bool {
+        match self {
+            Command::Doctor | Command::Setup { .. } | Command::Report { .. } => false,
+            Command::Clean { .. } | Command::Init(_) => false,
+            Command::Exec(_) | Command::Cp(_) | Command::Ps | Command::Down(_) => false,
+            Command::Fetch { .. } | Command::Kernel { .. } | Command::Image => true,
+            Command::TestInUml(_) | Command::Shell(_) | Command::Up(_) | Command::Config => true,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -129,32 +153,6 @@ struct WrongUsage(anyhow::Error);
 fn wrong_usage(error: anyhow::Error) -> anyhow::Error {
     WrongUsage(error).into()
 }
-
-/// A command that a workspace has beside those of the engine.
-#[derive(Debug, Clone, Copy)]
-pub struct OwnCommand {
-    /// What it is called.
-    pub name: &'static str,
-    /// What it does, in a line.
-    pub about: &'static str,
-    /// What its arguments are called; nothing if it takes none.
-    pub arguments: Option<&'static str>,
-    /// Does it.
-    pub run: fn(&Ctx, &[String]) -> Result<ExitCode>,
-}
-
-impl OwnCommand {
-    fn command(&self) -> clap::Command {
-        let command = clap::Command::new(self.name).about(self.about);
-        match self.arguments {
-            Some(name) => command.arg(Arg::new(ARGUMENTS).value_name(name).num_args(1..)),
-            None => command,
-        }
-    }
-}
-
-/// What clap knows the arguments of such a command by.
-const ARGUMENTS: &str = "arguments";
 
 /// Does what the command line says.
 pub fn main(own: &[OwnCommand]) -> ExitCode {
@@ -232,10 +230,7 @@ fn check_inputs(ctx: &Ctx) -> Result<()> {
 }
 
 fn act(ctx: &Ctx, command: &Command) -> Result<ExitCode> {
-    if !matches!(
-        command,
-        Command::Doctor | Command::Setup { .. } | Command::Report { .. } | Command::Clean { .. }
-    ) {
+    if command.reads_inputs() {
         check_inputs(ctx)?;
     }
     match command {
@@ -254,6 +249,11 @@ fn act(ctx: &Ctx, command: &Command) -> Result<ExitCode> {
         Command::TestInUml(args) => return Ok(ExitCode::from(args.run(ctx)?)),
         Command::Report { what } => return Ok(ExitCode::from(what.run(ctx)?)),
         Command::Shell(args) => return args.run(ctx),
+        Command::Up(args) => return args.run(ctx),
+        Command::Exec(args) => return args.run(ctx),
+        Command::Cp(args) => args.run(ctx)?,
+        Command::Ps => person::ps(ctx)?,
+        Command::Down(args) => args.run(ctx)?,
         Command::Clean { store, older_than } => {
             let what = match (older_than, store) {
                 (Some(days), _) => clean::What::UnusedFor(DAY * *days),

@@ -103,6 +103,11 @@ impl Layout {
         self.target.join("runs")
     }
 
+    /// The folders of the guests that persons have, each while its guest runs.
+    pub fn guests(&self) -> PathBuf {
+        self.target.join("guests")
+    }
+
     /// The lock that whoever uses the folders below holds shared, and who removes them exclusively.
     pub fn checkout_lock(&self) -> PathBuf {
         self.target.join("lock")

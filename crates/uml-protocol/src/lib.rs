@@ -4,6 +4,9 @@
 use std::path::{Path, PathBuf};
 
 pub mod bulk;
+pub mod commands;
+#[cfg(feature = "files")]
+pub mod files;
 pub mod interface;
 pub mod lab;
 pub mod marker;

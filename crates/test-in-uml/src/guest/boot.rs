@@ -119,7 +119,9 @@ fn time_limits(spec: &GuestSpec<'_>) -> TimeLimits {
     let (boot_timeout, power_off) = match spec.init {
         Init::Agent => (spec.boot_timeout, Duration::from_secs(15)),
         // Init scripts take many times as long, both ways.
-        Init::Sysv | Init::Terminal => (spec.boot_timeout * 4, Duration::from_secs(120)),
+        Init::Sysv | Init::Terminal | Init::Commands => {
+            (spec.boot_timeout * 4, Duration::from_secs(120))
+        }
     };
     TimeLimits {
         boot: boot_timeout,

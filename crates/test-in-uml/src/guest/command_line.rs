@@ -49,8 +49,10 @@ pub enum Init {
     Agent,
     /// The image's own init, which starts the agent as a service.
     Sysv,
-    /// The image's own init, and a terminal to log in on.
+    /// The image's own init, a terminal to log in on, and commands from the host.
     Terminal,
+    /// The image's own init, and commands from the host.
+    Commands,
 }
 
 /// Who configures a guest's end of its link.
@@ -64,17 +66,22 @@ pub enum LinkBy {
 }
 
 impl Init {
+    /// Returns true if the guest runs no cases.
+    fn is_for_a_person(self) -> bool {
+        matches!(self, Init::Terminal | Init::Commands)
+    }
+
     pub(super) fn program(self) -> &'static str {
         match self {
             Init::Agent => AGENT,
-            Init::Sysv | Init::Terminal => "/sbin/init",
+            Init::Sysv | Init::Terminal | Init::Commands => "/sbin/init",
         }
     }
 
     /// The channels of tty0: input, output.
     fn console(self) -> &'static str {
         match self {
-            Init::Agent | Init::Sysv => "con0=null,fd:1",
+            Init::Agent | Init::Sysv | Init::Commands => "con0=null,fd:1",
             Init::Terminal => "con0=fd:0,fd:1",
         }
     }
@@ -149,7 +156,9 @@ impl CommandLine<'_> {
                 add(format!("{}={interface}:{guest}:{netmask}", uml_protocol::LINK_PARAMETER))
             }
         }
-        if self.init != Init::Terminal {
+        if self.init.is_for_a_person() {
+            add(format!("{}={host}", uml_protocol::commands::PARAMETER));
+        } else {
             // The agent allows it, but for the link.
             add("ipv6.disable_ipv6=1".into());
         }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::Path;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use anyhow::{Context as _, Result};
 
@@ -102,6 +102,14 @@ pub(super) fn watch(
         let _ = events.send(GuestEvent::ConsoleClosed);
     })?;
     Ok(())
+}
+
+/// Copies the console to a file until it ends, and tells nobody.
+///
+/// # Errors
+/// When the file cannot be made, or there can be no thread for it.
+pub(crate) fn keep_console(console: impl Read + Send + 'static, path: &Path) -> Result<()> {
+    watch(console, ConsoleLog::create(path)?, sync_channel(0).0)
 }
 
 fn tell_line(line: &mut Vec<u8>, events: &SyncSender<GuestEvent>) {

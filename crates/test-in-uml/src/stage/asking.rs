@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
-use super::channel::{self, Numbered, Reply, StageRequest};
+use super::channel::{Numbered, Reply, StageRequest};
+use crate::packet;
 
 /// The time the stage may take to answer. It does nothing that takes long; but it may have been stopped.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -85,7 +86,7 @@ impl Socket {
         setsockopt(&self.fd, sockopt::SendTimeout, &left_until(deadline))
             .context("cannot limit a request")?;
         let request = Numbered { number: self.asked, message: request };
-        channel::send(self.fd.as_fd(), &request, fds).context("the stage does not listen")?;
+        packet::send(self.fd.as_fd(), &request, fds).context("the stage does not listen")?;
         match self.reply(deadline)? {
             (Reply::Done { id }, fds) => Ok((id, fds)),
             (other, _) => bail!("the stage answers {other:?}"),
@@ -97,7 +98,7 @@ impl Socket {
             ensure!(Instant::now() < deadline, NO_ANSWER);
             setsockopt(&self.fd, sockopt::ReceiveTimeout, &left_until(deadline))
                 .context("cannot limit a request")?;
-            match channel::receive(self.fd.as_fd()).context(NO_ANSWER)? {
+            match packet::receive(self.fd.as_fd()).context(NO_ANSWER)? {
                 Some((Numbered { number, .. }, _)) if number != self.asked => {}
                 Some((Numbered { message: Reply::Failed { why }, .. }, _)) => bail!(why),
                 Some((Numbered { message, .. }, fds)) => return Ok((message, fds)),

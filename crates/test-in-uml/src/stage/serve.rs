@@ -12,7 +12,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::unistd::{ForkResult, Pid, getpid, setsid};
 
 use super::attachment::Attachment;
-use super::channel::{Numbered, Reply, StageRequest, receive, send};
+use super::channel::{Numbered, Reply, StageRequest};
 use super::ground::{Apart, Folder, Ground, InFolder};
 use super::host_file::HostFile;
 use super::link::Link;
@@ -23,6 +23,7 @@ use crate::isolation::{
     end_own_descendants, end_with_descendants, enter, fork, is_real_root, mount_proc, reap,
     wait_for_child_or,
 };
+use crate::packet::{receive, send};
 
 /// What S0 is told on its command line.
 pub(super) struct Told {

@@ -27,6 +27,11 @@ fn the_help_names_every_command() {
           test-in-uml  Build everything, boot guests, and run the tests in them
           report       Show runs that are over in other formats, compare and merge them
           shell        Boot a guest with the image's own init, its console on this terminal
+          up           Boot a guest in the background, where `exec` and `cp` find it by its name until `down`
+          exec         Run a command in a guest that runs, or log in
+          cp           Copy files and folders between the host and a guest that runs
+          ps           Show the guests that run in this checkout
+          down         Switch guests off
           clean        Remove what can be built again
           init         Have tests of another repository run in guests: writes what it needs, and overwrites nothing
           config       Show the configuration that holds, and which files are the engine's and which the workspace's

@@ -40,18 +40,27 @@ fn size(rows: u16, columns: u16) -> Winsize {
 
 fn command(args: &[&str]) -> Command {
     let mut command = xtask();
-    command.arg("shell").args(args);
-    let more = std::env::var("UML_SHELL_ARGS").unwrap_or_default();
-    command.args(more.split_whitespace());
+    command.arg("shell").args(args).args(more_arguments());
     command
+}
+
+/// What says which kernel is meant.
+pub fn more_arguments() -> Vec<String> {
+    let more = std::env::var("UML_SHELL_ARGS").unwrap_or_default();
+    more.split_whitespace().map(String::from).collect()
 }
 
 impl Shell {
     fn on_a_terminal(args: &[&str]) -> Self {
+        Self::of(command(args))
+    }
+
+    /// The same of another command.
+    pub fn of(mut command: Command) -> Self {
         let pty = openpty(&size(40, 100), None).unwrap();
         let end = || pty.slave.try_clone().unwrap();
         let found = tcgetattr(&pty.slave).unwrap();
-        let child = command(args).stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+        let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
         let master = File::from(pty.master);
         let keyboard = master.try_clone().unwrap();
         Self::new(child, keyboard, Some((pty.slave, found)), master)
@@ -118,7 +127,7 @@ impl Shell {
     }
 
     /// Runs a command, whose output must hold a text that the command itself does not.
-    fn runs(&mut self, command: &str, says: &str) -> &mut Self {
+    pub fn runs(&mut self, command: &str, says: &str) -> &mut Self {
         self.keys(&format!("{command}\n")).expect(says)
     }
 

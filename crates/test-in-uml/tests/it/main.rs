@@ -3,6 +3,7 @@
 
 mod adopt;
 mod archive;
+mod background_guest;
 mod broken_image;
 mod cli;
 mod configuration;

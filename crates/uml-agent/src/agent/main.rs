@@ -6,6 +6,7 @@ use uml_protocol::marker::Event;
 
 mod case;
 mod case_dir;
+mod commands;
 mod declarations;
 mod detectors;
 mod file_systems;
@@ -47,6 +48,12 @@ fn parameter(name: &str) -> Result<Option<String>> {
 }
 
 fn main() {
+    if std::env::args().nth(1).as_deref() == Some(commands::ARGUMENT) {
+        init::protect_us(Role::Service);
+        let Err(error) = commands::serve();
+        eprintln!("uml-agent: {error:#}");
+        std::process::exit(1);
+    }
     let role = if std::process::id() == 1 { Role::Init } else { Role::Service };
     // The end of PID 1 is a panic of the kernel: whatever goes wrong is said, and the guest is
     // switched off.

@@ -22,7 +22,7 @@ static FOUND: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// Our terminal passes every key on. Dropping it gives the terminal back.
 #[derive(Debug)]
-pub(super) struct RawMode(());
+pub(in super::super) struct RawMode(());
 
 impl RawMode {
     /// Nothing, if standard input is not a terminal.
@@ -54,7 +54,7 @@ impl Drop for RawMode {
 }
 
 /// Gives the terminal back, if it was taken. Errors have nowhere to go.
-pub(super) fn give_back() {
+pub(in super::super) fn give_back() {
     let _ = restore();
 }
 
@@ -67,7 +67,7 @@ fn restore() -> Result<(), Errno> {
 }
 
 /// The size of the terminal that standard input is, if it is one.
-pub(super) fn our_size() -> Option<Winsize> {
+pub(in super::super) fn our_size() -> Option<Winsize> {
     size_of(stdin().as_fd())
 }
 

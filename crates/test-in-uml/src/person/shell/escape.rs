@@ -5,7 +5,7 @@ const ESCAPE: u8 = 0x1d;
 
 /// What to do with what was typed.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Typed {
+pub(in super::super) struct Typed {
     /// This is for the guest.
     pub pass: Vec<u8>,
     /// The person wants to leave.
@@ -14,7 +14,7 @@ pub(super) struct Typed {
 
 /// Finds the escape in what is typed, whatever pieces it comes in.
 #[derive(Debug, Default)]
-pub(super) struct Escape {
+pub(in super::super) struct Escape {
     begun: bool,
 }
 

@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::{ErrorKind, IsTerminal as _, Read as _, Write as _, stdin};
 use std::os::fd::AsFd as _;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::pty::Winsize;
 
+use super::super::end::{GuestEnd, TAIL, judge};
 use super::escape::Escape;
 use super::terminal::{Pty, our_size, resize};
 use crate::cancel::CancelToken;
@@ -21,18 +22,6 @@ const PERIOD: u8 = 100;
 /// A guest that does not read what is typed makes us drop what goes beyond this, in bytes: a
 /// person who types at a hung guest still has to be heard.
 const PENDING: usize = 64 << 10;
-
-/// What a kernel says last, when it ends in order.
-const LAST_WORDS: [&str; 3] = ["Power down", "System halted", "Restarting system"];
-
-/// How a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ShellEnd {
-    /// The guest switched itself off.
-    Off,
-    /// The person left; the guest was cut off.
-    Left,
-}
 
 /// What is read from standard input.
 enum Input {
@@ -65,7 +54,7 @@ impl ShellSession {
     }
 
     /// Passes everything on until the guest has ended, or somebody wants it to.
-    pub fn run(mut self, cancel: &CancelToken, status: GuestStatus) -> Result<ShellEnd> {
+    pub fn run(mut self, cancel: &CancelToken, status: GuestStatus) -> Result<GuestEnd> {
         loop {
             cancel.check()?;
             self.follow_size();
@@ -77,7 +66,7 @@ impl ShellSession {
                 break;
             }
             if typed && self.person_types()? {
-                return Ok(ShellEnd::Left);
+                return Ok(GuestEnd::Left);
             }
             self.tell_guest();
         }
@@ -136,7 +125,7 @@ impl ShellSession {
             .and_then(|()| out.flush())
             .context("cannot show the guest's console")?;
         self.tail.extend(&bytes[..count]);
-        let surplus = self.tail.len().saturating_sub(4096);
+        let surplus = self.tail.len().saturating_sub(TAIL);
         self.tail.drain(..surplus);
         Ok(true)
     }
@@ -178,8 +167,7 @@ impl ShellSession {
         }
     }
 
-    /// The exit status alone does not decide: some kernels abort now and then after their last word.
-    fn judge(mut self, status: GuestStatus) -> Result<ShellEnd> {
+    fn judge(mut self, status: GuestStatus) -> Result<GuestEnd> {
         let status = status.wait()?;
         // What it said last may still be in the terminal.
         while let Ok(true) = self.guest_says() {
@@ -188,13 +176,7 @@ impl ShellSession {
                 break;
             }
         }
-        let said = String::from_utf8_lossy(&self.tail);
-        match status {
-            Some(status) if status.success() => Ok(ShellEnd::Off),
-            Some(_) if LAST_WORDS.iter().any(|words| said.contains(words)) => Ok(ShellEnd::Off),
-            Some(status) => bail!("the guest did not end in order: {status}"),
-            None => bail!("the guest's keeper was killed"),
-        }
+        judge(status, &self.tail)
     }
 }
 

@@ -1,0 +1,157 @@
+//! A person's guest: the image's full init, reached at its console or by commands, and known by a name while it runs.
+//!
+//! Whoever boots it holds it: the process of `shell`, or one in the background that `up` starts. Others find that process
+//! by the guest's name, at a socket in a folder that is theirs alone, and get from it a connection to the guest; what they
+//! do with it is between them and the guest.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use tempfile::tempfile;
+
+use crate::config::ByteSize;
+use crate::ctx::Ctx;
+use crate::guest::{
+    ByHand, Calibration, CommandLine, Cow, ExtraDisk, Init, LinkBy, address_space, with_disks,
+};
+use crate::kernel::KernelBinary;
+use crate::rootfs::Image;
+use crate::stage::{GuestCommand, GuestProcess, Link, Share, Sight, Stage, cpus};
+
+mod ask;
+pub mod background;
+mod command;
+mod copy;
+mod end;
+mod message;
+mod name;
+mod registry;
+mod server;
+pub mod shell;
+
+pub use ask::{about, end_at_once, end_in_order};
+pub use command::{Ended, run_command};
+pub use copy::{Place, copy};
+pub use end::GuestEnd;
+pub use message::About;
+pub use name::GuestName;
+pub use registry::{Registered, names};
+use server::Server;
+
+/// What is booted.
+#[derive(Debug)]
+pub struct PersonPlan<'a> {
+    /// What it is known by.
+    pub name: &'a GuestName,
+    /// The kernel.
+    pub kernel: &'a KernelBinary,
+    /// The image.
+    pub image: &'a Image,
+    /// A COW that stays, if any does.
+    pub keep: Option<&'a Cow>,
+    /// The guest's memory.
+    pub memory: ByteSize,
+    /// The sizes of its disks beside that of its root.
+    pub disks: &'a [ByteSize],
+    /// More arguments for its kernel.
+    pub arguments: &'a [String],
+}
+
+impl PersonPlan<'_> {
+    /// What others learn of the guest, which is powered on now; its console goes to this file, if it goes to one.
+    fn about(&self, console: Option<&Path>) -> About {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        About {
+            name: self.name.to_string(),
+            kernel: self.kernel.name.clone(),
+            release: self.kernel.release.clone(),
+            memory: self.memory.to_string(),
+            holder: std::process::id(),
+            since: since.as_secs(),
+            console: console.map(|path| path.display().to_string()),
+        }
+    }
+}
+
+/// A guest that is about to be powered on.
+struct Guest<'a> {
+    plan: &'a PersonPlan<'a>,
+    stage: &'a Stage,
+    link: Link,
+    argv: Vec<OsString>,
+    sight: Sight,
+    by_hand: String,
+}
+
+impl<'a> Guest<'a> {
+    /// Prepares all that the guest is started with.
+    fn prepare(ctx: &Ctx, stage: &'a Stage, plan: &'a PersonPlan<'a>, init: Init) -> Result<Self> {
+        let (kernel, image) = (plan.kernel, plan.image.path());
+        let shown_kernel = stage.expose(&kernel.path, &format!("kernel-{}", kernel.key))?;
+        let shown_image = stage.expose(&image, &format!("image-{}", plan.image.key().as_str()))?;
+        let link = stage.add_link(kernel.net_driver)?;
+        let cow = match plan.keep {
+            Some(kept) => stage.lend(kept.path(), "cow")?,
+            None => Path::new(&link.dir()).join("cow"),
+        };
+        let disks = empty_disks(stage, plan.disks)?;
+        let line = CommandLine {
+            disks: &disks,
+            interfaces: &[],
+            arguments: plan.arguments,
+            kernel: &shown_kernel,
+            cow: &cow,
+            image: &shown_image,
+            memory: plan.memory,
+            link: &link,
+            link_by: LinkBy::Kernel,
+            net_driver: kernel.net_driver,
+            attachment: stage.attachment(),
+            init,
+            nonce: ctx.run()?.id(),
+            lpj: Calibration::of(&ctx.layout, &kernel.key).lpj(),
+            era: kernel.era.boot,
+        };
+        let sight = stage.host_files(&kernel.path)?.with(&shown_kernel).with(&shown_image);
+        let sight = with_disks(sight, &disks);
+        let sight = if plan.keep.is_some() { sight.with_lent(&cow) } else { sight };
+        let kept = plan.keep.map_or(&*cow, Cow::path);
+        let by_hand = ByHand { kernel: &kernel.path, image: &image, cow: kept, line: &line };
+        let by_hand = by_hand.to_string();
+        let argv = line.argv();
+        Ok(Self { plan, stage, link, argv, sight, by_hand })
+    }
+
+    /// Powers it on, with this for its console.
+    fn power_on(&self, console: OwnedFd) -> Result<GuestProcess<'a>> {
+        let command = GuestCommand {
+            argv: self.argv.clone(),
+            sight: self.sight.clone(),
+            share: Share { cpu: cpus().first().copied(), ..Share::default() },
+            address_space: address_space(&self.plan.kernel.path, self.plan.memory),
+            console,
+        };
+        self.stage.spawn(&self.link, &command)
+    }
+
+    /// What is left to do once it is gone.
+    fn clear_away(&self, ctx: &Ctx) -> Result<()> {
+        if let Some(kept) = self.plan.keep {
+            kept.take_back()?;
+            ctx.ui.line(&kept.how_to_boot(&self.plan.kernel.name, &self.by_hand));
+        }
+        Ok(())
+    }
+}
+
+fn empty_disks(stage: &Stage, sizes: &[ByteSize]) -> Result<Vec<ExtraDisk>> {
+    let disks = sizes.iter().enumerate().map(|(index, size)| {
+        let contents = tempfile().context("cannot make a temporary file")?;
+        let path = stage.make_disk(&format!("disk-{index}"), &contents, size.bytes())?;
+        Ok(ExtraDisk { path, read_only: false })
+    });
+    disks.collect()
+}

@@ -1,0 +1,124 @@
+//! What others ask of a guest's holder.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::TimeVal;
+use socket2::Socket;
+use uml_protocol::commands::{Command, FromCommand, Request};
+use uml_protocol::wire::{self, ProcessEnd, greet, receive};
+
+use super::message::{About, Answer, Asked};
+use super::name::GuestName;
+use super::registry::{connect_to, lock_of};
+use crate::ctx::Ctx;
+use crate::layout::Layout;
+use crate::lock;
+use crate::{invocation, packet};
+
+/// The time a holder may take to answer: longer than it waits for its guest itself.
+const PATIENCE: TimeVal = TimeVal::new(15, 0);
+
+/// The time a guest may take to greet.
+const GREETING: Duration = Duration::from_secs(10);
+
+/// The time a guest may take to switch itself off: init stops its services first.
+const END: Duration = Duration::from_secs(120);
+
+fn ask(layout: &Layout, name: &GuestName, asked: &Asked) -> Result<(Answer, Vec<OwnedFd>)> {
+    let socket = connect_to(layout, name)?;
+    let limited = setsockopt(&socket, sockopt::ReceiveTimeout, &PATIENCE);
+    limited.context("cannot limit a request")?;
+    packet::send(socket.as_fd(), asked, &[])?;
+    let answer = packet::receive(socket.as_fd())
+        .with_context(|| format!("the process that holds the guest `{name}` does not answer"))?;
+    match answer {
+        Some((Answer::Failed(why), _)) => bail!("the guest `{name}`: {why}"),
+        Some(answer) => Ok(answer),
+        None => bail!("the guest `{name}` has just ended"),
+    }
+}
+
+/// What is to be known of a guest.
+///
+/// # Errors
+/// When it does not run, or its holder does not answer.
+pub fn about(layout: &Layout, name: &GuestName) -> Result<About> {
+    match ask(layout, name, &Asked::About)? {
+        (Answer::About(about), _) => Ok(about),
+        (other, _) => bail!("the holder of the guest `{name}` answers {other:?}"),
+    }
+}
+
+/// A connection to a guest, on which this was asked for.
+pub(super) fn request(layout: &Layout, name: &GuestName, request: &Request) -> Result<Socket> {
+    let (_, connection) = ask(layout, name, &Asked::Connect)?;
+    let connection =
+        connection.into_iter().next().context("an answer came without a connection")?;
+    let mut connection = Socket::from(connection);
+    connection.set_read_timeout(Some(GREETING)).context("cannot limit a connection")?;
+    greet(&mut connection).with_context(|| format!("the guest `{name}` cannot be understood"))?;
+    connection.set_read_timeout(None).context("cannot limit a connection")?;
+    wire::send(&mut connection, request)?;
+    Ok(connection)
+}
+
+/// Waits for the end of something in a guest; nothing if the guest is gone before that.
+pub(super) fn wait_for_end(mut socket: Socket) -> Result<Option<ProcessEnd>> {
+    loop {
+        match receive(&mut socket) {
+            Ok(Some(FromCommand::Ended(end))) => return Ok(Some(end)),
+            Ok(Some(FromCommand::Failed(why))) => bail!("in the guest: {why}"),
+            Ok(Some(_)) => {}
+            Ok(None) | Err(wire::Error::Io(_) | wire::Error::Truncated) => return Ok(None),
+            Err(error) => return Err(error).context("the guest cannot be understood"),
+        }
+    }
+}
+
+/// Has a guest switch itself off, and waits until it is gone.
+///
+/// # Errors
+/// When it does not run, does not do it, or the user asks us to stop.
+pub fn end_in_order(ctx: &Ctx, name: &GuestName) -> Result<()> {
+    let held = lock_of(&ctx.layout, name);
+    let argv = vec!["/sbin/poweroff".into()];
+    let connection = request(&ctx.layout, name, &Request::Run(Command { argv, terminal: None }))?;
+    let cure = || format!("`{} down --now {name}` cuts it off", invocation::command());
+    // It may be off before it says so.
+    match wait_for_end(connection).with_context(cure)? {
+        Some(ProcessEnd::Code(0)) | None => {}
+        Some(end) => bail!("poweroff(8) in the guest `{name}` ended with {end:?}; {}", cure()),
+    }
+    wait_until_gone(ctx, held, END)
+        .with_context(|| format!("the guest `{name}` does not switch itself off: {}", cure()))
+}
+
+/// Cuts a guest off, and waits until it is gone.
+///
+/// # Errors
+/// When it does not run, its holder does not answer, or the user asks us to stop.
+pub fn end_at_once(ctx: &Ctx, name: &GuestName) -> Result<()> {
+    let held = lock_of(&ctx.layout, name);
+    ask(&ctx.layout, name, &Asked::End)?;
+    wait_until_gone(ctx, held, END)
+        .with_context(|| format!("the process that holds the guest `{name}` does not end"))
+}
+
+fn wait_until_gone(ctx: &Ctx, held: Option<std::fs::File>, time: Duration) -> Result<()> {
+    let Some(held) = held else { return Ok(()) };
+    let deadline = Instant::now() + time;
+    let (mut too_late, cancel) = (false, ctx.cancel.clone());
+    lock::wait_for(
+        &cancel,
+        || {
+            too_late = Instant::now() > deadline;
+            if too_late { Ok(()) } else { held.try_lock_shared() }
+        },
+        || (),
+    )?;
+    ensure!(!too_late, "it is there still after {} s", time.as_secs());
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! What the holder of a guest does for others.
+
+use std::net::SocketAddrV4;
+use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::socket::{SockFlag, accept4, setsockopt, sockopt};
+use nix::sys::time::TimeVal;
+use socket2::Socket;
+use uml_protocol::commands::PORT;
+
+use super::message::{About, Answer, Asked};
+use super::registry::Registered;
+use crate::cancel::CancelToken;
+use crate::packet;
+use crate::stage::{GuestProcess, Link, Stage};
+use crate::threads;
+
+/// How often, in milliseconds, it is looked whether the guest is over.
+const PERIOD: u8 = 100;
+
+/// The time somebody who connected may take to say what is wanted.
+const PATIENCE: TimeVal = TimeVal::new(5, 0);
+
+/// The time a guest may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// A guest, as others see it.
+pub(super) struct Server<'a> {
+    pub registered: &'a Registered,
+    pub about: About,
+    pub stage: &'a Stage,
+    pub link: &'a Link,
+    pub process: &'a GuestProcess<'a>,
+}
+
+impl Server<'_> {
+    /// Serves whoever asks, until the guest is over.
+    pub fn serve(&self, over: &CancelToken) -> Result<()> {
+        std::thread::scope(|scope| {
+            while over.check().is_ok() {
+                let Some(asks) = self.accept()? else { continue };
+                // Whoever is slow is nobody else's concern. Without room for a thread the connection closes.
+                let _ = threads::spawn_in(scope, move || self.answer(&asks));
+            }
+            Ok(())
+        })
+    }
+
+    fn accept(&self) -> Result<Option<OwnedFd>> {
+        let mut fds = [PollFd::new(self.registered.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PERIOD) {
+            Ok(0) | Err(Errno::EINTR) => return Ok(None),
+            Ok(_) => {}
+            Err(errno) => return Err(errno).context("cannot wait for connections"),
+        }
+        let listener = std::os::fd::AsRawFd::as_raw_fd(&self.registered.as_fd());
+        let Ok(accepted) = accept4(listener, SockFlag::SOCK_CLOEXEC) else { return Ok(None) };
+        // SAFETY: the kernel has just made this descriptor for us, and nobody else owns it.
+        Ok(Some(unsafe { OwnedFd::from_raw_fd(accepted) }))
+    }
+
+    fn answer(&self, asks: &OwnedFd) {
+        let limited = setsockopt(asks, sockopt::ReceiveTimeout, &PATIENCE)
+            .and_then(|()| setsockopt(asks, sockopt::SendTimeout, &PATIENCE));
+        let Ok(Some((asked, _))) =
+            limited.map_err(anyhow::Error::from).and_then(|()| packet::receive(asks.as_fd()))
+        else {
+            return;
+        };
+        let (answer, connection) = match asked {
+            Asked::About => (Answer::About(self.about.clone()), None),
+            Asked::End => {
+                self.process.kill();
+                (Answer::Done, None)
+            }
+            Asked::Connect => match self.connect() {
+                Ok(connection) => (Answer::Done, Some(connection)),
+                Err(error) => (Answer::Failed(format!("{error:#}")), None),
+            },
+        };
+        let fds: Vec<_> = connection.iter().map(|socket| socket.as_fd()).collect();
+        // Whoever is gone needs no answer.
+        let _ = packet::send(asks.as_fd(), &answer, &fds);
+    }
+
+    /// Connects to the guest's port for commands.
+    pub fn connect(&self) -> Result<Socket> {
+        let address = SocketAddrV4::new(self.link.guest(), PORT);
+        self.stage
+            .connect(address, CONNECT)
+            .context("the guest takes no commands: it may still be booting")
+    }
+}

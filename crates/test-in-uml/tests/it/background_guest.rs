@@ -1,0 +1,288 @@
+//! Guests in the background, and what is done in them. These need a kernel and an image, so that they are ignored here;
+//! `cargo xtask ci` runs them. `UML_SHELL_ARGS` asks for another kernel than the default one.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::process::{Command, Output, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::full_guest::{Shell, more_arguments};
+use super::support::{eventually, is_in_an_environment, own_target, unique, xtask};
+
+/// A variable that all that holds a guest has in its environment.
+const MARK: &str = "UML_TEST_MARK";
+
+/// A guest in the background, which is gone when this is dropped.
+struct Background {
+    name: String,
+    mark: String,
+}
+
+fn up(name: &str, mark: &str) -> Command {
+    let mut command = xtask();
+    command.args(["up", name]).args(more_arguments()).env(MARK, mark);
+    command
+}
+
+fn run(command: &str, args: &[&str]) -> Output {
+    xtask().arg(command).args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+/// What a command of ours said that succeeded.
+fn says(command: &str, args: &[&str]) -> String {
+    let output = run(command, args);
+    assert!(output.status.success(), "{command} {args:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Its exit code, and what it said of what went wrong.
+fn fails(command: &str, args: &[&str]) -> (Option<i32>, String) {
+    let output = run(command, args);
+    assert!(!output.status.success(), "{command} {args:?}: {output:?}");
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+impl Background {
+    fn boot(tag: &str) -> Self {
+        let name = format!("{tag}-{}", std::process::id());
+        let mark = unique(&name);
+        let output = up(&name, &mark).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), name);
+        Self { name, mark }
+    }
+
+    /// What a command in the guest says on its standard output.
+    fn says(&self, command: &[&str]) -> String {
+        says("exec", &[&[&*self.name, "--"], command].concat())
+    }
+
+    fn holder(&self) -> Pid {
+        let holds = |pid: &Pid| {
+            let of = |file: &str| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            let has = |bytes: Vec<u8>, word: &str| String::from_utf8_lossy(&bytes).contains(word);
+            has(of("cmdline"), "--holder") && has(of("environ"), &self.mark)
+        };
+        let all = fs::read_dir("/proc").unwrap().flatten();
+        let mut pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.find_map(|pid| Some(Pid::from_raw(pid)).filter(holds)).unwrap()
+    }
+
+    fn is_listed(&self) -> bool {
+        says("ps", &[]).lines().any(|line| line.split(' ').next() == Some(&self.name))
+    }
+
+    /// Nothing is there any more of what held it.
+    fn is_gone(&self) -> bool {
+        let folder = own_target().join("uml/guests").join(&self.name);
+        !self.is_listed() && !folder.exists() && !is_in_an_environment(&self.mark)
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = run("down", &["--now", &self.name]);
+    }
+}
+
+#[test]
+#[ignore = "needs a kernel and an image"]
+fn a_command_has_its_streams_its_status_and_its_signals() {
+    let guest = Background::boot("command");
+    let name = &*guest.name;
+    assert!(guest.is_listed());
+    let output =
+        run("exec", &[name, "sh", "-c", "pwd; echo \"$HOME $TERM.\"; echo no >&2; exit 7"]);
+    assert_eq!(output.status.code(), Some(7));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "/root\n/root .\n");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "no\n");
+    assert_eq!(guest.says(&["echo", "a  b", "*"]), "a  b *\n");
+    assert_eq!(
+        says("exec", &["--user", "uml", name, "--", "sh", "-c", "echo \"$HOME $(id -u)\""]),
+        "/home/uml 1000\n"
+    );
+    let (code, why) = fails("exec", &[name, "no-such-program"]);
+    assert!(code == Some(96) && why.contains("no-such-program"), "{why}");
+    assert_eq!(fails("exec", &[name, "sh", "-c", "kill -9 $$"]).0, Some(137));
+    // What a command leaves running does not keep it.
+    guest.says(&["sh", "-c", "sleep 1000 & echo"]);
+
+    // More input than any buffer on its way holds, also for who does not read it.
+    let mut wants = xtask();
+    wants.args(["exec", name, "sha256sum"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut reads = wants.spawn().unwrap();
+    let text = "0123456789abcde\n".repeat(1 << 18);
+    reads.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let sum = String::from_utf8(reads.wait_with_output().unwrap().stdout).unwrap();
+    let ours =
+        Command::new("sha256sum").stdin(fs::File::open(file_of(&text).path()).unwrap()).output();
+    assert_eq!(sum.as_bytes(), ours.unwrap().stdout);
+    let zeroes = fs::File::open("/dev/zero").unwrap();
+    let unread = xtask().args(["exec", name, "sleep", "1"]).stdin(zeroes).status().unwrap();
+    assert_eq!(unread.code(), Some(0));
+
+    // Ctrl-C is the command's, also where it reads nothing of what it is given.
+    let script = "trap 'echo caught; exit 3' INT; touch /tmp/begun; while :; do sleep 0.1; done";
+    let mut stopped = xtask();
+    stopped.args(["exec", name, "sh", "-c", script]).stdin(fs::File::open("/dev/zero").unwrap());
+    let stopped = stopped.stdout(Stdio::piped()).spawn().unwrap();
+    eventually("the command", || run("exec", &[name, "test", "-e", "/tmp/begun"]).status.success());
+    kill(Pid::from_raw(stopped.id().cast_signed()), Signal::SIGINT).unwrap();
+    let stopped = stopped.wait_with_output().unwrap();
+    assert_eq!((stopped.status.code(), &*stopped.stdout), (Some(3), &b"caught\n"[..]));
+}
+
+fn file_of(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+#[test]
+#[ignore = "needs a kernel and an image"]
+fn who_has_a_terminal_has_one_in_the_guest() {
+    let guest = Background::boot("terminal");
+    let command = |args: &[&str]| {
+        let mut command = xtask();
+        command.args(["exec", &guest.name]).args(args).env("TERM", "vt100");
+        command
+    };
+    let mut shell = Shell::of(command(&[]));
+    shell.expect("# ").runs(
+        "echo \"on $(tty | cut -c-8) as $(id -un) in $TERM\"",
+        "on /dev/pts as root in vt100",
+    );
+    shell.runs("stty size", "40 100");
+    shell
+        .keys("sleep 1000\n")
+        .keys("\x03")
+        .expect("# ")
+        .runs("echo \"still $((40 + 2))\"", "still 42");
+    shell.keys("exit 5\n").ends_with(5);
+    // The way out of a command that does not end.
+    let mut left = Shell::of(command(&["cat"]));
+    left.runs("some text", "some text").keys("\x1dq").ends_with(129);
+    eventually("the end of what was left", || {
+        !run("exec", &[&guest.name, "pidof", "cat"]).status.success()
+    });
+}
+
+#[test]
+#[ignore = "needs a kernel and an image"]
+fn files_are_copied_whole_or_not_at_all() {
+    let guest = Background::boot("copy");
+    let dir = tempfile::tempdir().unwrap();
+    let place = |path: &str| dir.path().join(path).to_str().unwrap().to_owned();
+    let there = |path: &str| format!("{}:{path}", guest.name);
+    fs::create_dir_all(place("tree/below")).unwrap();
+    fs::write(place("tree/below/run"), "#!/bin/sh\necho it runs\n").unwrap();
+    fs::set_permissions(place("tree/below/run"), fs::Permissions::from_mode(0o755)).unwrap();
+    symlink("/etc/hostname", place("tree/link")).unwrap();
+    let large = "x".repeat(5 << 20);
+    fs::write(place("large"), &large).unwrap();
+
+    says("cp", &[&place("tree"), &place("large"), &there("/root")]);
+    assert_eq!(guest.says(&["/root/tree/below/run"]), "it runs\n");
+    assert_eq!(guest.says(&["readlink", "/root/tree/link"]), "/etc/hostname\n");
+    says("cp", &[&place("large"), &there("/root/renamed")]);
+    guest.says(&["cmp", "/root/large", "/root/renamed"]);
+    says("cp", &[&there("/root/tree"), &place("back")]);
+    assert_eq!(fs::read_link(place("back/link")).unwrap().to_str(), Some("/etc/hostname"));
+    assert!(fs::metadata(place("back/below/run")).unwrap().permissions().mode() & 0o111 == 0o111);
+    says("cp", &[&there("/root/renamed"), &there("/etc/hostname"), dir.path().to_str().unwrap()]);
+    assert_eq!(fs::read_to_string(place("renamed")).unwrap(), large);
+    assert_eq!(fs::read_to_string(place("hostname")).unwrap(), "uml\n");
+
+    for (args, says) in [
+        ([place("nothing"), there("/root")], "No such file"),
+        ([place("tree"), there("/root")], "not empty"),
+        ([place("large"), there("/no/such/place")], "/no/such"),
+        ([place("large"), there("/root/large/")], "not a folder"),
+        ([place("large"), there("/proc/large")], "/proc"),
+        ([there("/nothing"), place("x")], "No such file"),
+        ([there("/dev"), place("x")], "no file, folder"),
+        ([place("large"), place("x")], "GUEST:PATH"),
+        ([there("/etc"), there("/root")], "by the host"),
+        ([place("large"), "no-such-guest:/".into()], "no guest `no-such-guest`"),
+    ] {
+        let (code, why) = fails("cp", &[&args[0], &args[1]]);
+        assert!(code == Some(96) && why.contains(says), "{args:?}: {why}");
+    }
+    // Neither side has anything of what failed.
+    assert!(!dir.path().join("x").exists());
+    let hidden = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with('.');
+    assert!(!fs::read_dir(dir.path()).unwrap().flatten().any(|entry| hidden(&entry)));
+    assert_eq!(guest.says(&["sh", "-c", "find /root /etc -name '.*arriving'"]), "");
+    // A guest without room for it.
+    guest.says(&["sh", "-c", "mount -t tmpfs -o size=1m none /mnt"]);
+    let (_, why) = fails("cp", &[&place("large"), &there("/mnt")]);
+    assert!(why.contains("No space left") && guest.says(&["ls", "-A", "/mnt"]).is_empty(), "{why}");
+}
+
+#[test]
+#[ignore = "needs a kernel and an image"]
+fn nobody_in_a_guest_becomes_root_by_asking_for_commands() {
+    let guest = Background::boot("asking");
+    let script = "exec 3<>/dev/tcp/127.0.0.1/7880 && head -c1 <&3 | wc -c";
+    let asked = says("exec", &["--user", "uml", &guest.name, "bash", "-c", script]);
+    assert_eq!(asked.trim(), "0", "whoever connects from the guest is not greeted");
+    let own = "exec 3<>/dev/tcp/$(hostname -I | cut -d' ' -f1)/7880 && head -c1 <&3 | wc -c";
+    assert_eq!(says("exec", &["--user", "uml", &guest.name, "bash", "-c", own]).trim(), "0");
+}
+
+#[test]
+#[ignore = "needs a kernel and an image"]
+fn guests_have_their_names_until_they_end_however_that_is() {
+    let (one, other) = (Background::boot("one"), Background::boot("other"));
+    assert!(one.is_listed() && other.is_listed());
+    let refused = up(&one.name, "none").output().unwrap();
+    let why = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(96) && why.contains("runs already"), "{why}");
+
+    one.says(&["sh", "-c", "echo 1 > /root/note"]);
+    assert_eq!(other.says(&["ls", "/root"]), "", "each has a disk of its own");
+    says("down", &[&one.name]);
+    assert!(one.is_gone() && other.is_listed());
+    let (_, why) = fails("exec", &[&one.name, "true"]);
+    assert!(why.contains("no guest") && why.contains(&other.name), "{why}");
+
+    kill(other.holder(), Signal::SIGKILL).unwrap();
+    eventually("the end of what a killed process held", || other.is_gone());
+    // The name is free, and one that switches itself off gives it back too.
+    let again = up(&other.name, &other.mark).output().unwrap();
+    assert!(again.status.success(), "{again:?}");
+    run("exec", &[&other.name, "poweroff"]);
+    eventually("the end of a guest that was switched off inside", || other.is_gone());
+    let (code, why) = fails("down", &[&other.name]);
+    assert!(code == Some(96) && why.contains("no guest"), "{why}");
+}
+
+#[test]
+#[ignore = "needs a kernel and an image"]
+fn who_gives_up_a_guest_that_boots_leaves_nothing() {
+    for (signal, code) in [(Signal::SIGINT, Some(130)), (Signal::SIGKILL, None)] {
+        let guest =
+            Background { name: format!("early-{}", std::process::id()), mark: unique("early") };
+        let mut booting = up(&guest.name, &guest.mark);
+        let mut booting = booting.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        eventually("a guest", || guest.is_listed());
+        kill(Pid::from_raw(booting.id().cast_signed()), signal).unwrap();
+        assert_eq!(booting.wait().unwrap().code(), code);
+        eventually("the end of a guest that nobody waits for", || guest.is_gone());
+    }
+}
+
+#[test]
+#[ignore = "needs a kernel and an image"]
+fn a_guest_that_does_not_come_up_says_why() {
+    let name = format!("broken-{}", std::process::id());
+    let mark = unique("broken");
+    let output = up(&name, &mark).args(["--append", "root=/dev/nonesuch"]).output().unwrap();
+    let why = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(96) && output.stdout.is_empty(), "{why}");
+    assert!(why.contains("did not come up") && why.contains("Unable to mount root"), "{why}");
+    assert!(!is_in_an_environment(&mark));
+}
