@@ -7,7 +7,7 @@ use crate::ctx::{Ctx, Locking, NetworkAccess, Options};
 use crate::doctor::Consent;
 use crate::inputs;
 use crate::ui::{self, Verbosity};
-use crate::{cancel, clean, invocation, rootfs, space, suite};
+use crate::{cancel, clean, invocation, isolation, rootfs, space, suite};
 use anyhow::{Result, bail};
 use clap::{ArgAction, ArgMatches, Args, CommandFactory as _, FromArgMatches, Parser, Subcommand};
 
@@ -17,6 +17,7 @@ mod doctor;
 mod environment;
 mod init;
 mod kernels;
+mod net;
 mod own_command;
 mod person;
 mod report;
@@ -93,6 +94,11 @@ enum Command {
     Ps,
     /// Switch guests off
     Down(person::Down),
+    /// Make a network of the host for guests, and undo it
+    Net {
+        #[command(subcommand)]
+        what: net::Net,
+    },
     /// Remove what can be built again
     Clean {
         /// Also what checkouts share: downloads, kernels, images
@@ -113,7 +119,7 @@ impl Command {
     fn reads_inputs(&self) -> bool {
         match self {
             Command::Doctor | Command::Setup { .. } | Command::Report { .. } => false,
-            Command::Clean { .. } | Command::Init(_) => false,
+            Command::Clean { .. } | Command::Init(_) | Command::Net { .. } => false,
             Command::Exec(_) | Command::Cp(_) | Command::Ps | Command::Down(_) => false,
             Command::Fetch { .. } | Command::Kernel { .. } | Command::Image => true,
             Command::TestInUml(_) | Command::Shell(_) | Command::Up(_) | Command::Config => true,
@@ -167,12 +173,12 @@ pub fn main(own: &[OwnCommand]) -> ExitCode {
     });
     let act = || match asked {
         Some((run, arguments)) => {
+            isolation::refuse_sudo()?;
             in_workspace(&parsed::<Global>(&matches), |ctx| run(ctx, &arguments))
         }
         None => run(&parsed(&matches)),
     };
-    let ready = crate::isolation::refuse_sudo().and_then(|()| cancel::install());
-    let result = ready.and_then(|()| act());
+    let result = cancel::install().and_then(|()| act());
     result.unwrap_or_else(|error| {
         // Ctrl-C reaches the programs that we wait for too: that one of them failed says nothing.
         let error = if cancel::was_requested() { cancel::Interrupted.into() } else { error };
@@ -194,10 +200,15 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 }
 
 fn run(cli: &Cli) -> Result<ExitCode> {
-    if let Command::Init(args) = &cli.command {
-        args.run()?;
-        return Ok(ExitCode::SUCCESS);
+    match &cli.command {
+        Command::Init(args) => {
+            args.run()?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Net { what } => return what.run(),
+        _ => {}
     }
+    isolation::refuse_sudo()?;
     in_workspace(&cli.global, |ctx| act(ctx, &cli.command))
 }
 
@@ -262,8 +273,8 @@ fn act(ctx: &Ctx, command: &Command) -> Result<ExitCode> {
             };
             clean::clean(ctx, what)?;
         }
-        // It needs no workspace, and is done by now.
-        Command::Init(_) => {}
+        // They need no workspace, and are done by now.
+        Command::Init(_) | Command::Net { .. } => {}
         Command::Config => config::run(ctx)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -15,6 +15,7 @@ pub mod fetch;
 pub mod guest;
 mod hidden;
 mod host;
+pub mod host_network;
 mod init;
 mod inputs;
 mod invocation;

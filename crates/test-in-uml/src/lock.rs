@@ -1,7 +1,8 @@
 //! Locks between runs (flock(2)): they go with whoever holds them, however that ends.
 
-use std::fs::{File, TryLockError};
-use std::path::Path;
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -20,6 +21,45 @@ pub(crate) fn open(path: &Path) -> Result<File> {
         .write(true)
         .open(path)
         .with_context(|| format!("cannot open the lock {}", path.display()))
+}
+
+/// Makes a folder of that mode with a lock in it, and takes the lock; nothing if somebody has it. Whoever has it may
+/// remove the folder.
+///
+/// # Errors
+/// When it cannot be made or locked.
+pub(crate) fn claim_folder(folder: &Path, mode: u32) -> Result<Option<File>> {
+    loop {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(mode);
+        builder.create(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let path = in_folder(folder);
+        let lock = match open(&path) {
+            Ok(lock) => lock,
+            // Its last holder has removed the folder just now.
+            Err(_) if !folder.exists() => continue,
+            Err(error) => return Err(error),
+        };
+        match lock.try_lock() {
+            Ok(()) if is_still_at(&lock, &path) => return Ok(Some(lock)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+            }
+        }
+    }
+}
+
+/// The lock of such a folder.
+pub(crate) fn in_folder(folder: &Path) -> PathBuf {
+    folder.join("lock")
+}
+
+/// Returns true if the file at `path` is this one: its last holder removes it while others may have it open.
+pub(crate) fn is_still_at(lock: &File, path: &Path) -> bool {
+    let (Ok(ours), Ok(there)) = (lock.metadata(), fs::metadata(path)) else { return false };
+    (ours.dev(), ours.ino()) == (there.dev(), there.ino())
 }
 
 /// Waits for a lock, as long as it is wanted; `waiting` says so, once.

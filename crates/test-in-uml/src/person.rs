@@ -7,11 +7,13 @@
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::thread::Scope;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use tempfile::tempfile;
 
+use crate::cancel::CancelToken;
 use crate::config::ByteSize;
 use crate::ctx::Ctx;
 use crate::guest::{
@@ -19,7 +21,8 @@ use crate::guest::{
 };
 use crate::kernel::KernelBinary;
 use crate::rootfs::Image;
-use crate::stage::{GuestCommand, GuestProcess, Link, Share, Sight, Stage, cpus};
+use crate::stage::{GuestCommand, GuestProcess, InterfaceEnd, Link, Share, Sight, Stage, cpus};
+use crate::threads;
 
 mod ask;
 pub mod background;
@@ -28,6 +31,7 @@ mod copy;
 mod end;
 mod message;
 mod name;
+mod network;
 mod registry;
 mod server;
 pub mod shell;
@@ -38,6 +42,7 @@ pub use copy::{Place, copy};
 pub use end::GuestEnd;
 pub use message::About;
 pub use name::GuestName;
+pub use network::{AddressBy, GuestNetwork, checked_mac};
 pub use registry::{Registered, names};
 use server::Server;
 
@@ -58,6 +63,8 @@ pub struct PersonPlan<'a> {
     pub disks: &'a [ByteSize],
     /// More arguments for its kernel.
     pub arguments: &'a [String],
+    /// Its place on a network of the host.
+    pub network: Option<&'a GuestNetwork>,
 }
 
 impl PersonPlan<'_> {
@@ -72,6 +79,7 @@ impl PersonPlan<'_> {
             holder: std::process::id(),
             since: since.as_secs(),
             console: console.map(|path| path.display().to_string()),
+            network: self.network.map(GuestNetwork::about),
         }
     }
 }
@@ -81,6 +89,8 @@ struct Guest<'a> {
     plan: &'a PersonPlan<'a>,
     stage: &'a Stage,
     link: Link,
+    /// Our end of its interface on a network.
+    end: Option<InterfaceEnd>,
     argv: Vec<OsString>,
     sight: Sight,
     by_hand: String,
@@ -98,16 +108,26 @@ impl<'a> Guest<'a> {
             None => Path::new(&link.dir()).join("cow"),
         };
         let disks = empty_disks(stage, plan.disks)?;
+        let (mut interfaces, mut arguments) = (Vec::new(), Vec::new());
+        let mut end = None;
+        if let Some(network) = plan.network {
+            let interface = network.interface();
+            end = Some(stage.add_interface(&link, &interface.name, kernel.net_driver)?);
+            interfaces.push(interface);
+            arguments.extend(network.arguments(kernel.net_driver));
+        }
+        arguments.extend_from_slice(plan.arguments);
         let line = CommandLine {
             disks: &disks,
-            interfaces: &[],
-            arguments: plan.arguments,
+            interfaces: &interfaces,
+            arguments: &arguments,
             kernel: &shown_kernel,
             cow: &cow,
             image: &shown_image,
             memory: plan.memory,
             link: &link,
-            link_by: LinkBy::Kernel,
+            // The way out is by the network.
+            link_by: if plan.network.is_some() { LinkBy::Agent } else { LinkBy::Kernel },
             net_driver: kernel.net_driver,
             attachment: stage.attachment(),
             init,
@@ -122,7 +142,7 @@ impl<'a> Guest<'a> {
         let by_hand = ByHand { kernel: &kernel.path, image: &image, cow: kept, line: &line };
         let by_hand = by_hand.to_string();
         let argv = line.argv();
-        Ok(Self { plan, stage, link, argv, sight, by_hand })
+        Ok(Self { plan, stage, link, end, argv, sight, by_hand })
     }
 
     /// Powers it on, with this for its console.
@@ -135,6 +155,20 @@ impl<'a> Guest<'a> {
             console,
         };
         self.stage.spawn(&self.link, &command)
+    }
+
+    /// Has it be reached by others, until it is over.
+    fn serve<'s>(
+        &'s self,
+        scope: &'s Scope<'s, '_>,
+        server: &'s Server<'_>,
+        over: &'s CancelToken,
+    ) -> Result<()> {
+        threads::spawn_in(scope, || server.serve(over))?;
+        if let (Some(network), Some(end)) = (self.plan.network, &self.end) {
+            threads::spawn_in(scope, || network.serve(end, over))?;
+        }
+        Ok(())
     }
 
     /// What is left to do once it is gone.

@@ -1,5 +1,6 @@
 //! `cargo xtask shell`, `up`, `exec`, `cp`, `ps` and `down`: guests of a person.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,8 +14,11 @@ use crate::config::ByteSize;
 use crate::ctx::Ctx;
 use crate::doctor;
 use crate::guest::Cow;
+use crate::host_network::{NetworkName, Record};
 use crate::kernel::KernelBinary;
-use crate::person::{self, GuestEnd, GuestName, PersonPlan, Place, Registered};
+use crate::person::{
+    self, AddressBy, GuestEnd, GuestName, GuestNetwork, PersonPlan, Place, Registered,
+};
 use crate::rootfs::Image;
 use crate::stage::Stage;
 use crate::{invocation, ui};
@@ -41,7 +45,47 @@ struct Machine {
     #[arg(long = "append", value_name = "ARGUMENT", value_parser = kernel_argument)]
     arguments: Vec<String>,
     #[command(flatten)]
+    network: NetworkChoice,
+    #[command(flatten)]
     walls: WallsChoice,
+}
+
+/// Where a guest is on a network of the host.
+#[derive(Debug, Args)]
+struct NetworkChoice {
+    /// Plug the guest into this network, which `net up` has made
+    #[arg(long, value_name = "NETWORK")]
+    net: Option<NetworkName>,
+    /// Its address there, with its prefix [default: the network's own next, or by DHCP]
+    #[arg(long, value_name = "ADDRESS/PREFIX", requires = "net", value_parser = address_with_prefix)]
+    address: Option<(Ipv4Addr, u8)>,
+    /// Have it ask there for an address by DHCP
+    #[arg(long, requires = "net", conflicts_with = "address")]
+    dhcp: bool,
+    /// Its hardware address there [default: one of its name's own]
+    #[arg(long, value_name = "MAC", requires = "net", value_parser = person::checked_mac)]
+    mac: Option<String>,
+}
+
+fn address_with_prefix(text: &str) -> Result<(Ipv4Addr, u8), String> {
+    let parse = || {
+        let (address, prefix) = text.split_once('/')?;
+        Some((address.parse().ok()?, prefix.parse().ok().filter(|prefix| *prefix <= 32)?))
+    };
+    parse().ok_or_else(|| "an address has a prefix, as in 192.168.2.9/24".into())
+}
+
+impl NetworkChoice {
+    /// Plugs the guest of that name in.
+    fn plug(&self, guest: &GuestName) -> Result<Option<GuestNetwork>> {
+        let Some(net) = &self.net else { return Ok(None) };
+        let by = match (self.address, self.dhcp) {
+            (Some((address, prefix)), _) => AddressBy::Person(address, prefix),
+            (None, true) => AddressBy::Dhcp,
+            (None, false) => AddressBy::Network,
+        };
+        Ok(Some(GuestNetwork::plug(Record::of(net)?, guest, by, self.mac.clone())?))
+    }
 }
 
 /// What a guest is booted from.
@@ -103,6 +147,7 @@ impl Machine {
     ) -> Result<ExitCode> {
         let Built { walls, memory, size, image, kernel, passed_over } = self.build(ctx)?;
         let keep = self.keep.as_ref().map(|path| Cow::at(path, &image)).transpose()?;
+        let network = self.network.plug(name)?;
         let stage = Stage::start(&walls.isolation, &walls.options(size))?;
         for line in passed_over {
             ctx.ui.warn(&line);
@@ -115,6 +160,7 @@ impl Machine {
             memory,
             disks: &self.disks,
             arguments: &self.arguments,
+            network: network.as_ref(),
         };
         let end = run(&stage, &plan)?;
         stage.shutdown()?;
@@ -198,11 +244,12 @@ pub(super) fn ps(ctx: &Ctx) -> Result<()> {
     for name in person::names(&ctx.layout) {
         let line = match person::about(&ctx.layout, &name) {
             Ok(about) => format!(
-                "{name}  Linux {} ({})  {}  up {}{}",
+                "{name}  Linux {} ({})  {}  up {}{}{}",
                 about.release,
                 about.kernel,
                 about.memory,
                 humantime::format_duration(about.age()),
+                about.network.map(|network| format!("  {network}")).unwrap_or_default(),
                 about.console.map(|path| format!("  {path}")).unwrap_or_default(),
             ),
             // It boots, or has just ended.

@@ -18,7 +18,7 @@ use crate::cancel::CancelToken;
 use crate::ctx::Ctx;
 use crate::guest::{Init, keep_console};
 use crate::stage::{GuestStatus, Stage};
-use crate::{text, threads};
+use crate::text;
 
 /// How often, in milliseconds, it is looked whether we are asked to stop.
 const PERIOD: u8 = 100;
@@ -53,7 +53,7 @@ pub fn run(
         Server { registered, about: about.clone(), stage, link: &guest.link, process: &process };
     let over = CancelToken::default();
     let end = std::thread::scope(|scope| {
-        threads::spawn_in(scope, || server.serve(&over))?;
+        guest.serve(scope, &server, &over)?;
         let came = come_up(ctx, &server, process.status()?, &log).and_then(|()| ready(&about));
         let end = came.and_then(|()| wait(ctx, process.status()?));
         over.cancel();

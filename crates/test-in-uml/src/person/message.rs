@@ -41,6 +41,8 @@ pub struct About {
     pub holder: u32,
     /// When it was powered on, in seconds since 1970.
     pub since: u64,
+    /// Where it is on a network of the host, if it is on one.
+    pub network: Option<String>,
     /// The file with what its console said; none where that is a terminal.
     pub console: Option<String>,
 }

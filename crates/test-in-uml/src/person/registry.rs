@@ -3,9 +3,8 @@
 //! Each has a folder with a lock, which its holder has, and a socket. A folder whose lock is free is of a holder that was
 //! killed: whoever comes across it removes it.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -17,7 +16,6 @@ use super::name::GuestName;
 use crate::layout::Layout;
 use crate::{invocation, lock};
 
-const LOCK: &str = "lock";
 const SOCKET: &str = "socket";
 
 /// A name that is ours until this is dropped, and the socket that others reach us at.
@@ -58,27 +56,8 @@ impl Registered {
     /// Takes the name, unless a guest of that name runs.
     fn try_claim(layout: &Layout, name: &GuestName) -> Result<Option<Self>> {
         let folder = folder_of(layout, name);
-        let lock = loop {
-            let mut builder = DirBuilder::new();
-            // The socket is for nobody else.
-            builder.recursive(true).mode(0o700);
-            builder.create(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-            let path = folder.join(LOCK);
-            let lock = match lock::open(&path) {
-                Ok(lock) => lock,
-                // Its last holder has removed the folder just now.
-                Err(_) if !folder.exists() => continue,
-                Err(error) => return Err(error),
-            };
-            match lock.try_lock() {
-                Ok(()) if is_still_at(&lock, &path) => break lock,
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(error)) => {
-                    return Err(error).with_context(|| format!("cannot lock {}", path.display()));
-                }
-            }
-        };
+        // The socket is for nobody else.
+        let Some(lock) = lock::claim_folder(&folder, 0o700)? else { return Ok(None) };
         let listener = bind_in(&folder).context("cannot make a guest's socket")?;
         Ok(Some(Self { folder, listener, _lock: lock }))
     }
@@ -130,7 +109,7 @@ pub(super) fn connect_to(layout: &Layout, name: &GuestName) -> Result<OwnedFd> {
 
 /// The lock of the holder, which is free once that is gone; none if it is.
 pub(super) fn lock_of(layout: &Layout, name: &GuestName) -> Option<File> {
-    File::open(folder_of(layout, name).join(LOCK)).ok()
+    File::open(lock::in_folder(&folder_of(layout, name))).ok()
 }
 
 /// Returns true if somebody holds that guest. What a holder left that was killed is removed.
@@ -138,7 +117,7 @@ fn is_held(layout: &Layout, name: &GuestName) -> bool {
     let Some(lock) = lock_of(layout, name) else { return false };
     match lock.try_lock() {
         Err(TryLockError::WouldBlock) => true,
-        Ok(()) if is_still_at(&lock, &folder_of(layout, name).join(LOCK)) => {
+        Ok(()) if lock::is_still_at(&lock, &lock::in_folder(&folder_of(layout, name))) => {
             let _ = fs::remove_dir_all(folder_of(layout, name));
             false
         }
@@ -148,12 +127,6 @@ fn is_held(layout: &Layout, name: &GuestName) -> bool {
 
 fn folder_of(layout: &Layout, name: &GuestName) -> PathBuf {
     layout.guests().join(name.as_str())
-}
-
-/// Returns true if the file at `path` is this one: its last holder removes it while others may have it open.
-fn is_still_at(lock: &File, path: &Path) -> bool {
-    let (Ok(ours), Ok(there)) = (lock.metadata(), fs::metadata(path)) else { return false };
-    (ours.dev(), ours.ino()) == (there.dev(), there.ino())
 }
 
 fn bind_in(folder: &Path) -> Result<OwnedFd> {
@@ -215,7 +188,7 @@ mod tests {
         let leave = || {
             let folder = folder_of(&layout, &name("web"));
             fs::create_dir_all(&folder).unwrap();
-            fs::write(folder.join(LOCK), "").unwrap();
+            fs::write(lock::in_folder(&folder), "").unwrap();
             fs::write(folder.join(SOCKET), "").unwrap();
         };
         leave();

@@ -14,7 +14,7 @@ use crate::cancel::{self, CancelToken};
 use crate::ctx::Ctx;
 use crate::guest::Init;
 use crate::stage::Stage;
-use crate::{invocation, threads};
+use crate::invocation;
 
 mod escape;
 mod session;
@@ -49,7 +49,7 @@ pub fn run(
         Server { registered, about: plan.about(None), stage, link: &guest.link, process: &process };
     let over = CancelToken::default();
     let end = std::thread::scope(|scope| {
-        threads::spawn_in(scope, || server.serve(&over))?;
+        guest.serve(scope, &server, &over)?;
         let end = session.run(&ctx.cancel, process.status()?);
         over.cancel();
         end

@@ -13,7 +13,10 @@ use anyhow::{Context as _, Result};
 use uml_protocol::commands::{FromCommand, PARAMETER, PORT, Request};
 use uml_protocol::wire::{self, ProcessEnd, receive};
 
+use crate::init;
+
 mod command;
+mod name_servers;
 mod standard;
 mod streams;
 mod transfer;
@@ -25,6 +28,8 @@ pub const ARGUMENT: &str = "--commands";
 pub fn serve() -> Result<Infallible> {
     let host = crate::parameter(PARAMETER)?.with_context(|| format!("no {PARAMETER}= is given"))?;
     let host: Ipv4Addr = host.parse().with_context(|| format!("{PARAMETER}={host}"))?;
+    init::configure_link()?;
+    name_servers::settle()?;
     let listener = TcpListener::bind(("0.0.0.0", PORT))
         .with_context(|| format!("cannot listen on port {PORT}"))?;
     loop {

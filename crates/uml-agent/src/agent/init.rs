@@ -60,9 +60,7 @@ pub fn set_up() -> Result<()> {
     }
     allow_ipv6();
     uml_protocol::interface::bring_up("lo").context("cannot bring the loopback up")?;
-    if let Some(link) = crate::parameter(uml_protocol::LINK_PARAMETER)? {
-        configure(&link).with_context(|| format!("cannot configure the link, {link}"))?;
-    }
+    configure_link()?;
     if let Ok(name) = fs::read_to_string("/etc/hostname") {
         nix::unistd::sethostname(name.trim()).context("cannot set the host name")?;
     }
@@ -78,7 +76,13 @@ fn allow_ipv6() {
     }
 }
 
-/// Configures the link where the kernel does not: `INTERFACE:ADDRESS:NETMASK`.
+/// Configures the link where the kernel does not.
+pub fn configure_link() -> Result<()> {
+    let Some(link) = crate::parameter(uml_protocol::LINK_PARAMETER)? else { return Ok(()) };
+    configure(&link).with_context(|| format!("cannot configure the link, {link}"))
+}
+
+/// Configures a link: `INTERFACE:ADDRESS:NETMASK`.
 fn configure(link: &str) -> Result<()> {
     let mut parts = link.split(':');
     let mut next = || parts.next().context("a part is missing");

@@ -1,0 +1,128 @@
+//! Networks of the host for guests of persons: a bridge with taps, on the physical network or on one of its own.
+//!
+//! What is changed of the host is a list of changes, each of which knows its commands and how it is undone. A change is
+//! recorded before it is made, so that whatever happens in between can be undone; the record lies in `/run`, which a boot
+//! empties as it does the host's interfaces. How such networks are made by hand is chapter 6 of the User Mode Linux
+//! Installation Guide.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Context as _, Result, bail};
+
+mod change;
+mod ip;
+mod line;
+mod plan;
+mod record;
+mod subnet;
+mod takeover;
+mod tap;
+
+pub use line::Line;
+pub use plan::{Mode, Publish, Wanted};
+pub use record::{NetworkName, Record, names};
+pub use subnet::Subnet;
+pub use tap::Tap;
+
+use crate::invocation;
+use change::Change;
+use record::Records;
+
+/// What is told of each command, before it is run.
+pub type Tell<'a> = &'a dyn Fn(&Line) -> Result<()>;
+
+/// What making a network would do, each command as a line that can be pasted.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn dry_run(wanted: &Wanted) -> Result<Vec<Line>> {
+    let (_, changes) = plan::of(wanted)?;
+    Ok(changes.iter().flat_map(Change::make).collect())
+}
+
+/// Makes a network. What was made of one that fails is undone.
+///
+/// # Errors
+/// When it cannot be made, or on the physical network the gateway does not answer any more.
+pub fn up(wanted: &Wanted, tell: Tell<'_>) -> Result<Record> {
+    let records = Records::lock()?;
+    let (record, changes) = plan::of(wanted)?;
+    let mut journal = records.begin(&record)?;
+    let made = changes.into_iter().try_for_each(|change| {
+        journal.add(&change)?;
+        for line in change.make() {
+            tell(&line)?;
+            line.run()?;
+        }
+        change.check()
+    });
+    match made.and_then(|()| journal.complete()) {
+        Ok(()) => Ok(record),
+        Err(error) => {
+            let undone = undo(&records, &record.name, tell);
+            let xtask = invocation::command();
+            undone.with_context(|| {
+                format!("{error:#}; `{xtask} net down {}` goes on with", record.name)
+            })?;
+            Err(error.context("nothing is left of it"))
+        }
+    }
+}
+
+/// Undoes all that was made for a network; false if nothing is left to undo.
+///
+/// # Errors
+/// When something cannot be undone; the record keeps what is left.
+pub fn down(name: &NetworkName, tell: Tell<'_>) -> Result<bool> {
+    undo(&Records::lock()?, name, tell)
+}
+
+fn undo(records: &Records, name: &NetworkName, tell: Tell<'_>) -> Result<bool> {
+    let Some(mut journal) = records.open(name)? else { return Ok(false) };
+    while let Some(change) = journal.last()? {
+        // What another network needs too is left to that.
+        if !records.hand_over(name, &change)? {
+            for line in change.undo()? {
+                tell(&line)?;
+                line.run()?;
+            }
+        }
+        journal.forget_last()?;
+    }
+    journal.remove()?;
+    Ok(true)
+}
+
+/// What a guest is plugged in with.
+#[derive(Debug)]
+pub struct Plug {
+    /// Its tap.
+    pub tap: Tap,
+    /// The number of the tap in its network.
+    pub number: usize,
+}
+
+/// Takes a tap of a network that nobody has.
+///
+/// # Errors
+/// When all are taken, or they are another user's.
+pub fn plug(record: &Record) -> Result<Plug> {
+    for (number, name) in record.taps.iter().enumerate() {
+        if let Some(tap) = Tap::open(name).with_context(|| record.hint())? {
+            return Ok(Plug { tap, number });
+        }
+    }
+    bail!(
+        "all {} taps of the network `{}` are taken: `--taps` of `net up` says how many there are",
+        record.taps.len(),
+        record.name
+    )
+}
+
+/// The name servers of the host that its guests can ask too: those that are not the host itself.
+fn name_servers() -> Vec<Ipv4Addr> {
+    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let lines = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
+    let servers = lines.filter_map(|server| server.trim().parse::<Ipv4Addr>().ok());
+    servers.filter(|server| !server.is_loopback()).take(3).collect()
+}

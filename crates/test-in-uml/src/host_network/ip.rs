@@ -1,0 +1,192 @@
+//! What ip(8) says of the host.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::line::Line;
+
+/// A route, as `ip -json route show` has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Route {
+    #[serde(default, rename = "type")]
+    pub kind: Option<String>,
+    pub dst: String,
+    #[serde(default)]
+    pub gateway: Option<String>,
+    #[serde(default)]
+    pub dev: Option<String>,
+    #[serde(default)]
+    pub protocol: Option<String>,
+    #[serde(default)]
+    pub scope: Option<String>,
+    #[serde(default)]
+    pub prefsrc: Option<String>,
+    #[serde(default)]
+    pub metric: Option<u32>,
+    #[serde(default)]
+    pub flags: Vec<String>,
+}
+
+impl Route {
+    /// What ip(8) is told to have it by this interface.
+    pub fn by(&self, dev: &str) -> String {
+        let mut words = self.dst.clone();
+        let mut add = |name: &str, value: Option<&str>| {
+            if let Some(value) = value {
+                words += &format!(" {name} {value}");
+            }
+        };
+        add("via", self.gateway.as_deref());
+        add("dev", Some(dev));
+        add("proto", self.protocol.as_deref());
+        add("scope", self.scope.as_deref());
+        add("src", self.prefsrc.as_deref());
+        add("metric", self.metric.map(|metric| metric.to_string()).as_deref());
+        if self.flags.iter().any(|flag| flag == "onlink") {
+            words += " onlink";
+        }
+        words
+    }
+}
+
+/// An interface, as `ip -json address show` has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Interface {
+    pub ifname: String,
+    #[serde(default)]
+    pub address: Option<String>,
+    #[serde(default)]
+    pub master: Option<String>,
+    #[serde(default)]
+    pub addr_info: Vec<Address>,
+}
+
+/// An address of an interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Address {
+    pub family: String,
+    pub local: String,
+    pub prefixlen: u8,
+    #[serde(default)]
+    pub broadcast: Option<String>,
+    #[serde(default)]
+    pub scope: Option<String>,
+    #[serde(default)]
+    pub label: Option<String>,
+    #[serde(default)]
+    pub noprefixroute: bool,
+    #[serde(default)]
+    pub valid_life_time: Option<u64>,
+    #[serde(default)]
+    pub preferred_life_time: Option<u64>,
+}
+
+/// How ip(8) shows a time without an end, in seconds.
+const FOREVER: u64 = u32::MAX as u64;
+
+impl Address {
+    /// It with its prefix.
+    pub fn with_prefix(&self) -> String {
+        format!("{}/{}", self.local, self.prefixlen)
+    }
+
+    /// What ip(8) is told to have it on this interface, whose own label it has if it had one.
+    pub fn on(&self, dev: &str) -> String {
+        let mut words = self.with_prefix();
+        let mut add = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                words += &format!(" {name} {value}");
+            }
+        };
+        add("broadcast", self.broadcast.clone());
+        add("scope", self.scope.clone());
+        // A label begins with the name of its interface.
+        add("label", self.label.clone().filter(|label| label.starts_with(dev)));
+        let bounded = |time: Option<u64>| time.filter(|time| *time < FOREVER);
+        if let (Some(valid), Some(preferred)) = (self.valid_life_time, self.preferred_life_time)
+            && bounded(Some(valid)).is_some()
+        {
+            add("valid_lft", Some(valid.to_string()));
+            let preferred =
+                bounded(Some(preferred)).map_or("forever".into(), |time| time.to_string());
+            add("preferred_lft", Some(preferred));
+        }
+        if self.noprefixroute {
+            words += " noprefixroute";
+        }
+        words + &format!(" dev {dev}")
+    }
+}
+
+fn json<T: DeserializeOwned>(arguments: &str) -> Result<T> {
+    let line = Line::new(&format!("ip -json {arguments}"));
+    let text = line.read()?;
+    // It says nothing where there is nothing to say.
+    let text = if text.trim().is_empty() { "[]" } else { &text };
+    serde_json::from_str(text).with_context(|| format!("cannot understand what `{line}` says"))
+}
+
+/// The routes of the main table, or of all, that are IPv4's.
+pub(super) fn routes(of: &str) -> Result<Vec<Route>> {
+    json(&format!("-4 route show {of}"))
+}
+
+/// The default route that is taken: the one of the lowest metric.
+pub(super) fn default_route() -> Result<Option<Route>> {
+    let all = routes("default")?;
+    Ok(all.into_iter().min_by_key(|route| route.metric.unwrap_or(0)))
+}
+
+/// An interface with its addresses of all kinds.
+pub(super) fn interface(name: &str) -> Result<Interface> {
+    let all: Vec<Interface> = json(&format!("address show dev {name}"))?;
+    all.into_iter().next().with_context(|| format!("no interface `{name}`"))
+}
+
+/// Returns true if there is an interface of that name.
+pub(super) fn exists(name: &str) -> bool {
+    Path::new("/sys/class/net").join(name).exists()
+        || Line::new("ip link show dev").args([name]).succeeds()
+}
+
+/// Returns true if somebody on the link of that interface answers for an address.
+pub(super) fn is_answered(address: &str, dev: &str) -> Result<bool> {
+    #[derive(Deserialize)]
+    struct Neighbour {
+        #[serde(default)]
+        lladdr: Option<String>,
+        #[serde(default)]
+        state: Vec<String>,
+    }
+    let known: Vec<Neighbour> = json(&format!("neighbour show {address} dev {dev}"))?;
+    let failed = |state: &String| state == "FAILED" || state == "INCOMPLETE";
+    Ok(known.iter().any(|one| one.lladdr.is_some() && !one.state.iter().any(failed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_and_a_route_are_told_as_they_were() {
+        let text = r#"{"family":"inet","local":"192.0.2.2","prefixlen":24,"broadcast":"192.0.2.255","scope":"global",
+            "dynamic":true,"noprefixroute":true,"label":"eth0","valid_life_time":100,"preferred_life_time":4294967295}"#;
+        let address: Address = serde_json::from_str(text).unwrap();
+        assert_eq!(
+            address.on("eth0"),
+            "192.0.2.2/24 broadcast 192.0.2.255 scope global label eth0 valid_lft 100 preferred_lft forever \
+             noprefixroute dev eth0"
+        );
+        assert!(!address.on("uml-lab").contains("label"));
+        let text = r#"{"dst":"default","gateway":"192.0.2.1","dev":"eth0","protocol":"dhcp","prefsrc":"192.0.2.2",
+            "metric":100,"flags":["onlink"]}"#;
+        let route: Route = serde_json::from_str(text).unwrap();
+        assert_eq!(
+            route.by("uml-lab"),
+            "default via 192.0.2.1 dev uml-lab proto dhcp src 192.0.2.2 metric 100 onlink"
+        );
+    }
+}
