@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use test_in_uml::ctx::Ctx;
-use test_in_uml::doctor::{Consent, setup};
+use test_in_uml::doctor::{Consent, find, install_packages, setup};
 use test_in_uml::isolation::OWN_EXE;
 use test_in_uml::record::CaseEnd;
 use test_in_uml::report::{CaseResult, FAULTS, HARM, Matrix, RunReport, TWINS};
@@ -20,6 +20,13 @@ const TEST_FAILED: u8 = 100;
 
 pub fn run(ctx: &Ctx) -> Result<ExitCode> {
     setup(ctx, Consent::Given)?;
+    // What tests of the host's networks need, and nobody else has to have.
+    let tools = [("nft", "nftables"), ("iptables", "iptables")];
+    let missing = tools.into_iter().filter(|(program, _)| find(program).is_none());
+    let missing: Vec<&str> = missing.map(|(_, package)| package).collect();
+    if !missing.is_empty() {
+        install_packages(ctx, Consent::Given, &missing)?;
+    }
     let shell = Shell::new()?;
     shell.change_dir(ctx.layout.root());
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
@@ -35,7 +42,7 @@ pub fn run(ctx: &Ctx) -> Result<ExitCode> {
          full disk, another repository",
         cmd!(
             shell,
-            "{cargo} test --package test-in-uml --test it -- --ignored full_guest background_guest ordinary broken_image folder_fills own_repository"
+            "{cargo} test --package test-in-uml --test it -- --ignored full_guest background_guest guests_on_a_network ordinary broken_image folder_fills own_repository"
         ),
     )?;
     ctx.ui.line(&format!("{:>12} tests after a full boot", "ci"));

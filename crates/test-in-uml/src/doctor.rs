@@ -18,7 +18,7 @@ mod setup;
 
 use crate::host::{memory_left, processes_left};
 use needs::{FACILITIES, FILES, HostNeed, TOOLS, Tool, WITHOUT_NAMESPACES};
-pub use setup::{Consent, ensure, setup};
+pub use setup::{Consent, ensure, install_packages, setup};
 
 /// Something that was examined.
 #[derive(Debug)]
@@ -142,7 +142,7 @@ fn tools(isolation: &Isolation) -> impl Iterator<Item = &'static Tool> {
 }
 
 /// Finds a program; Debian keeps some where an ordinary user's `PATH` does not reach.
-fn find(program: &str) -> Option<PathBuf> {
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let dirs = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     dirs.map(|dir| dir.join(program)).find(|path| path.is_file())

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail};
 mod change;
 mod ip;
 mod line;
+mod packet_filter;
 mod plan;
 mod record;
 mod subnet;
@@ -19,7 +20,8 @@ mod takeover;
 mod tap;
 
 pub use line::Line;
-pub use plan::{Mode, Publish, Wanted};
+pub use packet_filter::Publish;
+pub use plan::{Mode, Wanted};
 pub use record::{NetworkName, Record, names};
 pub use subnet::Subnet;
 pub use tap::Tap;

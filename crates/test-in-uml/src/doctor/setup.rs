@@ -56,6 +56,19 @@ pub fn setup(ctx: &Ctx, consent: Consent) -> Result<()> {
         ctx.ui.say("every package that is needed is installed");
         return Ok(());
     }
+    install_packages(ctx, consent, &packages)?;
+    let still = missing(ctx)?;
+    if !still.is_empty() {
+        bail!("still missing: {}", still.into_iter().collect::<Vec<_>>().join(", "));
+    }
+    Ok(())
+}
+
+/// Installs these packages.
+///
+/// # Errors
+/// When the user refuses, or apt fails.
+pub fn install_packages(ctx: &Ctx, consent: Consent, packages: &[&str]) -> Result<()> {
     ctx.needs_network(&format!("the package {}", packages.join(", ")))?;
     if find("apt-get").is_none() {
         bail!("no apt-get on this host: install {} by other means", packages.join(", "));
@@ -67,7 +80,7 @@ pub fn setup(ctx: &Ctx, consent: Consent) -> Result<()> {
             bail!("run as root: apt-get install --no-install-recommends {}", packages.join(" "))
         }
     };
-    if consent == Consent::Ask && !agreed(&packages)? {
+    if consent == Consent::Ask && !agreed(packages)? {
         bail!("nothing was installed");
     }
     ctx.ui.line(&format!("installing {} (this is not interrupted)", packages.join(", ")));
@@ -76,19 +89,13 @@ pub fn setup(ctx: &Ctx, consent: Consent) -> Result<()> {
     let shell = Shell::new().context("cannot start a shell")?;
     shell.set_var("DEBIAN_FRONTEND", "noninteractive");
     cmd!(shell, "setsid --wait {sudo...} apt-get update -qq").quiet().run()?;
-    let names = &packages;
     cmd!(
         shell,
-        "setsid --wait {sudo...} apt-get install -qq --yes --no-install-recommends {names...}"
+        "setsid --wait {sudo...} apt-get install -qq --yes --no-install-recommends {packages...}"
     )
     .quiet()
     .run()
-    .with_context(|| format!("cannot install {}", packages.join(", ")))?;
-    let still = missing(ctx)?;
-    if !still.is_empty() {
-        bail!("still missing: {}", still.into_iter().collect::<Vec<_>>().join(", "));
-    }
-    Ok(())
+    .with_context(|| format!("cannot install {}", packages.join(", ")))
 }
 
 fn agreed(packages: &[&str]) -> Result<bool> {

@@ -87,21 +87,29 @@ impl Change {
         })
     }
 
-    /// The same change made by another network since: what was there before ours was there before theirs.
+    /// What another network's change is to be once ours is undone, if it is of the same thing: what was there before ours
+    /// was there before theirs too.
     pub fn handed_over(&self, theirs: &Self) -> Option<Self> {
-        match (self, theirs) {
-            (Change::Setting { key, old, .. }, Change::Setting { key: same, new, .. })
+        let mut new = theirs.clone();
+        match (self, &mut new) {
+            (Change::Setting { key, old, new }, Change::Setting { key: same, old: theirs, .. })
                 if key == same =>
             {
-                Some(Change::Setting { key: key.clone(), old: old.clone(), new: new.clone() })
+                // Who found it so has nothing to hand over.
+                if old != new {
+                    theirs.clone_from(old);
+                }
             }
-            (Change::Mode { path, old, .. }, Change::Mode { path: same, new, .. })
+            (Change::Mode { path, old, new }, Change::Mode { path: same, old: theirs, .. })
                 if path == same =>
             {
-                Some(Change::Mode { path: path.clone(), old: *old, new: *new })
+                if old != new {
+                    *theirs = *old;
+                }
             }
-            _ => None,
+            _ => return None,
         }
+        Some(new)
     }
 }
 

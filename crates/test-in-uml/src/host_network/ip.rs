@@ -152,8 +152,8 @@ pub(super) fn exists(name: &str) -> bool {
         || Line::new("ip link show dev").args([name]).succeeds()
 }
 
-/// Returns true if somebody on the link of that interface answers for an address.
-pub(super) fn is_answered(address: &str, dev: &str) -> Result<bool> {
+/// The state of a neighbour, in the words of ip-neighbour(8), if its hardware address is known.
+pub(super) fn neighbour(address: &str, dev: &str) -> Result<Vec<String>> {
     #[derive(Deserialize)]
     struct Neighbour {
         #[serde(default)]
@@ -162,8 +162,8 @@ pub(super) fn is_answered(address: &str, dev: &str) -> Result<bool> {
         state: Vec<String>,
     }
     let known: Vec<Neighbour> = json(&format!("neighbour show {address} dev {dev}"))?;
-    let failed = |state: &String| state == "FAILED" || state == "INCOMPLETE";
-    Ok(known.iter().any(|one| one.lladdr.is_some() && !one.state.iter().any(failed)))
+    let known = known.into_iter().filter(|one| one.lladdr.is_some());
+    Ok(known.flat_map(|one| one.state).collect())
 }
 
 #[cfg(test)]

@@ -2,17 +2,17 @@
 
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::str::FromStr;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::change::{Change, mode_of};
 use super::ip;
 use super::line::Line;
+use super::packet_filter::Publish;
 use super::record::{NetworkName, NetworkPlace, Record};
 use super::subnet::Subnet;
 use super::takeover::Takeover;
-use super::{name_servers, tap};
+use super::{name_servers, packet_filter, tap};
 use crate::invocation;
 
 /// The host's own address in a network of its own, and that of the first tap's guest.
@@ -38,28 +38,6 @@ pub enum Mode {
         /// What reaches guests from elsewhere.
         publish: Vec<Publish>,
     },
-}
-
-/// A port of the host's that is one of a guest's, `PORT:ADDRESS:PORT`, by TCP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Publish {
-    port: u16,
-    to: (Ipv4Addr, u16),
-}
-
-impl FromStr for Publish {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parse = || {
-            let mut parts = text.split(':');
-            let (port, address, to) = (parts.next()?, parts.next()?, parts.next()?);
-            let publish =
-                Self { port: port.parse().ok()?, to: (address.parse().ok()?, to.parse().ok()?) };
-            parts.next().is_none().then_some(publish)
-        };
-        parse().ok_or_else(|| format!("`{text}` is not PORT:ADDRESS:PORT"))
-    }
 }
 
 /// A network that is wanted.
@@ -231,53 +209,13 @@ fn translated(
             changes.extend(Change::setting(&key, "1"));
         }
     }
-    changes.push(rules(name, subnet, publish));
+    changes.extend(packet_filter::rules(name, subnet, publish)?);
     Ok(())
-}
-
-/// The table of the packet filter: guests reach all, and nobody them but for answers and what is published.
-fn rules(bridge: &str, subnet: Subnet, publish: &[Publish]) -> Change {
-    let published: String = publish
-        .iter()
-        .map(|Publish { port, to: (address, to) }| {
-            format!("    iifname != \"{bridge}\" fib daddr type local tcp dport {port} dnat to {address}:{to}\n")
-        })
-        .collect();
-    let ruleset = format!(
-        "table ip {bridge} {{\n  \
-           chain from_elsewhere {{\n    type nat hook prerouting priority -100\n{published}  }}\n  \
-           chain to_elsewhere {{\n    type nat hook postrouting priority 100\n    \
-             ip saddr {subnet} oifname != \"{bridge}\" masquerade\n  }}\n  \
-           chain between {{\n    type filter hook forward priority 0\n    \
-             iifname \"{bridge}\" accept\n    \
-             oifname \"{bridge}\" ct state established,related accept\n    \
-             oifname \"{bridge}\" ct status dnat accept\n    \
-             oifname \"{bridge}\" drop\n  }}\n}}"
-    );
-    Change::Rules {
-        make: Line::new("nft -f -").input(ruleset),
-        is_made: Line::new("nft list table ip").args([bridge]),
-        undo: Line::new("nft delete table ip").args([bridge]),
-    }
 }
 
 impl Record {
     /// The address of the guest at the tap with that number, where the network has addresses of its own.
     pub fn guest(&self, tap: usize) -> Option<Ipv4Addr> {
         self.subnet?.address(FIRST_GUEST.checked_add(u32::try_from(tap).ok()?)?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_port_is_published_as_it_is_written() {
-        let publish: Publish = "8080:192.168.2.2:80".parse().unwrap();
-        assert_eq!(publish, Publish { port: 8080, to: ([192, 168, 2, 2].into(), 80) });
-        for wrong in ["8080", "8080:80", "x:1.2.3.4:80", "1:1.2.3.4:5:6", "70000:1.2.3.4:80"] {
-            assert!(wrong.parse::<Publish>().is_err(), "{wrong}");
-        }
     }
 }

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::ip::{self, Address, Interface, Route};
 use super::line::Line;
 
-/// The time a gateway has to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time a gateway has to answer: one that was only heard is asked after 5 s, three times
+/// (Documentation/networking/ip-sysctl.rst, `delay_first_probe_time`).
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What an interface had before a bridge took it over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +36,8 @@ impl Takeover {
         let routes = ip::routes(&format!("dev {name}"))?;
         let gateway = routes.iter().find(|route| route.dst == "default");
         let gateway = gateway.and_then(|route| route.gateway.as_ref()?.parse().ok());
-        let gateway = gateway.filter(|gateway| answers(*gateway, name).unwrap_or(false));
+        let gateway =
+            gateway.filter(|gateway| comes_to(&ANSWERED, *gateway, name).unwrap_or(false));
         Ok(Self { uplink: name.clone(), bridge: bridge.into(), addresses, routes, gateway })
     }
 
@@ -57,7 +59,7 @@ impl Takeover {
     /// Checks that the gateway answers still.
     pub fn check(&self) -> Result<()> {
         let Some(gateway) = self.gateway else { return Ok(()) };
-        if answers(gateway, &self.bridge)? {
+        if comes_to(&ANSWERS, gateway, &self.bridge)? {
             return Ok(());
         }
         bail!(
@@ -115,16 +117,23 @@ fn batch_of(batch: String) -> Line {
     Line::new("ip -force -batch -").input(batch)
 }
 
-/// Returns true if somebody answers for that address on the link of that interface. Nothing has to listen there: the
+/// States of a neighbour that answered once.
+const ANSWERED: [&str; 4] = ["REACHABLE", "STALE", "DELAY", "PROBE"];
+
+/// That of one that answers now. The others are also of one that was only heard: its own questions tell its address.
+const ANSWERS: [&str; 1] = ["REACHABLE"];
+
+/// Returns true if the neighbour comes to one of these states when it is sent something. Nothing has to listen there: the
 /// host asks for the hardware address before it sends the first packet (arp(7)).
-fn answers(address: Ipv4Addr, dev: &str) -> Result<bool> {
+fn comes_to(states: &[&str], address: Ipv4Addr, dev: &str) -> Result<bool> {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         let socket = UdpSocket::bind("0.0.0.0:0").context("cannot make a socket")?;
         // The discard service; what cannot be sent now is sent at the next turn.
         let _ = socket.send_to(&[0], (address, 9));
         std::thread::sleep(Duration::from_millis(100));
-        if ip::is_answered(&address.to_string(), dev)? {
+        let now = ip::neighbour(&address.to_string(), dev)?;
+        if now.iter().any(|state| states.contains(&state.as_str())) {
             return Ok(true);
         }
     }

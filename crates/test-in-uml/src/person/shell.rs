@@ -13,8 +13,8 @@ use super::{Guest, PersonPlan, Registered, Server};
 use crate::cancel::{self, CancelToken};
 use crate::ctx::Ctx;
 use crate::guest::Init;
-use crate::stage::Stage;
 use crate::invocation;
+use crate::stage::Stage;
 
 mod escape;
 mod session;

@@ -32,6 +32,7 @@ fn the_help_names_every_command() {
           cp           Copy files and folders between the host and a guest that runs
           ps           Show the guests that run in this checkout
           down         Switch guests off
+          net          Make a network of the host for guests, and undo it
           clean        Remove what can be built again
           init         Have tests of another repository run in guests: writes what it needs, and overwrites nothing
           config       Show the configuration that holds, and which files are the engine's and which the workspace's

@@ -13,6 +13,8 @@ mod faults;
 mod fetch;
 mod full_guest;
 mod guard;
+mod guests_on_a_network;
+mod host_network;
 mod hosts;
 mod interruption;
 mod kernel;

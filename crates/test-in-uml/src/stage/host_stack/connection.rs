@@ -40,6 +40,8 @@ struct OpenSide {
     said_all: bool,
     /// The guest says no more, and was heard to its end.
     heard_all: bool,
+    /// Nobody has the other end any more; the guest is told at the next turn.
+    aborted: bool,
 }
 
 /// What a connection did.
@@ -153,15 +155,19 @@ impl Connection {
 
 impl Side {
     fn open(socket: Socket) -> Self {
-        Self::Open(OpenSide { socket, said_all: false, heard_all: false })
+        Self::Open(OpenSide { socket, said_all: false, heard_all: false, aborted: false })
     }
 }
 
 impl OpenSide {
     fn advance(&mut self, tcp: &mut tcp::Socket<'_>) -> Progress {
+        // What the guest has sent stays unheard.
+        if self.aborted {
+            return Progress::Over;
+        }
         let moved = self.hear(tcp) | self.say(tcp);
         match tcp.state() {
-            State::Closed | State::TimeWait if !tcp.can_recv() => Progress::Over,
+            State::Closed | State::TimeWait if !tcp.can_recv() && !self.aborted => Progress::Over,
             _ if moved => Progress::Moved,
             _ => Progress::Waits,
         }
@@ -181,6 +187,7 @@ impl OpenSide {
                 Ok(Err(ErrorKind::WouldBlock)) => return moved,
                 // Nobody hears it.
                 _ => {
+                    self.aborted = true;
                     tcp.abort();
                     return true;
                 }
@@ -212,6 +219,7 @@ impl OpenSide {
                 Ok(Err(ErrorKind::Interrupted)) => {}
                 Ok(Err(ErrorKind::WouldBlock)) => return moved,
                 Ok(Err(_)) => {
+                    self.aborted = true;
                     tcp.abort();
                     return true;
                 }

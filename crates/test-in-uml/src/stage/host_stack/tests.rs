@@ -89,3 +89,21 @@ fn a_stack_that_is_gone_says_so() {
         assert_eq!((&*end).read(&mut [0]).unwrap(), 0, "its other end is closed");
     }
 }
+
+#[test]
+fn who_hears_nothing_any_more_ends_the_connection_and_keeps_nobody() {
+    let (host, guest) = pair();
+    let listener = guest.listen(80).unwrap();
+    for _ in 0..20 {
+        drop(host.connect(80, PATIENCE).unwrap());
+        let other = listener.accept().unwrap();
+        // It may have heard of the end by now.
+        let _ = (&other).write_all(b"who is there?");
+        let mut rest = Vec::new();
+        let _ = (&other).read_to_end(&mut rest);
+        assert!(rest.is_empty());
+    }
+    let stream = host.connect(80, PATIENCE).unwrap();
+    (&listener.accept().unwrap()).write_all(b"!").unwrap();
+    assert_eq!((&stream).read(&mut [0; 9]).unwrap(), 1);
+}
