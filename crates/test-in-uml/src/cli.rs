@@ -15,6 +15,7 @@ mod choice;
 mod config;
 mod doctor;
 mod environment;
+mod exit;
 mod init;
 mod kernels;
 mod net;
@@ -24,6 +25,7 @@ mod report;
 mod test_in_uml;
 mod walls;
 
+use exit::{code, exit_code, wrong_usage};
 use kernels::{Kernels, Sources};
 use own_command::ARGUMENTS;
 pub use own_command::OwnCommand;
@@ -142,24 +144,6 @@ impl Yes {
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Exit codes, those of nextest where it has one.
-mod code {
-    pub const WRONG_USAGE: u8 = 2;
-    pub const NO_TESTS: u8 = 4;
-    pub const SETUP_FAILED: u8 = 96;
-    pub const TEST_FAILED: u8 = 100;
-    pub const TEST_BUILD_FAILED: u8 = 101;
-}
-
-/// The command line asks for what cannot be.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:#}")]
-struct WrongUsage(anyhow::Error);
-
-fn wrong_usage(error: anyhow::Error) -> anyhow::Error {
-    WrongUsage(error).into()
-}
-
 /// Does what the command line says.
 pub fn main(own: &[OwnCommand]) -> ExitCode {
     environment::settle();
@@ -185,18 +169,6 @@ pub fn main(own: &[OwnCommand]) -> ExitCode {
         ui::to_stderr(&format!("error: {error:#}"));
         ExitCode::from(exit_code(&error))
     })
-}
-
-fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<cancel::Interrupted>() {
-        cancel::EXIT_CODE
-    } else if error.is::<WrongUsage>() {
-        code::WRONG_USAGE
-    } else if error.is::<suite::TestBuildFailed>() {
-        code::TEST_BUILD_FAILED
-    } else {
-        code::SETUP_FAILED
-    }
 }
 
 fn run(cli: &Cli) -> Result<ExitCode> {

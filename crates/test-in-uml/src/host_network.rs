@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail};
 mod change;
 mod ip;
 mod line;
+mod name;
 mod packet_filter;
 mod plan;
 mod record;
@@ -20,9 +21,10 @@ mod takeover;
 mod tap;
 
 pub use line::Line;
+pub use name::NetworkName;
 pub use packet_filter::Publish;
 pub use plan::{Mode, Wanted};
-pub use record::{NetworkName, Record, names};
+pub use record::{Record, names};
 pub use subnet::Subnet;
 pub use tap::Tap;
 

@@ -1,176 +1,19 @@
 //! `cargo xtask shell`, `up`, `exec`, `cp`, `ps` and `down`: guests of a person.
 
-use std::net::Ipv4Addr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 
-use super::kernels::Sources;
-use super::walls::{Walls, WallsChoice};
-use super::wrong_usage;
-use crate::config::ByteSize;
 use crate::ctx::Ctx;
-use crate::doctor;
-use crate::guest::Cow;
-use crate::host_network::{NetworkName, Record};
-use crate::kernel::KernelBinary;
-use crate::person::{
-    self, AddressBy, GuestEnd, GuestName, GuestNetwork, PersonPlan, Place, Registered,
-};
-use crate::rootfs::Image;
-use crate::stage::Stage;
+use crate::person::{self, GuestName, Place, Registered};
 use crate::{invocation, ui};
 
+mod machine;
 mod up;
 
+use machine::Machine;
 pub(super) use up::Up;
-
-/// What is booted.
-#[derive(Debug, Args)]
-struct Machine {
-    #[command(flatten)]
-    sources: Sources,
-    /// Keep the guest's disk, a COW of the image, in this file, or go on with the one that is there
-    #[arg(long, value_name = "PATH")]
-    keep: Option<PathBuf>,
-    /// Memory of the guest, for example 512M [default: that of the configuration]
-    #[arg(long, value_name = "SIZE")]
-    memory: Option<ByteSize>,
-    /// One more disk of this size, empty, that goes with the guest: /dev/ubdb and so on; may be repeated
-    #[arg(long = "disk", value_name = "SIZE")]
-    disks: Vec<ByteSize>,
-    /// One more argument for the guest's kernel; may be repeated
-    #[arg(long = "append", value_name = "ARGUMENT", value_parser = kernel_argument)]
-    arguments: Vec<String>,
-    #[command(flatten)]
-    network: NetworkChoice,
-    #[command(flatten)]
-    walls: WallsChoice,
-}
-
-/// Where a guest is on a network of the host.
-#[derive(Debug, Args)]
-struct NetworkChoice {
-    /// Plug the guest into this network, which `net up` has made
-    #[arg(long, value_name = "NETWORK")]
-    net: Option<NetworkName>,
-    /// Its address there, with its prefix [default: the network's own next, or by DHCP]
-    #[arg(long, value_name = "ADDRESS/PREFIX", requires = "net", value_parser = address_with_prefix)]
-    address: Option<(Ipv4Addr, u8)>,
-    /// Have it ask there for an address by DHCP
-    #[arg(long, requires = "net", conflicts_with = "address")]
-    dhcp: bool,
-    /// Its hardware address there [default: one of its name's own]
-    #[arg(long, value_name = "MAC", requires = "net", value_parser = person::checked_mac)]
-    mac: Option<String>,
-}
-
-fn address_with_prefix(text: &str) -> Result<(Ipv4Addr, u8), String> {
-    let parse = || {
-        let (address, prefix) = text.split_once('/')?;
-        Some((address.parse().ok()?, prefix.parse().ok().filter(|prefix| *prefix <= 32)?))
-    };
-    parse().ok_or_else(|| "an address has a prefix, as in 192.168.2.9/24".into())
-}
-
-impl NetworkChoice {
-    /// Plugs the guest of that name in.
-    fn plug(&self, guest: &GuestName) -> Result<Option<GuestNetwork>> {
-        let Some(net) = &self.net else { return Ok(None) };
-        let by = match (self.address, self.dhcp) {
-            (Some((address, prefix)), _) => AddressBy::Person(address, prefix),
-            (None, true) => AddressBy::Dhcp,
-            (None, false) => AddressBy::Network,
-        };
-        Ok(Some(GuestNetwork::plug(Record::of(net)?, guest, by, self.mac.clone())?))
-    }
-}
-
-/// What a guest is booted from.
-struct Built {
-    walls: Walls,
-    memory: ByteSize,
-    /// The number of bytes that it takes of a stage.
-    size: u64,
-    image: Image,
-    kernel: KernelBinary,
-    /// The default kernels whose source could not be reached, each in a line.
-    passed_over: Vec<String>,
-}
-
-/// Checks one argument of a kernel. User Mode Linux writes them into one line, by blanks apart.
-fn kernel_argument(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err("an argument has no blanks: give `--append` once for each".into());
-    }
-    match text.split('=').next() {
-        Some("mem") => Err("the guest's memory is for `--memory`".into()),
-        Some(name) if name.starts_with("ubd") => Err("the guest's disks are for `--disk`".into()),
-        _ => Ok(text.into()),
-    }
-}
-
-impl Machine {
-    /// Builds all that such a guest is booted from.
-    fn build(&self, ctx: &Ctx) -> Result<Built> {
-        if self.sources.wanted(ctx)?.len() > 1 {
-            return Err(wrong_usage(anyhow!("this is for one guest: give `--kernel` once")));
-        }
-        doctor::ensure(ctx, None)?;
-        let walls = self.walls.of(ctx)?;
-        walls.ensure(ctx)?;
-        let memory = self.memory.unwrap_or(ctx.config.memory);
-        let size = match self.memory {
-            Some(memory) => ctx.guest_size_with(memory)?,
-            None => ctx.guest_size()?,
-        };
-        let disks: u64 = self.disks.iter().map(|size| size.bytes()).sum();
-        let size = size.saturating_add(disks);
-        let image = super::image(ctx)?;
-        let (kernels, passed_over) = self.sources.build(ctx)?;
-        let count = kernels.len();
-        let Ok([kernel]) = <[KernelBinary; 1]>::try_from(kernels) else {
-            bail!("one kernel is wanted, and {count} were built");
-        };
-        kernel.check_memory(memory)?;
-        Ok(Built { walls, memory, size, image, kernel, passed_over })
-    }
-
-    /// Has such a guest run until its end.
-    fn run(
-        &self,
-        ctx: &Ctx,
-        name: &GuestName,
-        run: impl FnOnce(&Stage, &PersonPlan<'_>) -> Result<GuestEnd>,
-    ) -> Result<ExitCode> {
-        let Built { walls, memory, size, image, kernel, passed_over } = self.build(ctx)?;
-        let keep = self.keep.as_ref().map(|path| Cow::at(path, &image)).transpose()?;
-        let network = self.network.plug(name)?;
-        let stage = Stage::start(&walls.isolation, &walls.options(size))?;
-        for line in passed_over {
-            ctx.ui.warn(&line);
-        }
-        let plan = PersonPlan {
-            name,
-            kernel: &kernel,
-            image: &image,
-            keep: keep.as_ref(),
-            memory,
-            disks: &self.disks,
-            arguments: &self.arguments,
-            network: network.as_ref(),
-        };
-        let end = run(&stage, &plan)?;
-        stage.shutdown()?;
-        ctx.ui.say(match end {
-            GuestEnd::Off => "the guest switched itself off",
-            GuestEnd::Left => "the guest was cut off",
-        });
-        Ok(ExitCode::SUCCESS)
-    }
-}
 
 #[derive(Debug, Args)]
 pub(super) struct Shell {
@@ -298,18 +141,6 @@ fn what_next(name: &GuestName) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_argument_is_one_and_no_other_flags() {
-        assert_eq!(kernel_argument("loglevel=8").unwrap(), "loglevel=8");
-        assert_eq!(kernel_argument("quiet").unwrap(), "quiet");
-        for (text, flag) in
-            [("a b", "--append"), ("", "--append"), ("mem=1G", "--memory"), ("ubdb=/x", "--disk")]
-        {
-            let error = kernel_argument(text).unwrap_err();
-            assert!(error.contains(flag), "{text:?}: {error}");
-        }
-    }
 
     #[test]
     fn a_command_is_run_as_it_stands_or_by_a_users_shell() {

@@ -4,8 +4,8 @@
 use std::process::{Command, Output};
 
 use super::full_guest::more_arguments;
-use super::host_network::{BEYOND, HOST, Namespace, ROUTER, World};
 use super::support::eventually;
+use super::world::{BEYOND, HOST, Namespace, ROUTER, World};
 
 /// Two guests on a network, which are gone when this is dropped.
 struct Guests<'a> {

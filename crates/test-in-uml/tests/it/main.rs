@@ -35,3 +35,4 @@ mod stage_in_folder;
 mod store;
 mod support;
 mod workspace;
+mod world;
