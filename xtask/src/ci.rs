@@ -21,7 +21,7 @@ const TEST_FAILED: u8 = 100;
 pub fn run(ctx: &Ctx) -> Result<ExitCode> {
     setup(ctx, Consent::Given)?;
     // What tests of the host's networks need, and nobody else has to have.
-    let tools = [("nft", "nftables"), ("iptables", "iptables")];
+    let tools = [("nft", "nftables"), ("iptables", "iptables"), ("passt", "passt")];
     let missing = tools.into_iter().filter(|(program, _)| find(program).is_none());
     let missing: Vec<&str> = missing.map(|(_, package)| package).collect();
     if !missing.is_empty() {

@@ -1,6 +1,9 @@
 //! What others ask of a guest's holder.
 
+use std::fs::File;
+use std::net::Shutdown;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -16,10 +19,13 @@ use super::registry::{connect_to, lock_of};
 use crate::ctx::Ctx;
 use crate::layout::Layout;
 use crate::lock;
-use crate::{invocation, packet};
+use crate::{invocation, packet, threads};
 
 /// The time a holder may take to answer: longer than it waits for its guest itself.
 const PATIENCE: TimeVal = TimeVal::new(15, 0);
+
+/// How often it is looked whether the guest is gone, or we are asked to stop.
+const PERIOD: Duration = Duration::from_millis(100);
 
 /// The time a guest may take to greet.
 const GREETING: Duration = Duration::from_secs(10);
@@ -52,8 +58,23 @@ pub fn about(layout: &Layout, name: &GuestName) -> Result<About> {
     }
 }
 
+/// A connection to a guest. One whose guest is gone without a word says nothing of that: its holder does, by its lock.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub socket: Socket,
+    held: Option<File>,
+}
+
+impl Connection {
+    /// Returns true if the guest's holder is gone, and the guest with it.
+    pub fn is_lost(&self) -> bool {
+        self.held.as_ref().is_none_or(|held| held.try_lock_shared().is_ok())
+    }
+}
+
 /// A connection to a guest, on which this was asked for.
-pub(super) fn request(layout: &Layout, name: &GuestName, request: &Request) -> Result<Socket> {
+pub(super) fn request(layout: &Layout, name: &GuestName, request: &Request) -> Result<Connection> {
+    let held = lock_of(layout, name);
     let (_, connection) = ask(layout, name, &Asked::Connect)?;
     let connection =
         connection.into_iter().next().context("an answer came without a connection")?;
@@ -62,7 +83,7 @@ pub(super) fn request(layout: &Layout, name: &GuestName, request: &Request) -> R
     greet(&mut connection).with_context(|| format!("the guest `{name}` cannot be understood"))?;
     connection.set_read_timeout(None).context("cannot limit a connection")?;
     wire::send(&mut connection, request)?;
-    Ok(connection)
+    Ok(Connection { socket: connection, held })
 }
 
 /// Waits for the end of something in a guest; nothing if the guest is gone before that.
@@ -78,6 +99,29 @@ pub(super) fn wait_for_end(mut socket: Socket) -> Result<Option<ProcessEnd>> {
     }
 }
 
+/// Does this in a thread. A request to stop, or the end of the guest, closes the connection that it works on.
+pub(super) fn watched<T: Send + 'static>(
+    ctx: &Ctx,
+    connection: &Connection,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (done, outcome) = sync_channel(1);
+    threads::spawn(move || done.send(work()))?;
+    let mut interrupted = Ok(());
+    loop {
+        match outcome.recv_timeout(PERIOD) {
+            Ok(result) => return interrupted.map_err(anyhow::Error::from).and(result),
+            Err(RecvTimeoutError::Disconnected) => bail!("a thread of ours panicked"),
+            Err(RecvTimeoutError::Timeout) => {
+                interrupted = ctx.cancel.check();
+                if interrupted.is_err() || connection.is_lost() {
+                    let _ = connection.socket.shutdown(Shutdown::Both);
+                }
+            }
+        }
+    }
+}
+
 /// Has a guest switch itself off, and waits until it is gone.
 ///
 /// # Errors
@@ -88,7 +132,8 @@ pub fn end_in_order(ctx: &Ctx, name: &GuestName) -> Result<()> {
     let connection = request(&ctx.layout, name, &Request::Run(Command { argv, terminal: None }))?;
     let cure = || format!("`{} down --now {name}` cuts it off", invocation::command());
     // It may be off before it says so.
-    match wait_for_end(connection).with_context(cure)? {
+    let socket = connection.socket.try_clone().context("cannot share a connection")?;
+    match watched(ctx, &connection, move || wait_for_end(socket)).with_context(cure)? {
         Some(ProcessEnd::Code(0)) | None => {}
         Some(end) => bail!("poweroff(8) in the guest `{name}` ended with {end:?}; {}", cure()),
     }

@@ -16,7 +16,7 @@ use uml_protocol::commands::{
 };
 use uml_protocol::wire::{self, CHUNK, ProcessEnd, Stream, receive};
 
-use super::ask::request;
+use super::ask::{Connection, request};
 use super::name::GuestName;
 use super::shell::{Escape, RawMode, give_back, our_size};
 use crate::cancel;
@@ -62,14 +62,14 @@ pub fn run_command(ctx: &Ctx, name: &GuestName, argv: Vec<String>) -> Result<End
         size: TerminalSize { rows: size.ws_row, columns: size.ws_col },
     });
     let has_terminal = terminal.is_some();
-    let socket = request(&ctx.layout, name, &Request::Run(Command { argv, terminal }))?;
+    let connection = request(&ctx.layout, name, &Request::Run(Command { argv, terminal }))?;
     let raw = if has_terminal {
         cancel::before_exit(give_back);
         RawMode::enter()?
     } else {
         None
     };
-    let ended = Running::begin(socket, has_terminal)?.run();
+    let ended = Running::begin(connection, has_terminal)?.run();
     if let Some(raw) = raw {
         raw.leave()?;
     }
@@ -78,7 +78,7 @@ pub fn run_command(ctx: &Ctx, name: &GuestName, argv: Vec<String>) -> Result<End
 
 /// A command that runs. What it writes is passed on by a thread, what it reads by [`Running::run`].
 struct Running {
-    socket: Socket,
+    connection: Connection,
     /// Bytes that the guest still takes.
     room: Arc<AtomicUsize>,
     /// Says that there is room again, and ends with the command.
@@ -92,14 +92,14 @@ struct Running {
 }
 
 impl Running {
-    fn begin(socket: Socket, has_terminal: bool) -> Result<Self> {
+    fn begin(connection: Connection, has_terminal: bool) -> Result<Self> {
         let room = Arc::new(AtomicUsize::new(WINDOW));
         let (wakes, wake) = std::io::pipe().context("cannot make a pipe")?;
         let (theirs, gets) =
-            (socket.try_clone().context("cannot share a connection")?, room.clone());
+            (connection.socket.try_clone().context("cannot share a connection")?, room.clone());
         let reader = threads::spawn(move || pass_on(theirs, &gets, wake))?;
         Ok(Self {
-            socket,
+            connection,
             room,
             wakes,
             reader,
@@ -116,6 +116,10 @@ impl Running {
             if woken && self.is_over()? {
                 break false;
             }
+            if self.connection.is_lost() {
+                // Nobody else says so.
+                break false;
+            }
             self.follow_size();
             self.follow_signals();
             if typed && self.pass_input()? {
@@ -123,7 +127,7 @@ impl Running {
             }
         };
         // The reader ends with the connection.
-        let _ = self.socket.shutdown(Shutdown::Both);
+        let _ = self.connection.socket.shutdown(Shutdown::Both);
         let ended = self.reader.join().unwrap_or_else(|_| bail!("a thread of ours panicked"));
         if left { Ok(Ended::Left) } else { ended }
     }
@@ -194,7 +198,7 @@ impl Running {
 
     /// A guest that is gone says so by the other way.
     fn say(&mut self, message: &ToCommand) {
-        let _ = wire::send(&mut self.socket, message);
+        let _ = wire::send(&mut self.connection.socket, message);
     }
 }
 

@@ -5,8 +5,6 @@ use std::io;
 use std::net::Shutdown;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use socket2::Socket;
@@ -14,14 +12,11 @@ use uml_protocol::commands::{Destination, FromCommand, Request, ToCommand};
 use uml_protocol::files::{InPieces, Pieces, TOP, pack, unpack};
 use uml_protocol::wire::{self, ProcessEnd, receive};
 
-use super::ask::{request, wait_for_end};
+use super::ask::{request, wait_for_end, watched};
 use super::name::GuestName;
 use crate::archive::Partial;
 use crate::ctx::Ctx;
 use crate::threads;
-
-/// How often it is looked whether we are asked to stop.
-const PERIOD: Duration = Duration::from_millis(100);
 
 /// A place on the host, or in a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +90,8 @@ fn put(ctx: &Ctx, path: &Path, guest: &GuestName, (place, into): (&str, bool)) -
         name: name_of(path)?,
         into: into || place.ends_with('/'),
     };
-    let socket = request(&ctx.layout, guest, &Request::Put(to))?;
+    let connection = request(&ctx.layout, guest, &Request::Put(to))?;
+    let socket = &connection.socket;
     let answers = socket.try_clone().context("cannot share a connection")?;
     let path = path.to_owned();
     let sends = threads::spawn({
@@ -107,7 +103,7 @@ fn put(ctx: &Ctx, path: &Path, guest: &GuestName, (place, into): (&str, bool)) -
             Ok(wire::send(&mut socket, &ToCommand::InputOver)?)
         }
     })?;
-    let end = unless_cancelled(ctx, &socket, move || wait_for_end(answers));
+    let end = watched(ctx, &connection, move || wait_for_end(answers));
     if end.is_err() {
         let _ = socket.shutdown(Shutdown::Both);
     }
@@ -133,36 +129,14 @@ fn get(ctx: &Ctx, (guest, place): (&GuestName, &str), path: &Path, into: bool) -
             path.display()
         );
     }
-    let socket = request(&ctx.layout, guest, &Request::Get(place.into()))?;
+    let connection = request(&ctx.layout, guest, &Request::Get(place.into()))?;
     let partial = Partial::claim(&dest)?;
     let folder = partial.path().to_owned();
-    let mut arrives = socket.try_clone().context("cannot share a connection")?;
+    let mut arrives = connection.socket.try_clone().context("cannot share a connection")?;
     let archive = Pieces::new(move || next_piece(&mut arrives));
-    unless_cancelled(ctx, &socket, move || Ok(unpack(archive, &folder)?))?;
+    watched(ctx, &connection, move || Ok(unpack(archive, &folder)?))?;
     fs::rename(partial.path().join(TOP), &dest)
         .with_context(|| format!("cannot make {}", dest.display()))
-}
-
-/// Does it in a thread; a request to stop closes the connection that it works on.
-fn unless_cancelled<T: Send + 'static>(
-    ctx: &Ctx,
-    socket: &Socket,
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let (done, outcome) = sync_channel(1);
-    threads::spawn(move || done.send(work()))?;
-    loop {
-        match outcome.recv_timeout(PERIOD) {
-            Ok(result) => return result,
-            Err(RecvTimeoutError::Disconnected) => bail!("a thread of ours panicked"),
-            Err(RecvTimeoutError::Timeout) => {
-                if let Err(interrupted) = ctx.cancel.check() {
-                    let _ = socket.shutdown(Shutdown::Both);
-                    return Err(interrupted.into());
-                }
-            }
-        }
-    }
 }
 
 /// What the guest sends, to its end: an archive that breaks off is an error.

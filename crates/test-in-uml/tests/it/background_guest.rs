@@ -249,7 +249,12 @@ fn guests_have_their_names_until_they_end_however_that_is() {
     let (_, why) = fails("exec", &[&one.name, "true"]);
     assert!(why.contains("no guest") && why.contains(&other.name), "{why}");
 
+    let mut waits = xtask();
+    waits.args(["exec", &other.name, "sh", "-c", "echo begun; sleep 100000"]);
+    let mut waits = waits.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    std::io::Read::read_exact(waits.stdout.as_mut().unwrap(), &mut [0; 6]).unwrap();
     kill(other.holder(), Signal::SIGKILL).unwrap();
+    assert_eq!(waits.wait().unwrap().code(), Some(96), "whoever is in a guest hears of its end");
     eventually("the end of what a killed process held", || other.is_gone());
     // The name is free, and one that switches itself off gives it back too.
     let again = up(&other.name, &other.mark).output().unwrap();

@@ -1,7 +1,7 @@
 //! Guests on networks of the host. These need a kernel and an image, so that they are ignored here; `cargo xtask ci` runs
 //! them. `UML_SHELL_ARGS` asks for another kernel for one of two guests than the default one.
 
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 
 use super::full_guest::more_arguments;
 use super::support::eventually;
@@ -13,26 +13,40 @@ struct Guests<'a> {
     names: [String; 2],
 }
 
-/// What serves one line to whoever connects, in a guest or elsewhere.
-fn serves(port: u16, line: &str) -> String {
+/// A program that gives `text` to whoever connects and says something first: passt(1) of Debian 12 tells the guest of a
+/// connection with the first that the other side says.
+fn server(port: u16, text: &str) -> String {
     format!(
-        "perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(LocalPort => {port}, Listen => 5, ReuseAddr => 1) or die; \
-         while ($c = $s->accept) {{ print $c \"{line}\\n\"; close $c }}' >/dev/null 2>&1 &"
+        "$s = IO::Socket::INET->new(LocalPort => {port}, Listen => 5, ReuseAddr => 1) or die; \
+         while ($c = $s->accept) {{ <$c>; print $c {text}; close $c }}"
     )
 }
 
-/// What asks for it.
+/// One that gives a line.
+fn line_server(port: u16, line: &str) -> String {
+    server(port, &format!("\"{line}\\n\""))
+}
+
+/// What asks for it, and does this with the answer.
 fn asks(address: &str, port: u16) -> String {
-    format!("timeout 5 bash -c 'exec 3<>/dev/tcp/{address}/{port} && head -n1 <&3'")
+    asks_and(address, port, "head -n1")
+}
+
+fn asks_and(address: &str, port: u16, does: &str) -> String {
+    format!("timeout 20 bash -c 'exec 3<>/dev/tcp/{address}/{port} && echo >&3 && {does} <&3'")
 }
 
 impl<'a> Guests<'a> {
     fn boot(world: &'a World, tag: &str, args: [&[&str]; 2]) -> Self {
+        Self::boot_by(world, tag, args.map(|args| [&["--net", "lab"], args].concat()))
+    }
+
+    fn boot_by(world: &'a World, tag: &str, args: [Vec<&str>; 2]) -> Self {
         let name = |which: &str| format!("{tag}-{which}-{}", std::process::id());
         let guests = Self { world, names: [name("one"), name("two")] };
         let boot = |number: usize, more: &[String]| {
-            let mut up = world.xtask(&["up", &guests.names[number], "--net", "lab"]);
-            let output = up.args(args[number]).args(more).output().unwrap();
+            let mut up = world.xtask(&["up", &guests.names[number]]);
+            let output = up.args(&args[number]).args(more).output().unwrap();
             assert!(output.status.success(), "{output:?}");
         };
         boot(0, &[]);
@@ -52,8 +66,16 @@ impl<'a> Guests<'a> {
 
     /// Waits until a server in a guest answers.
     fn serve(&self, number: usize, line: &str) {
-        self.says(number, &serves(80, line));
-        eventually("a server", || self.run(number, &asks("127.0.0.1", 80)).status.success());
+        self.start(number, 80, &line_server(80, line));
+    }
+
+    /// Starts a server in a guest, and waits until it answers.
+    fn start(&self, number: usize, port: u16, server: &str) {
+        self.says(
+            number,
+            &format!("perl -MIO::Socket::INET -e '{server}' </dev/null >/dev/null 2>&1 &"),
+        );
+        eventually("a server", || self.run(number, &asks("127.0.0.1", port)).status.success());
     }
 }
 
@@ -63,6 +85,23 @@ impl Drop for Guests<'_> {
             let _ = self.world.xtask(&["down", "--now", name]).output();
         }
     }
+}
+
+/// A server in a namespace, which ends when this is dropped.
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn serve(at: &Namespace, port: u16, server: &str) -> Serving {
+    let mut perl = at.command("perl");
+    let serving = Serving(perl.args(["-MIO::Socket::INET", "-e", server]).spawn().unwrap());
+    eventually("a server", || ask(at, "127.0.0.1", port).status.success());
+    serving
 }
 
 fn ask(from: &Namespace, address: &str, port: u16) -> Output {
@@ -79,8 +118,7 @@ fn hears(output: &Output) -> &str {
 fn on_a_network_of_its_own_only_what_is_published_is_reached() {
     let world = World::new();
     world.does(&["up", "lab", "--taps", "2", "--publish", "8080:192.168.2.2:80"]);
-    world.beyond.sh(&serves(80, "beyond"));
-    eventually("a server", || ask(&world.beyond, "127.0.0.1", 80).status.success());
+    let _server = serve(&world.beyond, 80, &line_server(80, "beyond"));
     let guests = Guests::boot(&world, "nat", [&[], &[]]);
     let listed = String::from_utf8(world.xtask(&["ps"]).output().unwrap().stdout).unwrap();
     assert!(
@@ -126,13 +164,44 @@ fn on_a_bridge_a_guest_is_a_machine_as_others_are() {
     }
     assert_eq!(hears(&ask(&world.beyond, "10.9.0.11", 80)), "the guest");
     assert!(world.router.sh("ip neighbour show 10.9.0.11").contains(mac));
-    // A megabyte each way, in frames of any length.
-    let many = "head -c 1000000 /dev/zero | tr '\\0' x";
-    guests.says(1, &format!("{many} > /tmp/many; perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(LocalPort => 81, \
-        Listen => 5); while ($c = $s->accept) {{ open F, \"/tmp/many\"; print $c $_ while <F>; close $c }}' >/dev/null 2>&1 &"));
-    let counts =
-        |from: &str| format!("timeout 60 bash -c 'exec 3<>/dev/tcp/{from}/81 && wc -c <&3'");
-    eventually("a server", || guests.run(1, &counts("127.0.0.1")).status.success());
-    assert_eq!(guests.says(0, &counts("10.9.0.12")), "1000000\n");
-    assert_eq!(world.beyond.sh(&counts("10.9.0.12")), "1000000\n");
+    // A megabyte, in frames of any length.
+    guests.start(1, 81, &server(81, "\"x\" x 1000000"));
+    let counts = asks_and("10.9.0.12", 81, "wc -c");
+    assert_eq!(guests.says(0, &counts), "1000000\n");
+    assert_eq!(world.beyond.sh(&counts), "1000000\n");
+}
+
+#[test]
+#[ignore = "needs a kernel and an image"]
+fn online_a_guest_reaches_what_the_host_does_and_others_what_is_published() {
+    let world = World::new();
+    let before = world.state();
+    let servers = [
+        serve(&world.beyond, 80, &line_server(80, "beyond")),
+        serve(&world.beyond, 81, &server(81, "\"x\" x 3000000")),
+        serve(&world.host, 80, &line_server(80, "for the host alone")),
+    ];
+    let online = vec!["--online", "--publish", "8080:80", "--publish", "8081:81"];
+    let guests = Guests::boot_by(&world, "online", [online, vec!["--online", "--link", "socket"]]);
+    guests.serve(0, "the guest");
+    for number in [0, 1] {
+        assert_eq!(guests.says(number, &asks(BEYOND, 80)), "beyond\n");
+        // The router has no such server, and the host's own is not taken for its.
+        assert!(!guests.run(number, &asks(ROUTER, 80)).status.success());
+    }
+    assert_eq!(hears(&ask(&world.beyond, HOST, 8080)), "the guest");
+    // More than any buffer on its way holds, each way.
+    guests.start(0, 81, &server(81, "\"x\" x 3000000"));
+    for number in [0, 1] {
+        assert_eq!(guests.says(number, &asks_and(BEYOND, 81, "wc -c")), "3000000\n");
+    }
+    assert_eq!(world.beyond.sh(&asks_and(HOST, 8081, "wc -c")), "3000000\n");
+    drop(servers);
+    drop(guests);
+    assert_eq!(world.state(), before, "nothing of the host was changed");
+    // Where nothing leads out there is nothing to do for passt.
+    world.host.sh("ip link delete eth9");
+    let lost = world.xtask(&["up", "lost", "--online"]).output().unwrap();
+    let why = String::from_utf8_lossy(&lost.stderr);
+    assert!(lost.status.code() == Some(96) && why.contains("passt does not serve"), "{why}");
 }

@@ -55,9 +55,23 @@ struct NetworkChoice {
     /// Have it ask there for an address by DHCP
     #[arg(long, requires = "net", conflicts_with = "address")]
     dhcp: bool,
+    /// Let the guest reach what this host reaches, by passt(1); needs no privilege
+    #[arg(long, conflicts_with_all = ["net", "address", "dhcp"])]
+    online: bool,
+    /// With `--online`, let others reach this port of the guest by one of the host, over TCP; may be repeated
+    #[arg(long, value_name = "PORT:PORT", requires = "online", value_parser = two_ports)]
+    publish: Vec<(u16, u16)>,
     /// Its hardware address there [default: one of its name's own]
-    #[arg(long, value_name = "MAC", requires = "net", value_parser = person::checked_mac)]
+    #[arg(long, value_name = "MAC", value_parser = person::checked_mac)]
     mac: Option<String>,
+}
+
+fn two_ports(text: &str) -> Result<(u16, u16), String> {
+    let parse = || {
+        let (port, to) = text.split_once(':')?;
+        Some((port.parse().ok()?, to.parse().ok()?))
+    };
+    parse().ok_or_else(|| "a port of the host and one of the guest, as in 8080:80".into())
 }
 
 fn address_with_prefix(text: &str) -> Result<(Ipv4Addr, u8), String> {
@@ -70,8 +84,18 @@ fn address_with_prefix(text: &str) -> Result<(Ipv4Addr, u8), String> {
 
 impl NetworkChoice {
     /// Plugs the guest of that name in.
-    fn plug(&self, guest: &GuestName) -> Result<Option<GuestNetwork>> {
-        let Some(net) = &self.net else { return Ok(None) };
+    fn plug(&self, ctx: &Ctx, guest: &GuestName) -> Result<Option<GuestNetwork>> {
+        if self.online {
+            let mac = self.mac.clone();
+            return GuestNetwork::online(&ctx.cancel, guest, &self.publish, mac).map(Some);
+        }
+        let Some(net) = &self.net else {
+            if self.mac.is_some() {
+                let why = "`--mac` is for a guest on a network: `--net` or `--online`";
+                return Err(wrong_usage(anyhow!(why)));
+            }
+            return Ok(None);
+        };
         let by = match (self.address, self.dhcp) {
             (Some((address, prefix)), _) => AddressBy::Person(address, prefix),
             (None, true) => AddressBy::Dhcp,
@@ -140,7 +164,7 @@ impl Machine {
     ) -> Result<ExitCode> {
         let Built { walls, memory, size, image, kernel, passed_over } = self.build(ctx)?;
         let keep = self.keep.as_ref().map(|path| Cow::at(path, &image)).transpose()?;
-        let network = self.network.plug(name)?;
+        let network = self.network.plug(ctx, name)?;
         let stage = Stage::start(&walls.isolation, &walls.options(size))?;
         for line in passed_over {
             ctx.ui.warn(&line);
