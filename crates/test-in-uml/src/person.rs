@@ -10,14 +10,13 @@ use std::path::Path;
 use std::thread::Scope;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result};
-use tempfile::tempfile;
+use anyhow::Result;
 
 use crate::cancel::CancelToken;
 use crate::config::ByteSize;
 use crate::ctx::Ctx;
 use crate::guest::{
-    ByHand, Calibration, CommandLine, Cow, ExtraDisk, Init, LinkBy, address_space, with_disks,
+    ByHand, Calibration, CommandLine, Cow, Init, LinkBy, address_space, with_disks,
 };
 use crate::kernel::KernelBinary;
 use crate::rootfs::Image;
@@ -28,6 +27,7 @@ mod ask;
 pub mod background;
 mod command;
 mod copy;
+mod disk;
 mod end;
 mod message;
 mod name;
@@ -39,6 +39,8 @@ pub mod shell;
 pub use ask::{about, end_at_once, end_in_order};
 pub use command::{Ended, run_command};
 pub use copy::{Place, copy};
+use disk::Disks;
+pub use disk::WantedDisk;
 pub use end::GuestEnd;
 pub use message::About;
 pub use name::GuestName;
@@ -59,8 +61,8 @@ pub struct PersonPlan<'a> {
     pub keep: Option<&'a Cow>,
     /// The guest's memory.
     pub memory: ByteSize,
-    /// The sizes of its disks beside that of its root.
-    pub disks: &'a [ByteSize],
+    /// Its disks beside that of its root.
+    pub disks: &'a [WantedDisk],
     /// More arguments for its kernel.
     pub arguments: &'a [String],
     /// Its place on a network of the host.
@@ -89,6 +91,7 @@ struct Guest<'a> {
     plan: &'a PersonPlan<'a>,
     stage: &'a Stage,
     link: Link,
+    disks: Disks,
     /// Our end of its interface on a network.
     end: Option<InterfaceEnd>,
     argv: Vec<OsString>,
@@ -107,7 +110,7 @@ impl<'a> Guest<'a> {
             Some(kept) => stage.lend(kept.path(), "cow")?,
             None => Path::new(&link.dir()).join("cow"),
         };
-        let disks = empty_disks(stage, plan.disks)?;
+        let disks = Disks::on(stage, plan.disks)?;
         let (mut interfaces, mut arguments) = (Vec::new(), Vec::new());
         let mut end = None;
         if let Some(network) = plan.network {
@@ -118,7 +121,7 @@ impl<'a> Guest<'a> {
         }
         arguments.extend_from_slice(plan.arguments);
         let line = CommandLine {
-            disks: &disks,
+            disks: &disks.seen,
             interfaces: &interfaces,
             arguments: &arguments,
             kernel: &shown_kernel,
@@ -136,13 +139,13 @@ impl<'a> Guest<'a> {
             era: kernel.era.boot,
         };
         let sight = stage.host_files(&kernel.path)?.with(&shown_kernel).with(&shown_image);
-        let sight = with_disks(sight, &disks);
+        let sight = with_disks(sight, &disks.seen);
         let sight = if plan.keep.is_some() { sight.with_lent(&cow) } else { sight };
         let kept = plan.keep.map_or(&*cow, Cow::path);
         let by_hand = ByHand { kernel: &kernel.path, image: &image, cow: kept, line: &line };
         let by_hand = by_hand.to_string();
         let argv = line.argv();
-        Ok(Self { plan, stage, link, end, argv, sight, by_hand })
+        Ok(Self { plan, stage, link, disks, end, argv, sight, by_hand })
     }
 
     /// Powers it on, with this for its console.
@@ -173,19 +176,11 @@ impl<'a> Guest<'a> {
 
     /// What is left to do once it is gone.
     fn clear_away(&self, ctx: &Ctx) -> Result<()> {
+        self.disks.give_back()?;
         if let Some(kept) = self.plan.keep {
             kept.take_back()?;
             ctx.ui.line(&kept.how_to_boot(&self.plan.kernel.name, &self.by_hand));
         }
         Ok(())
     }
-}
-
-fn empty_disks(stage: &Stage, sizes: &[ByteSize]) -> Result<Vec<ExtraDisk>> {
-    let disks = sizes.iter().enumerate().map(|(index, size)| {
-        let contents = tempfile().context("cannot make a temporary file")?;
-        let path = stage.make_disk(&format!("disk-{index}"), &contents, size.bytes())?;
-        Ok(ExtraDisk { path, read_only: false })
-    });
-    disks.collect()
 }

@@ -16,7 +16,7 @@ use crate::doctor;
 use crate::guest::Cow;
 use crate::host_network::{NetworkName, Record};
 use crate::kernel::KernelBinary;
-use crate::person::{self, AddressBy, GuestEnd, GuestName, GuestNetwork, PersonPlan};
+use crate::person::{self, AddressBy, GuestEnd, GuestName, GuestNetwork, PersonPlan, WantedDisk};
 use crate::rootfs::Image;
 use crate::stage::Stage;
 
@@ -31,9 +31,9 @@ pub(super) struct Machine {
     /// Memory of the guest, for example 512M [default: that of the configuration]
     #[arg(long, value_name = "SIZE")]
     memory: Option<ByteSize>,
-    /// One more disk of this size, empty, that goes with the guest: /dev/ubdb and so on; may be repeated
-    #[arg(long = "disk", value_name = "SIZE")]
-    disks: Vec<ByteSize>,
+    /// One more disk, /dev/ubdb and so on: an empty one of this size, that goes with the guest, or this file; may be repeated
+    #[arg(long = "disk", value_name = "SIZE|FILE")]
+    disks: Vec<WantedDisk>,
     /// One more argument for the guest's kernel; may be repeated
     #[arg(long = "append", value_name = "ARGUMENT", value_parser = kernel_argument)]
     arguments: Vec<String>,
@@ -143,7 +143,7 @@ impl Machine {
             Some(memory) => ctx.guest_size_with(memory)?,
             None => ctx.guest_size()?,
         };
-        let disks: u64 = self.disks.iter().map(|size| size.bytes()).sum();
+        let disks: u64 = self.disks.iter().map(WantedDisk::size).sum();
         let size = size.saturating_add(disks);
         let image = image(ctx)?;
         let (kernels, passed_over) = self.sources.build(ctx)?;
