@@ -28,6 +28,7 @@ pub use record::{Record, names};
 pub use subnet::Subnet;
 pub use tap::Tap;
 
+use crate::cancel::CancelToken;
 use crate::invocation;
 use change::Change;
 use record::Records;
@@ -53,6 +54,7 @@ pub fn up(wanted: &Wanted, tell: Tell<'_>) -> Result<Record> {
     let (record, changes) = plan::of(wanted)?;
     let mut journal = records.begin(&record)?;
     let made = changes.into_iter().try_for_each(|change| {
+        CancelToken::default().check()?;
         journal.add(&change)?;
         for line in change.make() {
             tell(&line)?;

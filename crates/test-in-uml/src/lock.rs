@@ -23,12 +23,16 @@ pub(crate) fn open(path: &Path) -> Result<File> {
         .with_context(|| format!("cannot open the lock {}", path.display()))
 }
 
-/// Makes a folder of that mode with a lock in it, and takes the lock; nothing if somebody has it. Whoever has it may
-/// remove the folder.
+/// How often it is tried to take a lock that others may hold for a moment, to see whether it is free.
+const TRIES: u32 = 10;
+
+/// Makes a folder of that mode with a lock in it, and takes the lock; nothing if somebody has it for longer than it takes to
+/// look. Whoever has it may remove the folder.
 ///
 /// # Errors
 /// When it cannot be made or locked.
 pub(crate) fn claim_folder(folder: &Path, mode: u32) -> Result<Option<File>> {
+    let mut tries = 0;
     loop {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(mode);
@@ -43,6 +47,10 @@ pub(crate) fn claim_folder(folder: &Path, mode: u32) -> Result<Option<File>> {
         match lock.try_lock() {
             Ok(()) if is_still_at(&lock, &path) => return Ok(Some(lock)),
             Ok(()) => {}
+            Err(TryLockError::WouldBlock) if tries < TRIES => {
+                tries += 1;
+                std::thread::sleep(Duration::from_millis(10));
+            }
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("cannot lock {}", path.display()));

@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde::{Deserialize, Serialize};
 
 use super::change::Change;
 use super::name::NetworkName;
 use super::subnet::Subnet;
+use crate::cancel::CancelToken;
 use crate::invocation;
 use crate::lock;
 
@@ -129,8 +131,11 @@ impl Records {
     pub fn lock() -> Result<Self> {
         loop {
             if let Some(lock) = lock::claim_folder(Path::new(FOLDER), 0o755)? {
+                // A command that we have started holds it too: whoever comes after us when we were killed waits for its end.
+                fcntl(&lock, FcntlArg::F_SETFD(FdFlag::empty())).context("cannot share a lock")?;
                 return Ok(Self { lock: Some(lock) });
             }
+            CancelToken::default().check()?;
             std::thread::sleep(Duration::from_millis(50));
         }
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ip::{self, Address, Interface, Route};
 use super::line::Line;
+use crate::cancel::CancelToken;
 
 /// The time a gateway has to answer: one that was only heard is asked after 5 s, three times
 /// (Documentation/networking/ip-sysctl.rst, `delay_first_probe_time`).
@@ -128,6 +129,7 @@ const ANSWERS: [&str; 1] = ["REACHABLE"];
 fn comes_to(states: &[&str], address: Ipv4Addr, dev: &str) -> Result<bool> {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
+        CancelToken::default().check()?;
         let socket = UdpSocket::bind("0.0.0.0:0").context("cannot make a socket")?;
         // The discard service; what cannot be sent now is sent at the next turn.
         let _ = socket.send_to(&[0], (address, 9));

@@ -68,7 +68,11 @@ pub(super) struct Connection {
 impl Connection {
     /// Returns true if the guest's holder is gone, and the guest with it.
     pub fn is_lost(&self) -> bool {
-        self.held.as_ref().is_none_or(|held| held.try_lock_shared().is_ok())
+        let Some(held) = &self.held else { return true };
+        let is_free = held.try_lock_shared().is_ok();
+        // Its name is for whoever wants it next.
+        let _ = held.unlock();
+        is_free
     }
 }
 
@@ -152,7 +156,7 @@ pub fn end_at_once(ctx: &Ctx, name: &GuestName) -> Result<()> {
         .with_context(|| format!("the process that holds the guest `{name}` does not end"))
 }
 
-fn wait_until_gone(ctx: &Ctx, held: Option<std::fs::File>, time: Duration) -> Result<()> {
+fn wait_until_gone(ctx: &Ctx, held: Option<File>, time: Duration) -> Result<()> {
     let Some(held) = held else { return Ok(()) };
     let deadline = Instant::now() + time;
     let (mut too_late, cancel) = (false, ctx.cancel.clone());

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::fd::AsFd as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use nix::errno::Errno;
@@ -53,9 +53,12 @@ pub fn run(
         Server { registered, about: about.clone(), stage, link: &guest.link, process: &process };
     let over = CancelToken::default();
     let end = std::thread::scope(|scope| {
-        guest.serve(scope, &server, &over)?;
-        let came = come_up(ctx, &server, process.status()?, &log).and_then(|()| ready(&about));
-        let end = came.and_then(|()| wait(ctx, process.status()?));
+        let end = guest.serve(scope, &server, &over).and_then(|()| {
+            come_up(ctx, &server, process.status()?, &log)?;
+            ready(&about)?;
+            wait(ctx, process.status()?)
+        });
+        // Whatever it is, those who serve end with it.
         over.cancel();
         end
     });
@@ -66,14 +69,19 @@ pub fn run(
 
 /// Waits until the guest takes commands.
 fn come_up(ctx: &Ctx, server: &Server<'_>, status: GuestStatus, log: &Path) -> Result<()> {
+    // Init scripts take many times as long as a kernel.
+    let (begun, most) = (Instant::now(), ctx.config.boot_timeout * 4);
     loop {
         ctx.cancel.check()?;
-        if has_ended(&status, 0)? {
+        let has_ended = has_ended(&status, 0)?;
+        if has_ended || begun.elapsed() > most {
+            let what =
+                if has_ended { "ended".into() } else { format!("took no commands for {most:?}") };
             let said = String::from_utf8_lossy(&tail(log)).into_owned();
             let lines: Vec<String> = said.lines().map(text::plain).collect();
             let lines = lines[lines.len().saturating_sub(LINES)..].join("\n  | ");
             bail!(
-                "the guest did not come up; the end of its console, {}:\n  | {lines}",
+                "the guest did not come up: it {what}; the end of its console, {}:\n  | {lines}",
                 log.display()
             );
         }

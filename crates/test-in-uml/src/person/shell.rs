@@ -49,8 +49,9 @@ pub fn run(
         Server { registered, about: plan.about(None), stage, link: &guest.link, process: &process };
     let over = CancelToken::default();
     let end = std::thread::scope(|scope| {
-        guest.serve(scope, &server, &over)?;
-        let end = session.run(&ctx.cancel, process.status()?);
+        let served = guest.serve(scope, &server, &over);
+        let end = served.and_then(|()| session.run(&ctx.cancel, process.status()?));
+        // Whatever it is, those who serve end with it.
         over.cancel();
         end
     });

@@ -4,6 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::support::eventually;
 use super::world::{BEYOND, HOST, UPLINK, World};
 
@@ -148,11 +151,18 @@ fn who_is_killed_at_any_instant_leaves_what_can_be_undone() {
         let mut up = up.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(random.u64(0..300)));
         // nsenter has become xtask.
-        up.kill().unwrap();
-        up.wait().unwrap();
-        // A command that it had started still ends by itself.
-        std::thread::sleep(Duration::from_millis(50));
-        half_made += u32::from(!world.net(&["status"]).status.success());
+        let pid = Pid::from_raw(up.id().cast_signed());
+        if round % 4 < 2 {
+            kill(pid, Signal::SIGKILL).unwrap();
+            up.wait().unwrap();
+            half_made += u32::from(!world.net(&["status"]).status.success());
+        } else {
+            // Who is asked to stop clears up, unless all was made by then.
+            let _ = kill(pid, Signal::SIGINT);
+            if !up.wait().unwrap().success() {
+                same(&before, &world.state(), &format!("round {round}, interrupted"));
+            }
+        }
         world.does(&["down", "lab"]);
         same(&before, &world.state(), &format!("round {round}"));
     }
