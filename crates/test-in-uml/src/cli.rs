@@ -18,6 +18,7 @@ mod environment;
 mod exit;
 mod init;
 mod kernels;
+mod modules;
 mod net;
 mod own_command;
 mod person;

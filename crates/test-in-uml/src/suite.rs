@@ -1,6 +1,7 @@
 //! The user's tests: built for guests, listed, run, judged.
 
 mod build;
+mod by_hand;
 mod cargo;
 mod case_line;
 mod cases;
@@ -22,6 +23,7 @@ mod verdict;
 mod word;
 
 pub use build::{Built, Harness, TestBinary, agent, test_binaries};
+pub use by_hand::{RUN, write_by_hand};
 pub use cargo::TestBuildFailed;
 pub use cases::{Case, CaseFilter, Ignored, OpenBinary, list};
 pub use choice::{Partition, Seats, random_seed, repeated, shuffle};

@@ -50,6 +50,15 @@ pub(super) struct Choice {
     repeat: u32,
 }
 
+/// The cases that a guest had run up to one, which is `RUN/CASE`.
+pub(super) fn sequence(ctx: &Ctx, replay: &str) -> Result<Again> {
+    let split = replay.rsplit_once('/').with_context(|| {
+        format!("--replay {replay}: write the run, a slash, and the case as BINARY NAME")
+    });
+    let (run, case) = split.map_err(wrong_usage)?;
+    crate::report::sequence_of(&report::read(ctx, run)?, case).map_err(wrong_usage)
+}
+
 /// What was chosen.
 #[derive(Debug)]
 pub(super) struct Chosen<'a> {
@@ -71,13 +80,7 @@ impl Choice {
             return Ok(Some(crate::report::failed_in(&report::read(ctx, "latest")?)));
         }
         let Some(replay) = &self.replay else { return Ok(None) };
-        let split = replay.rsplit_once('/').with_context(|| {
-            format!("--replay {replay}: write the run, a slash, and the case as BINARY NAME")
-        });
-        let (run, case) = split.map_err(wrong_usage)?;
-        let again =
-            crate::report::sequence_of(&report::read(ctx, run)?, case).map_err(wrong_usage)?;
-        Ok(Some(vec![again]))
+        Ok(Some(vec![sequence(ctx, replay)?]))
     }
 
     /// What is to be run on each of the kernels.

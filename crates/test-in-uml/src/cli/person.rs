@@ -31,7 +31,7 @@ impl Shell {
             None => Registered::claim_any(&ctx.layout, "shell")?,
         };
         self.machine
-            .run(ctx, &name, |stage, plan| person::shell::run(ctx, stage, plan, &registered))
+            .run(ctx, &name, None, |stage, plan| person::shell::run(ctx, stage, plan, &registered))
     }
 }
 

@@ -12,16 +12,14 @@ use crate::kernel;
 use crate::report::{Again, Reporter, RunFacts};
 use crate::stage::Stage;
 use crate::suite::{self, AfterFailure, Finished, Lane, Plan, Reuse, Seats, Target};
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use super::choice::{Choice, Chosen};
 use super::kernels::{Source, Sources, WantedKernel};
+use super::modules::module_folders;
 use super::walls::{Walls, WallsChoice};
-use super::{Yes, cancel, code, wrong_usage};
-
-/// The flag that names a module's folder.
-const MODULE: &str = "--module";
+use super::{Yes, cancel, code};
 
 #[derive(Debug, Args)]
 pub(super) struct TestInUml {
@@ -99,7 +97,7 @@ impl TestInUml {
         let earlier = self.choice.earlier(ctx)?;
         // What is wrong is said before anything is built.
         let size = ctx.guest_size()?;
-        let modules = self.module_folders(ctx)?;
+        let modules = module_folders(ctx, &self.modules)?;
         let kernels = self.kernels(ctx, earlier.as_deref())?;
         let walls = (!self.choice.list).then(|| self.ensure_walls(ctx)).transpose()?;
         let chosen = self.choice.of(ctx, &kernels, earlier.as_deref())?;
@@ -223,24 +221,6 @@ impl TestInUml {
             ctx.ui.line(&format!("error: {error:#}"));
         }
         code
-    }
-
-    /// The folders that the configuration names, and those of the command line.
-    fn module_folders(&self, ctx: &Ctx) -> Result<Vec<PathBuf>> {
-        let configured = ctx.config.modules.iter();
-        let configured = configured
-            .map(|folder| ("modules of the configuration", ctx.layout.root().join(folder)));
-        let named = self.modules.iter().map(|folder| (MODULE, folder.clone()));
-        let mut folders: Vec<PathBuf> = Vec::new();
-        for (whose, folder) in configured.chain(named) {
-            let path = folder.canonicalize();
-            let path = path.with_context(|| format!("{whose}: {}", folder.display()));
-            let path = if whose == MODULE { path.map_err(wrong_usage)? } else { path? };
-            if !folders.contains(&path) {
-                folders.push(path);
-            }
-        }
-        Ok(folders)
     }
 }
 

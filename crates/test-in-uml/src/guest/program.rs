@@ -59,6 +59,25 @@ impl Program {
         Ok(self.file.metadata()?.len())
     }
 
+    /// Writes it to a new file.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn copy_to(&self, path: &Path) -> Result<()> {
+        let what = || format!("cannot write {}", path.display());
+        let mut to = File::create_new(path).with_context(what)?;
+        let (mut chunk, mut offset) = ([0; 64 << 10], 0);
+        loop {
+            match self.read_at(&mut chunk, offset)? {
+                0 => return Ok(()),
+                count => {
+                    to.write_all(&chunk[..count]).with_context(what)?;
+                    offset += count as u64;
+                }
+            }
+        }
+    }
+
     /// Fills `chunk` from the byte at `offset` on; less than a whole chunk only at the end.
     ///
     /// # Errors

@@ -87,7 +87,7 @@ impl Change {
         })
     }
 
-    /// What another network's change is to be once ours is undone, if it is of the same thing: what was there before ours
+    /// The change that another network is to have instead of its own once ours is undone, if both are of the same thing: what was there before ours
     /// was there before theirs too.
     pub fn handed_over(&self, theirs: &Self) -> Option<Self> {
         let mut new = theirs.clone();

@@ -1,4 +1,4 @@
-//! What ip(8) says of the host.
+//! The host's interfaces, addresses and routes, as ip(8) has them.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ pub(super) struct Route {
 }
 
 impl Route {
-    /// What ip(8) is told to have it by this interface.
+    /// The words for ip(8) that have it by this interface.
     pub fn by(&self, dev: &str) -> String {
         let mut words = self.dst.clone();
         let mut add = |name: &str, value: Option<&str>| {
@@ -93,7 +93,7 @@ impl Address {
         format!("{}/{}", self.local, self.prefixlen)
     }
 
-    /// What ip(8) is told to have it on this interface, whose own label it has if it had one.
+    /// The words for ip(8) that have it on this interface, with a label if it had one of this interface.
     pub fn on(&self, dev: &str) -> String {
         let mut words = self.with_prefix();
         let mut add = |name: &str, value: Option<String>| {

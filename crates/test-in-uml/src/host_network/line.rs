@@ -46,7 +46,7 @@ impl Line {
         self.output().is_ok_and(|output| output.status.success())
     }
 
-    /// What it says on its standard output.
+    /// Runs it; its standard output.
     ///
     /// # Errors
     /// When it is not on this host, or fails.

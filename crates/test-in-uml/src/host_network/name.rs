@@ -1,4 +1,4 @@
-//! What a network is called.
+//! The name of a network.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// The longest name of a network, in bytes: an interface's has 15, of which `uml-` and the number of a tap take 7.
 const LONGEST: usize = 8;
 
-/// What a network is called.
+/// The name of a network.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NetworkName(String);
 

@@ -1,4 +1,4 @@
-//! What the host's packet filter does with a network of its own: its guests reach all, and nobody them but for answers and
+//! The rules of the host's packet filter for a network of its own: its guests reach all, and nobody them but for answers and
 //! what is published.
 
 use std::net::Ipv4Addr;

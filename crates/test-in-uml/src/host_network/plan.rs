@@ -20,7 +20,7 @@ use crate::invocation;
 const HOST: u32 = 1;
 const FIRST_GUEST: u32 = 2;
 
-/// What a network is connected with.
+/// The other machines that a network is connected with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
     /// It is the network of an interface of the host's: guests are there as other machines are.
@@ -36,7 +36,7 @@ pub enum Mode {
         subnet: Subnet,
         /// The interface that leads elsewhere; without one, that of the default route.
         uplink: Option<String>,
-        /// What reaches guests from elsewhere.
+        /// The ports of guests that are reached from elsewhere.
         publish: Vec<Publish>,
     },
 }
@@ -44,9 +44,9 @@ pub enum Mode {
 /// A network that is wanted.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// What it is called.
+    /// Its name.
     pub name: NetworkName,
-    /// What it is connected with.
+    /// The other machines that it is connected with.
     pub mode: Mode,
     /// The number of guests it has room for.
     pub taps: usize,
@@ -97,7 +97,7 @@ pub(super) fn of(wanted: &Wanted) -> Result<(Record, Vec<Change>)> {
     Ok((record, changes))
 }
 
-/// What lets the owner open the device of taps. Nobody has a tap of others by that: to attach to one, one has to be its
+/// The changes that let the owner open the device of taps. Nobody has a tap of others by that: to attach to one, one has to be its
 /// owner (drivers/net/tun.c, `tun_not_capable`). Hosts with systemd have the same mode (rules.d/50-udev-default.rules).
 fn of_device(owner: u32) -> Vec<Change> {
     let mut changes = Vec::new();

@@ -1,4 +1,4 @@
-//! What was made for networks, so that it can be undone: a file each, one change a line.
+//! Records of the changes that make networks, so that they can be undone: a file each, one change a line.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
@@ -24,7 +24,7 @@ const FOLDER: &str = "/run/cargo-xtask-uml/networks";
 /// A network, as guests need to know it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// What it is called.
+    /// Its name.
     pub name: NetworkName,
     /// Its bridge.
     pub bridge: String,

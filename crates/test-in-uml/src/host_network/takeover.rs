@@ -16,7 +16,7 @@ use crate::cancel::CancelToken;
 /// (Documentation/networking/ip-sysctl.rst, `delay_first_probe_time`).
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What an interface had before a bridge took it over.
+/// An interface before a bridge took it over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Takeover {
     uplink: String,
@@ -69,7 +69,7 @@ impl Takeover {
         )
     }
 
-    /// What gives the interface back what it had, as far as it has not.
+    /// The command that gives the interface back what it had, unless it has it.
     pub fn undo(&self) -> Result<Vec<Line>> {
         let Self { uplink, bridge, .. } = self;
         if !ip::exists(uplink) {
@@ -97,7 +97,7 @@ impl Takeover {
         Ok(self.routes.iter().all(|route| now.contains(route)))
     }
 
-    /// What gives an interface the addresses and the routes.
+    /// The lines for ip(8) that give an interface the addresses and the routes.
     fn told(&self, dev: &str) -> String {
         let mut batch = String::new();
         for address in &self.addresses {

@@ -1,4 +1,4 @@
-//! What others ask of a guest's holder.
+//! Requests to a guest's holder, and by it to the guest.
 
 use std::fs::File;
 use std::net::Shutdown;
@@ -47,7 +47,7 @@ fn ask(layout: &Layout, name: &GuestName, asked: &Asked) -> Result<(Answer, Vec<
     }
 }
 
-/// What is to be known of a guest.
+/// Tells of a guest.
 ///
 /// # Errors
 /// When it does not run, or its holder does not answer.

@@ -30,7 +30,7 @@ pub enum Place {
 impl FromStr for Place {
     type Err = String;
 
-    /// What stands before the first colon is a guest's name, unless it has a slash: `./a:b` is a file.
+    /// The text before the first colon is a guest's name, unless it has a slash: `./a:b` is a file.
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             Some((name, _)) if name.contains('/') => Ok(Place::Host(text.into())),
@@ -139,7 +139,7 @@ fn get(ctx: &Ctx, (guest, place): (&GuestName, &str), path: &Path, into: bool) -
         .with_context(|| format!("cannot make {}", dest.display()))
 }
 
-/// What the guest sends, to its end: an archive that breaks off is an error.
+/// The next piece of the archive that the guest sends, none at its end: one that breaks off is an error.
 fn next_piece(socket: &mut Socket) -> io::Result<Option<Vec<u8>>> {
     loop {
         return match receive(socket).map_err(io::Error::other)? {

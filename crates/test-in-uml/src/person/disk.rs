@@ -24,7 +24,7 @@ pub enum WantedDisk {
 impl FromStr for WantedDisk {
     type Err = String;
 
-    /// What is no size is a file: `./64M` is one too.
+    /// A text that is no size is a file: `./64M` is one too.
     fn from_str(text: &str) -> Result<Self, String> {
         match text.parse::<ByteSize>() {
             Ok(size) => Ok(Self::Empty(size)),

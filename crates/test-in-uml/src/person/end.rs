@@ -13,13 +13,13 @@ pub enum GuestEnd {
     Left,
 }
 
-/// What a kernel says last, when it ends in order.
+/// The last words of a kernel that ends in order.
 const LAST_WORDS: [&str; 3] = ["Power down", "System halted", "Restarting system"];
 
 /// How much of the end of a console has such words, in bytes.
 pub(super) const TAIL: usize = 8192;
 
-/// What a guest's status and the end of its console mean. The exit status alone does not decide: some kernels abort now and
+/// The end that a guest's status and the end of its console mean. The exit status alone does not decide: some kernels abort now and
 /// then after their last word.
 pub(super) fn judge(status: Option<ExitStatus>, tail: &[u8]) -> Result<GuestEnd> {
     let said = String::from_utf8_lossy(tail);

@@ -1,4 +1,4 @@
-//! What others ask of the process that holds a guest.
+//! The messages between the process that holds a guest and others.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// One message to it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Asked {
-    /// What is this guest?
+    /// Tell me of the guest.
     About,
     /// Connect me to the guest's port for commands; the answer comes with the connection.
     Connect,
@@ -18,7 +18,7 @@ pub(super) enum Asked {
 /// One message back.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
-    /// What it is.
+    /// The guest that it holds.
     About(About),
     /// It is done.
     Done,
@@ -26,10 +26,10 @@ pub(super) enum Answer {
     Failed(String),
 }
 
-/// What is to be known of a guest that runs.
+/// A guest that runs, as others see it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct About {
-    /// What it is known by.
+    /// Its name.
     pub name: String,
     /// The name of its kernel in the configuration.
     pub kernel: String,

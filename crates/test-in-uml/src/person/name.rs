@@ -1,4 +1,4 @@
-//! What a guest is known by.
+//! The name of a guest.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// The longest name, in bytes.
 const LONGEST: usize = 64;
 
-/// What a guest is known by while it runs: a word that is a plain file name, and never taken for a path.
+/// The name of a guest while it runs: a word that is a plain file name, and never taken for a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GuestName(String);
 

@@ -42,7 +42,7 @@ pub enum AddressBy {
 /// A guest's place on a network.
 #[derive(Debug)]
 pub struct GuestNetwork {
-    /// What the network is called, for others.
+    /// The name of the network, for others.
     name: String,
     wire: Wire,
     /// Its address there, and the network's; none if a server gives it one.
@@ -52,7 +52,7 @@ pub struct GuestNetwork {
     mac: String,
 }
 
-/// What a guest is plugged in with.
+/// The host's end of the cable that a guest is plugged in with.
 #[derive(Debug)]
 enum Wire {
     Tap(Tap),
@@ -163,7 +163,7 @@ impl GuestNetwork {
         Interface { name: "net1".into(), mac: self.mac.clone() }
     }
 
-    /// What the guest's kernel is told of it.
+    /// The arguments that tell the guest's kernel of it.
     pub(super) fn arguments(&self, driver: NetDriver) -> Vec<String> {
         let interface = driver.interface(1);
         let Some((address, subnet)) = self.address else {

@@ -1,4 +1,4 @@
-//! What the holder of a guest does for others.
+//! The requests that the holder of a guest serves.
 
 use std::net::SocketAddrV4;
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};

@@ -173,6 +173,31 @@ fn who_has_a_terminal_has_one_in_the_guest() {
 
 #[test]
 #[ignore = "needs a kernel and an image"]
+fn a_case_of_a_run_is_run_by_hand_in_a_guest() {
+    let case = "a_complaint_is_declared_by_its_message";
+    let ran = xtask().args(["test-in-uml", case]).args(more_arguments()).output().unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    let guest = Background { name: format!("hand-{}", std::process::id()), mark: unique("hand") };
+    let replay = ["--replay", &format!("latest/declared {case}")];
+    let booted = up(&guest.name, &guest.mark).args(replay).output().unwrap();
+    let said = String::from_utf8_lossy(&booted.stderr);
+    assert!(booted.status.success() && said.contains("/root/case/run"), "{booted:?}");
+    for _ in 0..2 {
+        let output = run("exec", &[&guest.name, "/root/case/run"]);
+        let (out, said) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && out.contains("1 passed"), "{output:?}");
+        assert!(said.contains("declared: "), "{said}");
+    }
+    assert!(guest.says(&["/root/case/run", "--list"]).contains(case));
+    let gone = ["--replay", "latest/declared no_such_case"];
+    let refused = up("none", "none").args(gone).output().unwrap();
+    let why = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(2) && why.contains("no_such_case"), "{why}");
+}
+
+#[test]
+#[ignore = "needs a kernel and an image"]
 fn nobody_in_a_guest_becomes_root_by_asking_for_commands() {
     let guest = Background::boot("asking");
     let script = "exec 3<>/dev/tcp/127.0.0.1/7880 && head -c1 <&3 | wc -c";

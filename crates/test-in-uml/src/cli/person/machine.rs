@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
 
-use crate::cli::kernels::Sources;
+use crate::cli::kernels::{Source, Sources, WantedKernel};
 use crate::cli::walls::{Walls, WallsChoice};
 use crate::cli::{image, wrong_usage};
 use crate::config::ByteSize;
@@ -17,6 +17,7 @@ use crate::guest::Cow;
 use crate::host_network::{NetworkName, Record};
 use crate::kernel::KernelBinary;
 use crate::person::{self, AddressBy, GuestEnd, GuestName, GuestNetwork, PersonPlan, WantedDisk};
+use crate::report::Again;
 use crate::rootfs::Image;
 use crate::stage::Stage;
 
@@ -130,8 +131,8 @@ fn kernel_argument(text: &str) -> Result<String, String> {
 }
 
 impl Machine {
-    /// Builds all that such a guest is booted from.
-    pub fn build(&self, ctx: &Ctx) -> Result<Built> {
+    /// Builds all that such a guest is booted from; the kernel of a case that is to be run in it, if no other is named.
+    pub fn build(&self, ctx: &Ctx, replayed: Option<&Again>) -> Result<Built> {
         if self.sources.wanted(ctx)?.len() > 1 {
             return Err(wrong_usage(anyhow!("this is for one guest: give `--kernel` once")));
         }
@@ -146,7 +147,14 @@ impl Machine {
         let disks: u64 = self.disks.iter().map(WantedDisk::size).sum();
         let size = size.saturating_add(disks);
         let image = image(ctx)?;
-        let (kernels, passed_over) = self.sources.build(ctx)?;
+        let (kernels, passed_over) = match replayed {
+            Some(again) if !self.sources.are_named() => {
+                let named = WantedKernel::named(ctx, &again.kernel, Source::Configured)?;
+                let (kernel, passed_over) = named.build(ctx)?;
+                (vec![kernel], passed_over)
+            }
+            _ => self.sources.build(ctx)?,
+        };
         let count = kernels.len();
         let Ok([kernel]) = <[KernelBinary; 1]>::try_from(kernels) else {
             bail!("one kernel is wanted, and {count} were built");
@@ -160,9 +168,11 @@ impl Machine {
         &self,
         ctx: &Ctx,
         name: &GuestName,
+        replayed: Option<&Again>,
         run: impl FnOnce(&Stage, &PersonPlan<'_>) -> Result<GuestEnd>,
     ) -> Result<ExitCode> {
-        let Built { walls, memory, size, image, kernel, passed_over } = self.build(ctx)?;
+        let Built { walls, memory, size, image, kernel, passed_over } =
+            self.build(ctx, replayed)?;
         let keep = self.keep.as_ref().map(|path| Cow::at(path, &image)).transpose()?;
         let network = self.network.plug(ctx, name)?;
         let stage = Stage::start(&walls.isolation, &walls.options(size))?;

@@ -32,7 +32,7 @@ pub(super) struct Passt {
     socket: UnixStream,
     process: Child,
     arrived: Mutex<Vec<u8>>,
-    /// What it has not read yet of the frames that were sent.
+    /// The bytes that it has not read yet of the frames that were sent.
     leaving: Mutex<Vec<u8>>,
 }
 

@@ -1,4 +1,4 @@
-//! What a command reads and writes.
+//! The bytes that a command reads and writes.
 
 use std::fs::File;
 use std::io::{PipeReader, Read as _, Write as _};

@@ -39,7 +39,7 @@ pub fn get(place: &Path, host: &Host) -> Result<()> {
     pack(place, InPieces::new(send)).with_context(|| format!("cannot read {}", place.display()))
 }
 
-/// What the host sends.
+/// The next piece of the archive that the host sends, none at its end.
 fn next_piece(requests: &mut impl Read, host: &Host) -> io::Result<Option<Vec<u8>>> {
     match receive(requests).map_err(io::Error::other)? {
         Some(ToCommand::Input(bytes)) => {
