@@ -7,7 +7,7 @@
 
 use std::net::Ipv4Addr;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 mod change;
 mod ip;
@@ -70,7 +70,7 @@ pub fn up(wanted: &Wanted, tell: Tell<'_>) -> Result<Record> {
             undone.with_context(|| {
                 format!("{error:#}; `{xtask} net down {}` goes on with", record.name)
             })?;
-            Err(error.context("nothing is left of it"))
+            Err(anyhow!("{error:#}; nothing is left of it"))
         }
     }
 }
@@ -89,7 +89,8 @@ fn undo(records: &Records, name: &NetworkName, tell: Tell<'_>) -> Result<bool> {
         // What another network needs too is left to that.
         if !records.hand_over(name, &change)? {
             for line in change.undo()? {
-                tell(&line)?;
+                // Whether somebody reads it or not: a terminal may have been on the very network.
+                let _ = tell(&line);
                 line.run()?;
             }
         }

@@ -1,6 +1,7 @@
 //! A command, as a line that can be pasted into a shell.
 
 use std::fmt;
+use std::os::unix::process::CommandExt as _;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,11 @@ impl Line {
             .stdin_bytes(self.input.clone().unwrap_or_default())
             .stdout_capture()
             .stderr_capture()
+            // Ctrl-C is for us: a command that has begun is done to its end.
+            .before_spawn(|command| {
+                command.process_group(0);
+                Ok(())
+            })
             .unchecked()
             .run()
             .with_context(|| format!("cannot start {program}: is it installed?"))
