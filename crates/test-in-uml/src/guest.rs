@@ -34,7 +34,7 @@ pub(crate) use command_line::{ByHand, plugged_in};
 pub use command_line::{CommandLine, Init, LinkBy};
 pub use complaint::Complaint;
 pub(crate) use console::keep_console;
-pub(crate) use cow::with_disks;
+pub(crate) use cow::sight;
 pub use cow::{Cow, Disk, ExtraDisk};
 pub use driver::{CaseOptions, CaseRun, Gone, Guest};
 pub use host::GuestHost;

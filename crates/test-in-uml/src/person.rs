@@ -15,9 +15,7 @@ use anyhow::Result;
 use crate::cancel::CancelToken;
 use crate::config::ByteSize;
 use crate::ctx::Ctx;
-use crate::guest::{
-    ByHand, Calibration, CommandLine, Cow, Init, LinkBy, address_space, with_disks,
-};
+use crate::guest::{ByHand, Calibration, CommandLine, Cow, Init, LinkBy, address_space, sight};
 use crate::kernel::KernelBinary;
 use crate::rootfs::Image;
 use crate::stage::{GuestCommand, GuestProcess, InterfaceEnd, Link, Share, Sight, Stage, cpus};
@@ -138,9 +136,12 @@ impl<'a> Guest<'a> {
             lpj: Calibration::of(&ctx.layout, &kernel.key).lpj(),
             era: kernel.era.boot,
         };
-        let sight = stage.host_files(&kernel.path)?.with(&shown_kernel).with(&shown_image);
-        let sight = with_disks(sight, &disks.seen);
-        let sight = if plan.keep.is_some() { sight.with_lent(&cow) } else { sight };
+        let sight = sight(
+            stage.host_files(&kernel.path)?,
+            (&shown_kernel, &shown_image),
+            plan.keep.map(|_| &*cow),
+            &disks.seen,
+        );
         let kept = plan.keep.map_or(&*cow, Cow::path);
         let by_hand = ByHand { kernel: &kernel.path, image: &image, cow: kept, line: &line };
         let by_hand = by_hand.to_string();

@@ -15,7 +15,7 @@ use super::command_line::{ByHand, CommandLine, Init};
 use super::complaint::{self, Complaint};
 use super::console;
 use super::console::ConsoleLog;
-use super::cow::{Disk, with_disks};
+use super::cow::{Disk, sight};
 use super::driver::Guest;
 use super::host::{GuestHost, OwnLink};
 use super::machine::{GuestEvent, Machine, TimeLimits};
@@ -85,7 +85,7 @@ pub fn boot<'a>(
     let powered_on = Instant::now();
     let command = GuestCommand {
         argv,
-        sight: sight(host, spec, &cow)?,
+        sight: sight_of(host, spec, &cow)?,
         share: spec.share,
         address_space: address_space(spec.kernel.0, spec.memory),
         console: theirs.into(),
@@ -107,24 +107,21 @@ pub fn boot<'a>(
     }
 }
 
-/// What such a guest sees: its kernel, its image and its disks.
-fn sight(host: &dyn GuestHost, spec: &GuestSpec<'_>, cow: &Path) -> Result<Sight> {
-    let sight = host.host_files(spec.kernel.0)?.with(spec.kernel.1).with(spec.image.1);
-    let sight = if matches!(spec.disk, Disk::Own) { sight } else { sight.with_lent(cow) };
-    Ok(with_disks(sight, spec.disks))
+/// The sight of such a guest.
+fn sight_of(host: &dyn GuestHost, spec: &GuestSpec<'_>, cow: &Path) -> Result<Sight> {
+    let lent = (!matches!(spec.disk, Disk::Own)).then_some(cow);
+    Ok(sight(host.host_files(spec.kernel.0)?, (spec.kernel.1, spec.image.1), lent, spec.disks))
 }
 
 /// The time the steps of such a guest's life may take.
 fn time_limits(spec: &GuestSpec<'_>) -> TimeLimits {
-    let (boot_timeout, power_off) = match spec.init {
-        Init::Agent => (spec.boot_timeout, Duration::from_secs(15)),
+    let power_off = match spec.init {
+        Init::Agent => Duration::from_secs(15),
         // Init scripts take many times as long, both ways.
-        Init::Sysv | Init::Terminal | Init::Commands => {
-            (spec.boot_timeout * 4, Duration::from_secs(120))
-        }
+        Init::Sysv | Init::Terminal | Init::Commands => Duration::from_secs(120),
     };
     TimeLimits {
-        boot: boot_timeout,
+        boot: spec.init.boot_time(spec.boot_timeout),
         connect: Duration::from_secs(15),
         power_off,
         grace: Duration::from_secs(2),

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use super::cow::ExtraDisk;
 use super::interface::Interface;
@@ -66,6 +67,14 @@ pub enum LinkBy {
 }
 
 impl Init {
+    /// The time it may take to come up, where our agent may take this: init scripts take many times as long.
+    pub(crate) fn boot_time(self, of_agent: Duration) -> Duration {
+        match self {
+            Init::Agent => of_agent,
+            Init::Sysv | Init::Terminal | Init::Commands => of_agent * 4,
+        }
+    }
+
     /// Returns true if the guest runs no cases.
     fn is_for_a_person(self) -> bool {
         matches!(self, Init::Terminal | Init::Commands)

@@ -34,8 +34,16 @@ pub struct ExtraDisk {
     pub read_only: bool,
 }
 
-/// The same sight, and these disks.
-pub(crate) fn with_disks(sight: Sight, disks: &[ExtraDisk]) -> Sight {
+/// The sight of a guest that has what every guest of its kernel sees: the kernel and the image, its COW if that is not in its
+/// own folder, and its other disks.
+pub(crate) fn sight(
+    of_every: Sight,
+    (kernel, image): (&Path, &Path),
+    cow: Option<&Path>,
+    disks: &[ExtraDisk],
+) -> Sight {
+    let sight = of_every.with(kernel).with(image);
+    let sight = cow.into_iter().fold(sight, Sight::with_lent);
     disks.iter().fold(sight, |sight, disk| match disk.read_only {
         true => sight.with(&disk.path),
         false => sight.with_lent(&disk.path),

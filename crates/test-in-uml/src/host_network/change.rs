@@ -87,8 +87,8 @@ impl Change {
         })
     }
 
-    /// The change that another network is to have instead of its own once ours is undone, if both are of the same thing: what was there before ours
-    /// was there before theirs too.
+    /// The change that another network is to have instead of its own once ours is undone, if both are of the same thing:
+    /// what was there before ours was there before theirs too.
     pub fn handed_over(&self, theirs: &Self) -> Option<Self> {
         let mut new = theirs.clone();
         match (self, &mut new) {
@@ -127,6 +127,6 @@ fn read_setting(key: &str) -> Option<String> {
 }
 
 /// As sysctl(8) does it, which not every host has.
-fn write_setting(key: &str, value: &str) -> Line {
+pub(super) fn write_setting(key: &str, value: &str) -> Line {
     Line::new("tee").args([&format!("/proc/sys/{key}")]).input(value.into())
 }

@@ -1,5 +1,6 @@
 //! The host's interfaces, addresses and routes, as ip(8) has them.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -34,21 +35,23 @@ impl Route {
     /// The words for ip(8) that have it by this interface.
     pub fn by(&self, dev: &str) -> String {
         let mut words = self.dst.clone();
-        let mut add = |name: &str, value: Option<&str>| {
-            if let Some(value) = value {
-                words += &format!(" {name} {value}");
-            }
-        };
-        add("via", self.gateway.as_deref());
-        add("dev", Some(dev));
-        add("proto", self.protocol.as_deref());
-        add("scope", self.scope.as_deref());
-        add("src", self.prefsrc.as_deref());
-        add("metric", self.metric.map(|metric| metric.to_string()).as_deref());
+        add(&mut words, "via", self.gateway.as_ref());
+        add(&mut words, "dev", Some(dev));
+        add(&mut words, "proto", self.protocol.as_ref());
+        add(&mut words, "scope", self.scope.as_ref());
+        add(&mut words, "src", self.prefsrc.as_ref());
+        add(&mut words, "metric", self.metric);
         if self.flags.iter().any(|flag| flag == "onlink") {
             words += " onlink";
         }
         words
+    }
+}
+
+/// Adds a word and its value, if it has one.
+fn add(words: &mut String, name: &str, value: Option<impl Display>) {
+    if let Some(value) = value {
+        *words += &format!(" {name} {value}");
     }
 }
 
@@ -67,7 +70,6 @@ pub(super) struct Interface {
 /// An address of an interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Address {
-    pub family: String,
     pub local: String,
     pub prefixlen: u8,
     #[serde(default)]
@@ -96,23 +98,19 @@ impl Address {
     /// The words for ip(8) that have it on this interface, with a label if it had one of this interface.
     pub fn on(&self, dev: &str) -> String {
         let mut words = self.with_prefix();
-        let mut add = |name: &str, value: Option<String>| {
-            if let Some(value) = value {
-                words += &format!(" {name} {value}");
-            }
-        };
-        add("broadcast", self.broadcast.clone());
-        add("scope", self.scope.clone());
+        add(&mut words, "broadcast", self.broadcast.as_ref());
+        add(&mut words, "scope", self.scope.as_ref());
         // A label begins with the name of its interface.
-        add("label", self.label.clone().filter(|label| label.starts_with(dev)));
-        let bounded = |time: Option<u64>| time.filter(|time| *time < FOREVER);
-        if let (Some(valid), Some(preferred)) = (self.valid_life_time, self.preferred_life_time)
-            && bounded(Some(valid)).is_some()
+        add(&mut words, "label", self.label.as_ref().filter(|label| label.starts_with(dev)));
+        if let (Some(valid @ ..FOREVER), Some(preferred)) =
+            (self.valid_life_time, self.preferred_life_time)
         {
-            add("valid_lft", Some(valid.to_string()));
-            let preferred =
-                bounded(Some(preferred)).map_or("forever".into(), |time| time.to_string());
-            add("preferred_lft", Some(preferred));
+            add(&mut words, "valid_lft", Some(valid));
+            let preferred = match preferred {
+                FOREVER.. => "forever".into(),
+                seconds => seconds.to_string(),
+            };
+            add(&mut words, "preferred_lft", Some(preferred));
         }
         if self.noprefixroute {
             words += " noprefixroute";

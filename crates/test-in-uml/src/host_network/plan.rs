@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::change::{Change, mode_of};
+use super::change::{Change, mode_of, write_setting};
 use super::ip;
 use super::line::Line;
 use super::name::NetworkName;
@@ -13,7 +13,8 @@ use super::packet_filter::Publish;
 use super::record::{NetworkPlace, Record};
 use super::subnet::Subnet;
 use super::takeover::Takeover;
-use super::{name_servers, packet_filter, tap};
+use super::{name_servers, packet_filter};
+use crate::confine::TUN;
 use crate::invocation;
 
 /// The host's own address in a network of its own, and that of the first tap's guest.
@@ -101,12 +102,12 @@ pub(super) fn of(wanted: &Wanted) -> Result<(Record, Vec<Change>)> {
 /// owner (drivers/net/tun.c, `tun_not_capable`). Hosts with systemd have the same mode (rules.d/50-udev-default.rules).
 fn of_device(owner: u32) -> Vec<Change> {
     let mut changes = Vec::new();
-    if !Path::new(tap::DEVICE).exists() {
+    if !Path::new(TUN).exists() {
         changes.push(Change::Module { name: "tun".into() });
     }
-    let mode = mode_of(tap::DEVICE).unwrap_or(0o666);
+    let mode = mode_of(TUN).unwrap_or(0o666);
     if owner != 0 {
-        changes.push(Change::Mode { path: tap::DEVICE.into(), old: mode, new: mode | 0o666 });
+        changes.push(Change::Mode { path: TUN.into(), old: mode, new: mode | 0o666 });
     }
     changes
 }
@@ -204,7 +205,7 @@ fn translated(
     for interface in [Some(name), record.uplink.as_ref()].into_iter().flatten() {
         let key = format!("net/ipv4/conf/{interface}/forwarding");
         if interface == name {
-            let make = Line::new("tee").args([&format!("/proc/sys/{key}")]).input("1".into());
+            let make = write_setting(&key, "1");
             changes.push(Change::OfLink { make });
         } else {
             changes.extend(Change::setting(&key, "1"));

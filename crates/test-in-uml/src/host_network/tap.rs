@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
 use nix::libc;
 
+use crate::confine::TUN;
 use crate::stage::HEADER;
 
 nix::ioctl_write_ptr_bad!(
@@ -16,9 +17,6 @@ nix::ioctl_write_ptr_bad!(
     libc::TUNSETIFF,
     libc::ifreq
 );
-
-/// The device that taps come from.
-pub(super) const DEVICE: &str = "/dev/net/tun";
 
 /// A tap, as the wire between whoever is plugged in there and the host. Its frames have a header of [`HEADER`] bytes.
 #[derive(Debug)]
@@ -32,7 +30,7 @@ impl Tap {
     pub(super) fn open(name: &str) -> Result<Option<Self>> {
         let mut options = File::options();
         options.read(true).write(true).custom_flags(libc::O_NONBLOCK);
-        let device = options.open(DEVICE).with_context(|| format!("cannot open {DEVICE}"))?;
+        let device = options.open(TUN).with_context(|| format!("cannot open {TUN}"))?;
         // SAFETY: all zeroes are a valid request.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
         ensure!(name.len() < request.ifr_name.len(), "{name} is no interface");

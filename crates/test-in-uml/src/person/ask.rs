@@ -1,28 +1,24 @@
 //! Requests to a guest's holder, and by it to the guest.
 
-use std::fs::File;
 use std::net::Shutdown;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use nix::sys::socket::{setsockopt, sockopt};
-use nix::sys::time::TimeVal;
 use socket2::Socket;
 use uml_protocol::commands::{Command, FromCommand, Request};
 use uml_protocol::wire::{self, ProcessEnd, greet, receive};
 
 use super::message::{About, Answer, Asked};
 use super::name::GuestName;
-use super::registry::{connect_to, lock_of};
+use super::registry::{Holder, connect_to};
 use crate::ctx::Ctx;
 use crate::layout::Layout;
-use crate::lock;
 use crate::{invocation, packet, threads};
 
 /// The time a holder may take to answer: longer than it waits for its guest itself.
-const PATIENCE: TimeVal = TimeVal::new(15, 0);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How often it is looked whether the guest is gone, or we are asked to stop.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -35,8 +31,7 @@ const END: Duration = Duration::from_secs(120);
 
 fn ask(layout: &Layout, name: &GuestName, asked: &Asked) -> Result<(Answer, Vec<OwnedFd>)> {
     let socket = connect_to(layout, name)?;
-    let limited = setsockopt(&socket, sockopt::ReceiveTimeout, &PATIENCE);
-    limited.context("cannot limit a request")?;
+    socket.set_read_timeout(Some(PATIENCE)).context("cannot limit a request")?;
     packet::send(socket.as_fd(), asked, &[])?;
     let answer = packet::receive(socket.as_fd())
         .with_context(|| format!("the process that holds the guest `{name}` does not answer"))?;
@@ -58,27 +53,16 @@ pub fn about(layout: &Layout, name: &GuestName) -> Result<About> {
     }
 }
 
-/// A connection to a guest. One whose guest is gone without a word says nothing of that: its holder does, by its lock.
+/// A connection to a guest. One whose guest is gone without a word says nothing of that: its holder does.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub socket: Socket,
-    held: Option<File>,
-}
-
-impl Connection {
-    /// Returns true if the guest's holder is gone, and the guest with it.
-    pub fn is_lost(&self) -> bool {
-        let Some(held) = &self.held else { return true };
-        let is_free = held.try_lock_shared().is_ok();
-        // Its name is for whoever wants it next.
-        let _ = held.unlock();
-        is_free
-    }
+    pub holder: Holder,
 }
 
 /// A connection to a guest, on which this was asked for.
 pub(super) fn request(layout: &Layout, name: &GuestName, request: &Request) -> Result<Connection> {
-    let held = lock_of(layout, name);
+    let holder = Holder::of(layout, name);
     let (_, connection) = ask(layout, name, &Asked::Connect)?;
     let connection =
         connection.into_iter().next().context("an answer came without a connection")?;
@@ -87,7 +71,7 @@ pub(super) fn request(layout: &Layout, name: &GuestName, request: &Request) -> R
     greet(&mut connection).with_context(|| format!("the guest `{name}` cannot be understood"))?;
     connection.set_read_timeout(None).context("cannot limit a connection")?;
     wire::send(&mut connection, request)?;
-    Ok(Connection { socket: connection, held })
+    Ok(Connection { socket: connection, holder })
 }
 
 /// Waits for the end of something in a guest; nothing if the guest is gone before that.
@@ -118,7 +102,7 @@ pub(super) fn watched<T: Send + 'static>(
             Err(RecvTimeoutError::Disconnected) => bail!("a thread of ours panicked"),
             Err(RecvTimeoutError::Timeout) => {
                 interrupted = ctx.cancel.check();
-                if interrupted.is_err() || connection.is_lost() {
+                if interrupted.is_err() || connection.holder.is_gone() {
                     let _ = connection.socket.shutdown(Shutdown::Both);
                 }
             }
@@ -131,7 +115,6 @@ pub(super) fn watched<T: Send + 'static>(
 /// # Errors
 /// When it does not run, does not do it, or the user asks us to stop.
 pub fn end_in_order(ctx: &Ctx, name: &GuestName) -> Result<()> {
-    let held = lock_of(&ctx.layout, name);
     let argv = vec!["/sbin/poweroff".into()];
     let connection = request(&ctx.layout, name, &Request::Run(Command { argv, terminal: None }))?;
     let cure = || format!("`{} down --now {name}` cuts it off", invocation::command());
@@ -141,7 +124,7 @@ pub fn end_in_order(ctx: &Ctx, name: &GuestName) -> Result<()> {
         Some(ProcessEnd::Code(0)) | None => {}
         Some(end) => bail!("poweroff(8) in the guest `{name}` ended with {end:?}; {}", cure()),
     }
-    wait_until_gone(ctx, held, END)
+    wait_until_gone(ctx, &connection.holder)
         .with_context(|| format!("the guest `{name}` does not switch itself off: {}", cure()))
 }
 
@@ -150,24 +133,18 @@ pub fn end_in_order(ctx: &Ctx, name: &GuestName) -> Result<()> {
 /// # Errors
 /// When it does not run, its holder does not answer, or the user asks us to stop.
 pub fn end_at_once(ctx: &Ctx, name: &GuestName) -> Result<()> {
-    let held = lock_of(&ctx.layout, name);
+    let holder = Holder::of(&ctx.layout, name);
     ask(&ctx.layout, name, &Asked::End)?;
-    wait_until_gone(ctx, held, END)
+    wait_until_gone(ctx, &holder)
         .with_context(|| format!("the process that holds the guest `{name}` does not end"))
 }
 
-fn wait_until_gone(ctx: &Ctx, held: Option<File>, time: Duration) -> Result<()> {
-    let Some(held) = held else { return Ok(()) };
-    let deadline = Instant::now() + time;
-    let (mut too_late, cancel) = (false, ctx.cancel.clone());
-    lock::wait_for(
-        &cancel,
-        || {
-            too_late = Instant::now() > deadline;
-            if too_late { Ok(()) } else { held.try_lock_shared() }
-        },
-        || (),
-    )?;
-    ensure!(!too_late, "it is there still after {} s", time.as_secs());
+fn wait_until_gone(ctx: &Ctx, holder: &Holder) -> Result<()> {
+    let deadline = Instant::now() + END;
+    while !holder.is_gone() {
+        ctx.cancel.check()?;
+        ensure!(Instant::now() < deadline, "it is there still after {} s", END.as_secs());
+        std::thread::sleep(PERIOD / 2);
+    }
     Ok(())
 }

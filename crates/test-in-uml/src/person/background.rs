@@ -69,8 +69,7 @@ pub fn run(
 
 /// Waits until the guest takes commands.
 fn come_up(ctx: &Ctx, server: &Server<'_>, status: GuestStatus, log: &Path) -> Result<()> {
-    // Init scripts take many times as long as a kernel.
-    let (begun, most) = (Instant::now(), ctx.config.boot_timeout * 4);
+    let (begun, most) = (Instant::now(), Init::Commands.boot_time(ctx.config.boot_timeout));
     loop {
         ctx.cancel.check()?;
         let has_ended = has_ended(&status, 0)?;

@@ -56,10 +56,10 @@ impl Ended {
 /// # Errors
 /// When it cannot be started, or the guest is gone before it has ended.
 pub fn run_command(ctx: &Ctx, name: &GuestName, argv: Vec<String>) -> Result<Ended> {
-    let size = our_size().filter(|_| std::io::stdout().is_terminal());
+    let size = terminal_size().filter(|_| std::io::stdout().is_terminal());
     let terminal = size.map(|size| Terminal {
         kind: std::env::var("TERM").unwrap_or_else(|_| "dumb".into()),
-        size: TerminalSize { rows: size.ws_row, columns: size.ws_col },
+        size,
     });
     let has_terminal = terminal.is_some();
     let connection = request(&ctx.layout, name, &Request::Run(Command { argv, terminal }))?;
@@ -74,6 +74,11 @@ pub fn run_command(ctx: &Ctx, name: &GuestName, argv: Vec<String>) -> Result<End
         raw.leave()?;
     }
     ended
+}
+
+/// The size of our terminal, if we have one.
+fn terminal_size() -> Option<TerminalSize> {
+    our_size().map(|size| TerminalSize { rows: size.ws_row, columns: size.ws_col })
 }
 
 /// A command that runs. What it writes is passed on by a thread, what it reads by [`Running::run`].
@@ -116,7 +121,7 @@ impl Running {
             if woken && self.is_over()? {
                 break false;
             }
-            if self.connection.is_lost() {
+            if self.connection.holder.is_gone() {
                 // Nobody else says so.
                 break false;
             }
@@ -155,7 +160,7 @@ impl Running {
         if self.escape.is_none() {
             return;
         }
-        let now = our_size().map(|size| TerminalSize { rows: size.ws_row, columns: size.ws_col });
+        let now = terminal_size();
         if let Some(size) = now.filter(|_| now != self.size) {
             self.say(&ToCommand::Resize(size));
             self.size = now;

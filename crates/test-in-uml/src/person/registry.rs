@@ -4,13 +4,11 @@
 //! killed: whoever comes across it removes it.
 
 use std::fs::{self, File, TryLockError};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
-};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::name::GuestName;
 use crate::layout::Layout;
@@ -18,11 +16,14 @@ use crate::{invocation, lock};
 
 const SOCKET: &str = "socket";
 
+/// So many may wait to be accepted: the most that the kernel lets one have (listen(2)).
+const BACKLOG: i32 = 4096;
+
 /// A name that is ours until this is dropped, and the socket that others reach us at.
 #[derive(Debug)]
 pub struct Registered {
     folder: PathBuf,
-    listener: OwnedFd,
+    listener: Socket,
     _lock: File,
 }
 
@@ -63,6 +64,13 @@ impl Registered {
     }
 }
 
+impl Registered {
+    /// The next of those who want something.
+    pub(super) fn accept(&self) -> std::io::Result<Socket> {
+        Ok(self.listener.accept()?.0)
+    }
+}
+
 impl AsFd for Registered {
     /// Readable when somebody wants something.
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -90,7 +98,7 @@ pub fn names(layout: &Layout) -> Vec<GuestName> {
 ///
 /// # Errors
 /// When no such guest runs; the message names those that do.
-pub(super) fn connect_to(layout: &Layout, name: &GuestName) -> Result<OwnedFd> {
+pub(super) fn connect_to(layout: &Layout, name: &GuestName) -> Result<Socket> {
     if !is_held(layout, name) {
         let running: Vec<String> = names(layout).iter().map(GuestName::to_string).collect();
         let those = if running.is_empty() {
@@ -102,19 +110,34 @@ pub(super) fn connect_to(layout: &Layout, name: &GuestName) -> Result<OwnedFd> {
     }
     let folder = File::open(folder_of(layout, name)).context("cannot open a guest's folder")?;
     let socket = new_socket()?;
-    connect(socket.as_raw_fd(), &address_in(&folder)?)
+    socket
+        .connect(&address_in(&folder)?)
         .with_context(|| format!("cannot reach the process that holds the guest `{name}`"))?;
     Ok(socket)
 }
 
-/// The lock of the holder, which is free once that is gone; none if it is.
-pub(super) fn lock_of(layout: &Layout, name: &GuestName) -> Option<File> {
-    File::open(lock::in_folder(&folder_of(layout, name))).ok()
+/// The process that holds a guest, by its lock; nothing if there was none.
+#[derive(Debug)]
+pub(super) struct Holder(Option<File>);
+
+impl Holder {
+    pub fn of(layout: &Layout, name: &GuestName) -> Self {
+        Self(File::open(lock::in_folder(&folder_of(layout, name))).ok())
+    }
+
+    /// Returns true if it is gone, and the guest with it.
+    pub fn is_gone(&self) -> bool {
+        let Some(lock) = &self.0 else { return true };
+        let is_free = lock.try_lock_shared().is_ok();
+        // The name is for whoever wants it next.
+        let _ = lock.unlock();
+        is_free
+    }
 }
 
 /// Returns true if somebody holds that guest. What a holder left that was killed is removed.
 fn is_held(layout: &Layout, name: &GuestName) -> bool {
-    let Some(lock) = lock_of(layout, name) else { return false };
+    let Holder(Some(lock)) = Holder::of(layout, name) else { return false };
     match lock.try_lock() {
         Err(TryLockError::WouldBlock) => true,
         Ok(()) if lock::is_still_at(&lock, &lock::in_folder(&folder_of(layout, name))) => {
@@ -129,24 +152,23 @@ fn folder_of(layout: &Layout, name: &GuestName) -> PathBuf {
     layout.guests().join(name.as_str())
 }
 
-fn bind_in(folder: &Path) -> Result<OwnedFd> {
+fn bind_in(folder: &Path) -> Result<Socket> {
     // That of a holder that was killed.
     let _ = fs::remove_file(folder.join(SOCKET));
     let socket = new_socket()?;
-    bind(socket.as_raw_fd(), &address_in(&File::open(folder)?)?)?;
-    listen(&socket, Backlog::MAXCONN)?;
+    socket.bind(&address_in(&File::open(folder)?)?)?;
+    socket.listen(BACKLOG)?;
     Ok(socket)
 }
 
-fn new_socket() -> Result<OwnedFd> {
-    socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
-        .context("cannot make a socket")
+fn new_socket() -> Result<Socket> {
+    Socket::new(Domain::UNIX, Type::SEQPACKET, None).context("cannot make a socket")
 }
 
 /// The address of the socket in a folder, however long the folder's path is: an address has room for 107 bytes (unix(7)).
-fn address_in(folder: &File) -> Result<UnixAddr> {
+fn address_in(folder: &File) -> Result<SockAddr> {
     let place = format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd());
-    UnixAddr::new(&*place).context("a socket's address is too long")
+    SockAddr::unix(place).context("a socket's address is too long")
 }
 
 #[cfg(test)]

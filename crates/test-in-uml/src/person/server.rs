@@ -1,14 +1,12 @@
 //! The requests that the holder of a guest serves.
 
 use std::net::SocketAddrV4;
-use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::socket::{SockFlag, accept4, setsockopt, sockopt};
-use nix::sys::time::TimeVal;
 use socket2::Socket;
 use uml_protocol::commands::PORT;
 
@@ -23,7 +21,7 @@ use crate::threads;
 const PERIOD: u8 = 100;
 
 /// The time somebody who connected may take to say what is wanted.
-const PATIENCE: TimeVal = TimeVal::new(5, 0);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The time a guest may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -50,22 +48,20 @@ impl Server<'_> {
         })
     }
 
-    fn accept(&self) -> Result<Option<OwnedFd>> {
+    fn accept(&self) -> Result<Option<Socket>> {
         let mut fds = [PollFd::new(self.registered.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, PERIOD) {
             Ok(0) | Err(Errno::EINTR) => return Ok(None),
             Ok(_) => {}
             Err(errno) => return Err(errno).context("cannot wait for connections"),
         }
-        let listener = std::os::fd::AsRawFd::as_raw_fd(&self.registered.as_fd());
-        let Ok(accepted) = accept4(listener, SockFlag::SOCK_CLOEXEC) else { return Ok(None) };
-        // SAFETY: the kernel has just made this descriptor for us, and nobody else owns it.
-        Ok(Some(unsafe { OwnedFd::from_raw_fd(accepted) }))
+        Ok(self.registered.accept().ok())
     }
 
-    fn answer(&self, asks: &OwnedFd) {
-        let limited = setsockopt(asks, sockopt::ReceiveTimeout, &PATIENCE)
-            .and_then(|()| setsockopt(asks, sockopt::SendTimeout, &PATIENCE));
+    fn answer(&self, asks: &Socket) {
+        let limited = asks
+            .set_read_timeout(Some(PATIENCE))
+            .and_then(|()| asks.set_write_timeout(Some(PATIENCE)));
         let Ok(Some((asked, _))) =
             limited.map_err(anyhow::Error::from).and_then(|()| packet::receive(asks.as_fd()))
         else {

@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::full_guest::{Shell, more_arguments};
-use super::support::{eventually, is_in_an_environment, own_target, unique, xtask};
+use super::support::{eventually, is_in_an_environment, own_target, processes_with, unique, xtask};
 
 mod files;
 
@@ -62,14 +62,8 @@ impl Background {
     }
 
     fn holder(&self) -> Pid {
-        let holds = |pid: &Pid| {
-            let of = |file: &str| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-            let has = |bytes: Vec<u8>, word: &str| String::from_utf8_lossy(&bytes).contains(word);
-            has(of("cmdline"), "--holder") && has(of("environ"), &self.mark)
-        };
-        let all = fs::read_dir("/proc").unwrap().flatten();
-        let mut pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.find_map(|pid| Some(Pid::from_raw(pid)).filter(holds)).unwrap()
+        let own = processes_with(&self.name);
+        processes_with("--holder").into_iter().find(|pid| own.contains(pid)).unwrap()
     }
 
     fn is_listed(&self) -> bool {

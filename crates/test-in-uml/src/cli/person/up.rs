@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 
@@ -17,7 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, dup2_stderr, dup2_stdout, setsid};
 
 use super::{Machine, what_next};
-use crate::cancel::{CancelToken, Interrupted};
+use crate::cancel::{CancelToken, Interrupted, Interruptible};
 use crate::cli::choice;
 use crate::cli::modules::module_folders;
 use crate::ctx::Ctx;
@@ -28,7 +28,7 @@ use crate::report::Again;
 use crate::suite::{self, Case, CaseFilter, Ignored, Selection};
 use crate::{invocation, threads, ui};
 
-/// How often, in milliseconds, we look whether the other process has something to say, or we are asked to stop.
+/// How often, in milliseconds, it is looked whether somebody reads our output.
 const PERIOD: u8 = 100;
 
 /// What is written to standard error of a holder goes there once its guest is ready.
@@ -164,16 +164,12 @@ impl Up {
 
 /// Waits for the word of a holder; false if it ended without one.
 fn wait_until_ready(ctx: &Ctx, holder: &mut Child) -> Result<bool> {
-    let mut word = holder.stdout.take().context("a process of ours has no output")?;
-    loop {
-        ctx.cancel.check()?;
-        let mut fds = [PollFd::new(word.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, PERIOD) {
-            Ok(0) | Err(Errno::EINTR) => {}
-            Ok(_) => return Ok(word.read(&mut [0; 256]).context("cannot hear of the guest")? > 0),
-            Err(errno) => return Err(errno).context("cannot wait for the guest"),
-        }
-    }
+    let word = holder.stdout.take().context("a process of ours has no output")?;
+    let output = OwnedFd::from(word).into();
+    let mut word = Interruptible { output, cancel: ctx.cancel.clone() };
+    let count = word.read(&mut [0; 256]);
+    ctx.cancel.check()?;
+    Ok(count.context("cannot hear of the guest")? > 0)
 }
 
 /// Has the work end once nobody reads our standard output any more, unless this is given up before.

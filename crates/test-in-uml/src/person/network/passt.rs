@@ -26,12 +26,19 @@ const LENGTH: usize = 4;
 /// The longest packet that a guest is sent: its interface takes no longer one.
 const MTU: &str = "1500";
 
+/// The bytes that have arrived, and room for more.
+#[derive(Debug)]
+struct Arrived {
+    bytes: Vec<u8>,
+    room: Box<[u8]>,
+}
+
 /// The process. It ends with its socket, of which we have the other end.
 #[derive(Debug)]
 pub(super) struct Passt {
     socket: UnixStream,
     process: Child,
-    arrived: Mutex<Vec<u8>>,
+    arrived: Mutex<Arrived>,
     /// The bytes that it has not read yet of the frames that were sent.
     leaving: Mutex<Vec<u8>>,
 }
@@ -74,7 +81,7 @@ impl Passt {
         let mut passt = Self {
             socket,
             process: started?,
-            arrived: Mutex::default(),
+            arrived: Mutex::new(Arrived { bytes: Vec::new(), room: vec![0; LONGEST].into() }),
             leaving: Mutex::default(),
         };
         while fs::metadata(&ready).map_or(0, |file| file.len()) == 0 {
@@ -92,21 +99,21 @@ impl Passt {
     /// # Errors
     /// [`Errno::EAGAIN`] when there is none now; others when there will be none.
     pub fn receive(&self, buffer: &mut [u8]) -> nix::Result<usize> {
-        let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut arrived = self.arrived();
+        let Arrived { bytes, room } = &mut *arrived;
         loop {
-            if let Some(length) = first_frame(&arrived) {
+            if let Some(length) = first_frame(bytes) {
                 if length > buffer.len() - HEADER {
                     return Err(Errno::EMSGSIZE);
                 }
                 buffer[..HEADER].fill(0);
-                buffer[HEADER..HEADER + length].copy_from_slice(&arrived[LENGTH..LENGTH + length]);
-                arrived.drain(..LENGTH + length);
+                buffer[HEADER..HEADER + length].copy_from_slice(&bytes[LENGTH..LENGTH + length]);
+                bytes.drain(..LENGTH + length);
                 return Ok(HEADER + length);
             }
-            let mut bytes = [0; LONGEST];
-            match recv(self.socket.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
+            match recv(self.socket.as_raw_fd(), room, MsgFlags::MSG_DONTWAIT) {
                 Ok(0) => return Err(Errno::EPIPE),
-                Ok(count) => arrived.extend(&bytes[..count]),
+                Ok(count) => bytes.extend(&room[..count]),
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno),
             }
@@ -115,7 +122,7 @@ impl Passt {
 
     /// Returns true if a frame has arrived already, which the descriptor does not tell.
     pub fn has_frame(&self) -> bool {
-        first_frame(&self.arrived.lock().unwrap_or_else(PoisonError::into_inner)).is_some()
+        first_frame(&self.arrived().bytes).is_some()
     }
 
     /// Sends a frame, which has a header before it, at once or by [`Passt::has_room`]. Nothing waits: passt itself may wait for
@@ -141,6 +148,10 @@ impl Passt {
             }
         }
         true
+    }
+
+    fn arrived(&self) -> MutexGuard<'_, Arrived> {
+        self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn leaving(&self) -> MutexGuard<'_, Vec<u8>> {
