@@ -21,16 +21,12 @@ const TEST_FAILED: u8 = 100;
 pub fn run(ctx: &Ctx) -> Result<ExitCode> {
     setup(ctx, Consent::Given)?;
     // What tests of the host's networks need, and nobody else has to have.
-    let tools = [("nft", "nftables"), ("iptables", "iptables"), ("passt", "passt")];
-    let missing = tools.into_iter().filter(|(program, _)| find(program).is_none());
-    let missing: Vec<&str> = missing.map(|(_, package)| package).collect();
-    if !missing.is_empty() {
-        install_packages(ctx, Consent::Given, &missing)?;
-    }
+    install(ctx, &[("nft", "nftables"), ("iptables", "iptables"), ("passt", "passt")])?;
     let shell = Shell::new()?;
     shell.change_dir(ctx.layout.root());
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     on_the_host(ctx, &shell, &cargo)?;
+    networks_of_each_boot(ctx, &shell, &cargo)?;
     ctx.ui.line(&format!("{:>12} tests in guests", "ci"));
     let code = test(ctx, &["--no-fail-fast"])?;
     if code != 0 {
@@ -103,6 +99,46 @@ fn on_the_host(ctx: &Ctx, shell: &Shell, cargo: &str) -> Result<()> {
     )?;
     // With all features the guest tests are built for the host too, and must refuse to run there.
     step(ctx, "tests on the host", cmd!(shell, "{cargo} test --workspace --all-features"))
+}
+
+/// Installs the packages of those programs that are not on this host.
+fn install(ctx: &Ctx, tools: &[(&str, &str)]) -> Result<()> {
+    let missing = tools.iter().filter(|(program, _)| find(program).is_none());
+    let missing: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    if missing.is_empty() { Ok(()) } else { install_packages(ctx, Consent::Given, &missing) }
+}
+
+/// Permanent networks, by the programs that make them at boot. Where an init runs, one that is installed for this would
+/// configure the host itself: there those are tested that it has.
+fn networks_of_each_boot(ctx: &Ctx, shell: &Shell, cargo: &str) -> Result<()> {
+    if !Path::new("/run/systemd/system").exists() {
+        let packages = [
+            ("ifup", "ifupdown"),
+            ("networkctl", "systemd"),
+            ("NetworkManager", "network-manager"),
+            ("dbus-daemon", "dbus"),
+        ];
+        install(ctx, &packages)?;
+    }
+    for (program, tests) in
+        [("ifup", "ifupdown_"), ("networkctl", "networkd_"), ("NetworkManager", "network_manager_")]
+    {
+        if find(program).is_none() {
+            ctx.ui.warn(&format!(
+                "permanent networks are not tested with {program}, which is not here"
+            ));
+            continue;
+        }
+        step(
+            ctx,
+            &format!("permanent networks with {program}"),
+            cmd!(
+                shell,
+                "{cargo} test --quiet --package test-in-uml --test it -- --ignored permanent_network::{tests}"
+            ),
+        )?;
+    }
+    Ok(())
 }
 
 /// A table of how cases have to end that fail on purpose.

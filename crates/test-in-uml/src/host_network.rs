@@ -5,6 +5,7 @@
 //! empties as it does the host's interfaces. How such networks are made by hand is chapter 6 of the User Mode Linux
 //! Installation Guide.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -14,6 +15,7 @@ mod ip;
 mod line;
 mod name;
 mod packet_filter;
+mod permanent;
 mod plan;
 mod record;
 mod subnet;
@@ -23,8 +25,9 @@ mod tap;
 pub use line::Line;
 pub use name::NetworkName;
 pub use packet_filter::Publish;
+pub use permanent::{Manager, Permanent};
 pub use plan::{Mode, Wanted};
-pub use record::{Record, names};
+pub use record::Record;
 pub use subnet::Subnet;
 pub use tap::Tap;
 
@@ -45,12 +48,50 @@ pub fn dry_run(wanted: &Wanted) -> Result<Vec<Line>> {
     Ok(changes.iter().flat_map(Change::make).collect())
 }
 
-/// Makes a network. What was made of one that fails is undone.
+/// The files that would have each boot make a network.
+///
+/// # Errors
+/// When the network cannot be made, or it is not known what makes it at boot.
+pub fn permanent(wanted: &Wanted, manager: Option<Manager>) -> Result<Permanent> {
+    let (record, changes) = plan::of(wanted)?;
+    Permanent::plan(&record, &changes, manager)
+}
+
+/// A network that is up, as guests need to know it.
+///
+/// # Errors
+/// When none of that name is.
+pub fn network(name: &NetworkName) -> Result<Record> {
+    let permanent = || Permanent::of(name).ok().flatten();
+    match permanent().filter(|_| !record::names().contains(name)) {
+        Some(permanent) if permanent.is_up() => Ok(permanent.record()),
+        Some(_) => bail!(
+            "the permanent network `{name}` is not up: the next boot makes it, or `{} net up` now",
+            invocation::command()
+        ),
+        None => Record::of(name),
+    }
+}
+
+/// The networks that there are, each with the permanent one of its name.
+pub fn all() -> Vec<(NetworkName, Result<Option<Permanent>>)> {
+    let names: BTreeSet<NetworkName> =
+        record::names().into_iter().chain(permanent::names()).collect();
+    names.into_iter().map(|name| (name.clone(), Permanent::of(&name))).collect()
+}
+
+/// Makes a network, and has each boot make it, where this is asked for. What was made of one that fails is undone.
 ///
 /// # Errors
 /// When it cannot be made, or on the physical network the gateway does not answer any more.
-pub fn up(wanted: &Wanted, tell: Tell<'_>) -> Result<Record> {
+pub fn up(wanted: &Wanted, permanent: Option<&Permanent>, tell: Tell<'_>) -> Result<Record> {
     let records = Records::lock()?;
+    let name = &wanted.name;
+    if let Some(there) = Permanent::of(name)?.filter(Permanent::is_up)
+        && !record::names().contains(name)
+    {
+        bail!("the network `{name}` is there: {} has made it at this boot", there.manager());
+    }
     let (record, changes) = plan::of(wanted)?;
     let mut journal = records.begin(&record)?;
     let made = changes.into_iter().try_for_each(|change| {
@@ -62,9 +103,13 @@ pub fn up(wanted: &Wanted, tell: Tell<'_>) -> Result<Record> {
         }
         change.check()
     });
+    let made = made.and_then(|()| permanent.map_or(Ok(()), Permanent::write));
     match made.and_then(|()| journal.complete()) {
         Ok(()) => Ok(record),
         Err(error) => {
+            if permanent.is_some() {
+                Permanent::take_back(name)?;
+            }
             let undone = undo(&records, &record.name, tell);
             let xtask = invocation::command();
             undone.with_context(|| {
@@ -81,6 +126,15 @@ pub fn up(wanted: &Wanted, tell: Tell<'_>) -> Result<Record> {
 /// When something cannot be undone; the record keeps what is left.
 pub fn down(name: &NetworkName, tell: Tell<'_>) -> Result<bool> {
     undo(&Records::lock()?, name, tell)
+}
+
+/// Has no boot make a network any more; false if none does.
+///
+/// # Errors
+/// When a file has been changed since by others.
+pub fn down_permanent(name: &NetworkName) -> Result<bool> {
+    let _lock = Records::lock()?;
+    Permanent::take_back(name)
 }
 
 fn undo(records: &Records, name: &NetworkName, tell: Tell<'_>) -> Result<bool> {

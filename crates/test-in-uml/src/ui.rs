@@ -1,13 +1,13 @@
 //! What a person sees while we work: lines that stay, and one status line that moves.
 
 use std::fmt::Display;
-use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::io::{BufRead as _, ErrorKind, IsTerminal as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anstyle::AnsiColor;
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 use nix::pty::Winsize;
 
 /// How much is said.
@@ -226,6 +226,20 @@ pub fn print(line: impl Display) -> Result<()> {
 /// not end a run, as eprintln! would.
 pub fn to_stderr(line: &str) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// Asks whether to do something; what spares the question is for who cannot be asked.
+///
+/// # Errors
+/// When standard input is no terminal.
+pub fn agreed(does: &str, unasked: &str) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        bail!("nobody can be asked here whether to {does}: {unasked}");
+    }
+    let _ = write!(std::io::stderr(), "{does}? [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).context("cannot read an answer")?;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
 /// A duration as a person reads it: `0.04s`, `12.3s`, `2m 05s`.

@@ -7,9 +7,11 @@ use clap::{Args, Subcommand, ValueEnum};
 use nix::unistd::{User, geteuid};
 
 use super::wrong_usage;
-use crate::host_network::{self, Mode, NetworkName, Publish, Record, Subnet, Wanted};
+use crate::host_network::{
+    self, Manager, Mode, NetworkName, Permanent, Publish, Record, Subnet, Wanted,
+};
 use crate::isolation::OWN_EXE;
-use crate::ui;
+use crate::{invocation, ui};
 
 /// The guide's own.
 const SUBNET: &str = "192.168.2.0/24";
@@ -28,6 +30,9 @@ pub(super) enum Net {
         /// The network
         #[arg(default_value = "net")]
         name: NetworkName,
+        /// Take back also what makes it at each boot
+        #[arg(long)]
+        permanent: bool,
     },
 }
 
@@ -54,7 +59,13 @@ pub(super) struct NetUp {
     /// Whose guests may be there [default: yours]
     #[arg(long, value_name = "USER")]
     owner: Option<String>,
-    /// Take over the interface that carries the default route too
+    /// Have each boot make it too: shows the files that are written for that, and asks
+    #[arg(long)]
+    permanent: bool,
+    /// The program that configures this host's interfaces at boot [default: the one that is found to]
+    #[arg(long, value_enum, requires = "permanent")]
+    manager: Option<Manager>,
+    /// Take over the interface that carries the default route too, and write the files of `--permanent` unasked
     #[arg(long)]
     yes: bool,
     /// Print the commands, and run none
@@ -74,19 +85,25 @@ impl Net {
         let tell = |line: &host_network::Line| ui::print(line);
         match self {
             Net::Up(args) if args.dry_run => {
-                host_network::dry_run(&args.wanted()?)?.iter().try_for_each(tell)?;
+                let wanted = args.wanted()?;
+                host_network::dry_run(&wanted)?.iter().try_for_each(tell)?;
+                if args.permanent {
+                    ui::print(
+                        host_network::permanent(&wanted, args.manager)?.difference().trim_end(),
+                    )?;
+                }
             }
             Net::Status => return status(),
             Net::Up(_) | Net::Down { .. } if !geteuid().is_root() => return self.as_root(),
             Net::Up(args) => {
-                let record = host_network::up(&args.wanted()?, &tell)?;
-                ui::to_stderr(&about(&record));
+                let wanted = args.wanted()?;
+                let permanent = args.agreed(&wanted)?;
+                let record = host_network::up(&wanted, permanent.as_ref(), &tell)?;
+                let by = permanent
+                    .map(|permanent| format!("; {} makes it at each boot", permanent.manager()));
+                ui::to_stderr(&(about(&record) + &by.unwrap_or_default()));
             }
-            Net::Down { name } => {
-                if !host_network::down(name, &tell)? {
-                    ui::to_stderr(&format!("no network `{name}` is up: nothing is left to undo"));
-                }
-            }
+            Net::Down { name, permanent } => down(name, *permanent, &tell)?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -105,7 +122,57 @@ impl Net {
     }
 }
 
+/// Undoes a network, and says of what is left.
+fn down(name: &NetworkName, permanent: bool, tell: host_network::Tell<'_>) -> Result<()> {
+    let was_up = host_network::down(name, tell)?;
+    if permanent {
+        let bridge_stays = host_network::network(name).is_ok();
+        if !host_network::down_permanent(name)? {
+            ui::to_stderr(&format!(
+                "no network `{name}` is permanent: no file is left to take back"
+            ));
+        } else if bridge_stays {
+            ui::to_stderr(
+                "no boot makes it from now on; what this one has made stays until the next",
+            );
+        }
+        return Ok(());
+    }
+    let xtask = invocation::command();
+    match host_network::all().into_iter().find(|(there, _)| there == name) {
+        Some((_, Ok(Some(there)))) => {
+            let comes = format!(
+                "`{xtask} net down {name} --permanent` keeps it from coming at the next boot"
+            );
+            ensure!(
+                was_up || !there.is_up(),
+                "{} has made `{name}` at this boot; {comes}",
+                there.manager()
+            );
+            ui::to_stderr(&comes);
+        }
+        _ if !was_up => {
+            ui::to_stderr(&format!("no network `{name}` is up: nothing is left to undo"))
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 impl NetUp {
+    /// The files that have each boot make the network, if that is asked for; who can be asked has agreed to them.
+    fn agreed(&self, wanted: &Wanted) -> Result<Option<Permanent>> {
+        if !self.permanent {
+            return Ok(None);
+        }
+        let permanent = host_network::permanent(wanted, self.manager)?;
+        ui::to_stderr(permanent.difference().trim_end());
+        if self.yes || ui::agreed("write these files", "`--yes` writes them unasked")? {
+            return Ok(Some(permanent));
+        }
+        bail!("nothing was written, and no network made")
+    }
+
     fn wanted(&self) -> Result<Wanted> {
         let mode = match (self.mode, &self.uplink) {
             (ModeName::Bridge, Some(uplink)) => {
@@ -152,9 +219,18 @@ fn about(record: &Record) -> String {
 
 fn status() -> Result<ExitCode> {
     let mut wrong = 0;
-    for name in host_network::names() {
-        match Record::of(&name) {
-            Ok(record) => ui::print(about(&record))?,
+    for (name, permanent) in host_network::all() {
+        let seen = permanent.and_then(|permanent| match permanent {
+            Some(permanent) if !permanent.is_up() => {
+                Ok(format!("{name}  not up: {} makes it at the next boot", permanent.manager()))
+            }
+            permanent => {
+                let by = permanent.map(|one| format!(", permanent by {}", one.manager()));
+                Ok(about(&host_network::network(&name)?) + &by.unwrap_or_default())
+            }
+        });
+        match seen {
+            Ok(line) => ui::print(line)?,
             Err(error) => {
                 wrong += 1;
                 ui::print(format!("{name}  {error:#}"))?;

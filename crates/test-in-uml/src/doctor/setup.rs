@@ -1,7 +1,6 @@
 //! Installing what is missing.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -10,7 +9,7 @@ use xshell::{Shell, cmd};
 use super::needs::FILES;
 use super::{find, tools};
 use crate::ctx::Ctx;
-use crate::invocation;
+use crate::{invocation, ui};
 
 /// Whether packages may be installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +79,8 @@ pub fn install_packages(ctx: &Ctx, consent: Consent, packages: &[&str]) -> Resul
             bail!("run as root: apt-get install --no-install-recommends {}", packages.join(" "))
         }
     };
-    if consent == Consent::Ask && !agreed(packages)? {
+    let install = format!("install {}", packages.join(", "));
+    if consent == Consent::Ask && !ui::agreed(&install, "`--yes` does it unasked")? {
         bail!("nothing was installed");
     }
     ctx.ui.line(&format!("installing {} (this is not interrupted)", packages.join(", ")));
@@ -96,14 +96,4 @@ pub fn install_packages(ctx: &Ctx, consent: Consent, packages: &[&str]) -> Resul
     .quiet()
     .run()
     .with_context(|| format!("cannot install {}", packages.join(", ")))
-}
-
-fn agreed(packages: &[&str]) -> Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        bail!("packages are missing: {}; say --yes to install them", packages.join(", "));
-    }
-    let _ = write!(std::io::stderr(), "install {}? [y/N] ", packages.join(", "));
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).context("cannot read an answer")?;
-    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }

@@ -58,6 +58,7 @@ fn add(words: &mut String, name: &str, value: Option<impl Display>) {
 /// An interface, as `ip -json address show` has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Interface {
+    pub ifindex: u32,
     pub ifname: String,
     #[serde(default)]
     pub address: Option<String>,

@@ -58,6 +58,14 @@ impl Line {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Runs it; its standard output, whatever it ends with.
+    ///
+    /// # Errors
+    /// When it is not on this host.
+    pub(super) fn say(&self) -> Result<String> {
+        Ok(String::from_utf8_lossy(&self.output()?.stdout).into_owned())
+    }
+
     fn output(&self) -> Result<std::process::Output> {
         let (program, args) = self.argv.split_first().context("a command has a name")?;
         duct::cmd(program, args)

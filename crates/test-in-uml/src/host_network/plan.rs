@@ -63,7 +63,7 @@ pub(super) fn of(wanted: &Wanted) -> Result<(Record, Vec<Change>)> {
     let bridge = format!("uml-{}", wanted.name);
     let taps: Vec<String> =
         (0..wanted.taps).map(|number| format!("uml-{}-{number}", wanted.name)).collect();
-    if super::names().contains(&wanted.name) {
+    if super::record::names().contains(&wanted.name) {
         let (xtask, name) = (invocation::command(), &wanted.name);
         bail!(
             "a network `{name}` is there: `{xtask} net status` shows it, `{xtask} net down {name}` undoes it"
@@ -112,12 +112,17 @@ fn of_device(owner: u32) -> Vec<Change> {
     changes
 }
 
+/// The setting that has an interface forward what comes by it, by its file below `/proc/sys`.
+pub(super) fn forwarding(interface: &str) -> String {
+    format!("net/ipv4/conf/{interface}/forwarding")
+}
+
 fn of_link(line: String) -> Change {
     Change::OfLink { make: Line::new(&line) }
 }
 
 /// A bridge, whose frames go at once, with these words for ip(8); and its taps.
-fn bridge(record: &Record, words: &str) -> Vec<Change> {
+pub(super) fn bridge(record: &Record, words: &str) -> Vec<Change> {
     let Record { bridge, taps, owner, .. } = record;
     let make = format!("ip link add name {bridge} {words} type bridge stp_state 0 forward_delay 0");
     let mut changes = vec![Change::Link { name: bridge.clone(), make: Line::new(&make) }];
@@ -203,7 +208,7 @@ fn translated(
     // An interface alone, and not `ip_forward`: that makes a router of the host between all of its networks, and sets
     // every other one (Documentation/networking/ip-sysctl.rst).
     for interface in [Some(name), record.uplink.as_ref()].into_iter().flatten() {
-        let key = format!("net/ipv4/conf/{interface}/forwarding");
+        let key = forwarding(interface);
         if interface == name {
             let make = write_setting(&key, "1");
             changes.push(Change::OfLink { make });

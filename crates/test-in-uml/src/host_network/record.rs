@@ -96,10 +96,15 @@ const COMPLETE: &str = "complete";
 
 /// The names of the networks that there are, also of those that were not made to the end.
 pub fn names() -> Vec<NetworkName> {
-    let Ok(entries) = fs::read_dir(FOLDER) else { return Vec::new() };
+    names_in(Path::new(FOLDER), ".jsonl")
+}
+
+/// The names of the networks that have a record in a folder, whose name ends so.
+pub(super) fn names_in(folder: &Path, end: &str) -> Vec<NetworkName> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let mut names: Vec<NetworkName> = entries
         .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".jsonl")?.parse().ok())
+        .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(end)?.parse().ok())
         .collect();
     names.sort();
     names

@@ -22,6 +22,7 @@ mod kernel_log;
 mod lengths;
 mod listing;
 mod network;
+mod permanent_network;
 mod privileges;
 mod report;
 mod rooms;

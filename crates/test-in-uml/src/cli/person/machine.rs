@@ -14,7 +14,7 @@ use crate::config::ByteSize;
 use crate::ctx::Ctx;
 use crate::doctor;
 use crate::guest::Cow;
-use crate::host_network::{NetworkName, Record};
+use crate::host_network::{self, NetworkName};
 use crate::kernel::KernelBinary;
 use crate::person::{self, AddressBy, GuestEnd, GuestName, GuestNetwork, PersonPlan, WantedDisk};
 use crate::report::Again;
@@ -102,7 +102,7 @@ impl NetworkChoice {
             (None, true) => AddressBy::Dhcp,
             (None, false) => AddressBy::Network,
         };
-        Ok(Some(GuestNetwork::plug(Record::of(net)?, guest, by, self.mac.clone())?))
+        Ok(Some(GuestNetwork::plug(host_network::network(net)?, guest, by, self.mac.clone())?))
     }
 }
 
