@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::UdpSocket;
+use std::net::{TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::Duration;
@@ -35,6 +35,20 @@ fn the_address_is_the_one_of_the_command_line() -> TestResult {
 fn the_host_end_answers_pings() -> TestResult {
     let peer = HostPeer::find()?;
     run(&format!("ping -c 3 -i 0.2 -W 5 {}", peer.address))?;
+    Ok(())
+}
+
+/// For a run with `--online` on a host that has such a server beyond its router, as the project's own tests make one.
+#[test]
+#[ignore = "needs a way out, and a server there"]
+fn a_server_beyond_the_host_is_reached() -> TestResult {
+    let place = ([10, 8, 0, 2], 80).into();
+    let server = TcpStream::connect_timeout(&place, Duration::from_secs(20));
+    let mut server = server.context("nobody is there")?;
+    server.write_all(b"hello\n")?;
+    let mut said = String::new();
+    server.read_to_string(&mut said)?;
+    assert_eq!(said, "beyond\n");
     Ok(())
 }
 

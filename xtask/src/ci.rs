@@ -18,10 +18,18 @@ use xshell::{Shell, cmd};
 /// The exit code of a run in which a case failed.
 const TEST_FAILED: u8 = 100;
 
+/// What tests of the host's networks need, and nobody else has to have: programs, and their packages.
+const OF_NETWORKS: [(&str, &str); 5] = [
+    ("nft", "nftables"),
+    ("iptables", "iptables"),
+    ("passt", "passt"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("pgrep", "procps"),
+];
+
 pub fn run(ctx: &Ctx) -> Result<ExitCode> {
     setup(ctx, Consent::Given)?;
-    // What tests of the host's networks need, and nobody else has to have.
-    install(ctx, &[("nft", "nftables"), ("iptables", "iptables"), ("passt", "passt")])?;
+    install(ctx, &OF_NETWORKS)?;
     let shell = Shell::new()?;
     shell.change_dir(ctx.layout.root());
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());

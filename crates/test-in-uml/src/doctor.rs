@@ -17,7 +17,7 @@ mod needs;
 mod setup;
 
 use crate::host::{memory_left, processes_left};
-use needs::{FACILITIES, FILES, HostNeed, TOOLS, Tool, WITHOUT_NAMESPACES};
+use needs::{FACILITIES, FILES, HostNeed, OPTIONAL, TOOLS, Tool, WITHOUT_NAMESPACES};
 pub use setup::{Consent, ensure, install_packages, setup};
 
 /// Something that was examined.
@@ -38,6 +38,12 @@ pub struct Problem {
     pub effect: String,
     /// What to do.
     pub cure: String,
+}
+
+/// The programs that some commands use and this host does not have, each with its package and what does not work.
+pub fn not_there() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let missing = OPTIONAL.iter().filter(|tool| find(tool.program).is_none());
+    missing.map(|tool| (tool.program, tool.package, tool.purpose))
 }
 
 /// A kernel's tree and objects, an image, and room for guests.

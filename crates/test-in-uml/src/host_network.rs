@@ -14,6 +14,7 @@ mod change;
 mod ip;
 mod line;
 mod name;
+mod name_service;
 mod packet_filter;
 mod permanent;
 mod plan;

@@ -13,6 +13,7 @@ mod defaults;
 pub mod doctor;
 pub mod fetch;
 pub mod guest;
+pub mod guest_network;
 mod hidden;
 mod host;
 pub mod host_network;

@@ -20,6 +20,7 @@ mod seat;
 mod selection;
 mod session;
 mod verdict;
+mod way_out;
 mod word;
 
 pub use build::{Built, Harness, TestBinary, agent, test_binaries};

@@ -12,9 +12,6 @@ pub const PORT: u16 = 7880;
 /// Kernel parameter with the IPv4 address that requests may come from; without it the guest takes none.
 pub const PARAMETER: &str = "uml_agent.commands";
 
-/// Kernel parameter with the addresses of name servers, separated by commas.
-pub const NAME_SERVERS: &str = "uml_agent.name_servers";
-
 /// The most bytes of input that the guest has not taken yet. With more of it on the way, a signal would wait behind what
 /// a command does not read.
 pub const WINDOW: usize = 256 << 10;

@@ -21,6 +21,12 @@ pub const NONCE_PARAMETER: &str = "uml_agent.nonce";
 /// Kernel parameter of a link that the agent configures: `INTERFACE:ADDRESS:NETMASK`.
 pub const LINK_PARAMETER: &str = "uml_agent.link";
 
+/// Kernel parameter with the addresses of name servers, separated by commas, or [`BY_DHCP`].
+pub const NAME_SERVERS: &str = "uml_agent.name_servers";
+
+/// The name servers are those that a DHCP server has told the kernel.
+pub const BY_DHCP: &str = "dhcp";
+
 /// Kernel parameter that tells the image's own init to start the agent.
 pub const SERVICE_PARAMETER: &str = "uml_agent.service";
 

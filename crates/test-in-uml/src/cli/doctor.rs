@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use crate::ctx::Ctx;
-use crate::doctor::examine;
-use crate::ui::print;
 use anyhow::Result;
 
 use super::code;
+use crate::ctx::Ctx;
+use crate::doctor::{examine, not_there};
+use crate::ui::print;
 
 pub(super) fn report(ctx: &Ctx) -> Result<ExitCode> {
     let mut problems = 0;
@@ -21,6 +21,9 @@ pub(super) fn report(ctx: &Ctx) -> Result<ExitCode> {
                 print(format_args!("      cure:   {}", problem.cure))?;
             }
         }
+    }
+    for (program, package, effect) in not_there() {
+        print(format_args!("  --  no {program}, of the package {package}: {effect}"))?;
     }
     if problems == 0 {
         print("this host has everything that is needed")?;

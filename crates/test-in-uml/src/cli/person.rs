@@ -10,9 +10,11 @@ use crate::person::{self, GuestName, Place, Registered};
 use crate::{invocation, ui};
 
 mod machine;
+mod replay;
 mod up;
 
 use machine::Machine;
+use replay::ReplayChoice;
 pub(super) use up::Up;
 
 #[derive(Debug, Args)]
@@ -22,6 +24,8 @@ pub(super) struct Shell {
     name: Option<GuestName>,
     #[command(flatten)]
     machine: Machine,
+    #[command(flatten)]
+    replay: ReplayChoice,
 }
 
 impl Shell {
@@ -30,8 +34,16 @@ impl Shell {
             Some(name) => (name.clone(), Registered::claim(&ctx.layout, name)?),
             None => Registered::claim_any(&ctx.layout, "shell")?,
         };
-        self.machine
-            .run(ctx, &name, None, |stage, plan| person::shell::run(ctx, stage, plan, &registered))
+        let replayed = self.replay.case(ctx)?;
+        let again = replayed.as_ref().map(|replayed| &replayed.again);
+        self.machine.run(ctx, &name, again, |stage, plan| {
+            let ready = || match &replayed {
+                Some(replayed) => replayed.put(ctx, &name, plan.kernel),
+                None => Ok(()),
+            };
+            let hint = self.replay.tell(String::new(), "");
+            person::shell::run(ctx, stage, plan, &registered, (&hint, &ready))
+        })
     }
 }
 

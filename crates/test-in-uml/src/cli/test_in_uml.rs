@@ -68,6 +68,9 @@ struct RunOptions {
     /// Keep what passes in the networks of scenarios, as Wireshark opens it; of cases that fail it is kept anyway
     #[arg(long)]
     pcap: bool,
+    /// Let the guests of cases reach what this host reaches, by passt(1)
+    #[arg(long)]
+    online: bool,
     /// What boots the guests: our agent alone, or the image's own init, which starts the agent
     #[arg(long, value_enum, default_value_t, value_name = "INIT")]
     init: InitName,
@@ -170,6 +173,9 @@ impl TestInUml {
         }
         words.extend(self.choice.selection.flags());
         words.extend(self.walls.flags());
+        if self.options.online {
+            words.push("--online".into());
+        }
         if let InitName::Sysv = self.options.init {
             words.extend(["--init".into(), "sysv".into()]);
         }
@@ -188,8 +194,17 @@ impl TestInUml {
         (walls, size): (&Walls, u64),
         about: RunFacts,
     ) -> Result<u8> {
-        let RunOptions { guests, fresh, retries, no_fail_fast, deadline, keep_failed, pcap, init } =
-            self.options;
+        let RunOptions {
+            guests,
+            fresh,
+            retries,
+            no_fail_fast,
+            deadline,
+            keep_failed,
+            pcap,
+            online,
+            init,
+        } = self.options;
         let seats = match self.choice.replays() {
             true => 1,
             false => guests.number(ctx.config.memory).min(about.cases),
@@ -209,6 +224,7 @@ impl TestInUml {
             },
             keep_failed,
             captures: pcap,
+            online,
             deadline,
         };
         let stage = Stage::start(&walls.isolation, &walls.options(size))?;

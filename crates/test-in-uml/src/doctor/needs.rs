@@ -47,6 +47,17 @@ pub(super) const TOOLS: &[Tool] = &[
     tool("newuidmap", "uidmap", "the root file system cannot be bootstrapped by an ordinary user"),
 ];
 
+/// What some commands use, and nobody has to have.
+pub(super) const OPTIONAL: &[Tool] = &[
+    tool("passt", "passt", "`--online` has no way out"),
+    tool("nft", "nftables", "`net up` has no packet filter, unless iptables is there"),
+    tool(
+        "dnsmasq",
+        "dnsmasq-base",
+        "networks of `net up` give no addresses by DHCP, and guests ask the host's name servers",
+    ),
+];
+
 /// What takes the place of namespaces for an ordinary user who has none.
 pub(super) const WITHOUT_NAMESPACES: &[Tool] =
     &[tool("fakechroot", "fakechroot", NO_BOOTSTRAP), tool("fakeroot", "fakeroot", NO_BOOTSTRAP)];

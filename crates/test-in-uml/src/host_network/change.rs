@@ -24,8 +24,8 @@ pub(super) enum Change {
     OfLink { make: Line },
     /// A setting of the kernel, by its file below `/proc/sys`, has another value.
     Setting { key: String, old: String, new: String },
-    /// The packet filter has a table of ours, or a rule.
-    Rules { make: Line, is_made: Line, undo: Line },
+    /// Something is there by a command, and goes by another: a rule of the packet filter, or a server.
+    Command { make: Line, is_made: Line, undo: Line },
     /// An interface of the host becomes a port of ours.
     Takeover(Takeover),
 }
@@ -42,7 +42,7 @@ impl Change {
         match self {
             Change::Module { name } => vec![Line::new("modprobe").args([name])],
             Change::Mode { path, new, .. } => vec![chmod(path, *new)],
-            Change::Link { make, .. } | Change::OfLink { make } | Change::Rules { make, .. } => {
+            Change::Link { make, .. } | Change::OfLink { make } | Change::Command { make, .. } => {
                 vec![make.clone()]
             }
             Change::Setting { key, old, new } if old != new => vec![write_setting(key, new)],
@@ -80,7 +80,7 @@ impl Change {
                 let is_ours = read_setting(key).as_deref() == Some(new) && old != new;
                 is_ours.then(|| write_setting(key, old)).into_iter().collect()
             }
-            Change::Rules { is_made, undo, .. } => {
+            Change::Command { is_made, undo, .. } => {
                 is_made.succeeds().then(|| undo.clone()).into_iter().collect()
             }
             Change::Takeover(takeover) => takeover.undo()?,

@@ -73,7 +73,7 @@ fn by_nft(bridge: &str, subnet: Subnet, publish: &[Publish]) -> Change {
              oifname \"{bridge}\" ct status dnat accept\n    \
              oifname \"{bridge}\" drop\n  }}\n}}"
     );
-    Change::Rules {
+    Change::Command {
         make: Line::new("nft -f -").input(ruleset),
         is_made: Line::new("nft list table ip").args([bridge]),
         undo: Line::new("nft delete table ip").args([bridge]),
@@ -101,7 +101,7 @@ fn by_iptables(bridge: &str, subnet: Subnet, publish: &[Publish]) -> Vec<Change>
     let line = |does: &str, (table, rule): &(&str, String)| {
         Line::new(&format!("iptables -w -t {table} {does} {rule}"))
     };
-    let change = |rule: &(&str, String)| Change::Rules {
+    let change = |rule: &(&str, String)| Change::Command {
         make: line("-A", rule),
         is_made: line("-C", rule),
         undo: line("-D", rule),

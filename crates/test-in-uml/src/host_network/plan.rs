@@ -13,7 +13,7 @@ use super::packet_filter::Publish;
 use super::record::{NetworkPlace, Record};
 use super::subnet::Subnet;
 use super::takeover::Takeover;
-use super::{name_servers, packet_filter};
+use super::{name_servers, name_service, packet_filter};
 use crate::confine::TUN;
 use crate::invocation;
 
@@ -84,6 +84,7 @@ pub(super) fn of(wanted: &Wanted) -> Result<(Record, Vec<Change>)> {
         subnet: None,
         gateway: None,
         name_servers: name_servers(),
+        has_dhcp: matches!(wanted.mode, Mode::Bridge { .. }),
         place: NetworkPlace::here()?,
     };
     let mut changes = of_device(wanted.owner);
@@ -163,6 +164,20 @@ fn bridged(
     Ok(())
 }
 
+/// Refuses a subnet that packets have a way to already.
+fn ensure_free(subnet: Subnet) -> Result<()> {
+    for route in ip::routes("table all")? {
+        let Ok(there) = route.dst.parse::<Subnet>() else { continue };
+        ensure!(
+            !there.overlaps(subnet),
+            "{subnet} is where {} leads already, by {}: `--subnet` says another",
+            route.dst,
+            route.dev.as_deref().unwrap_or("a route without an interface")
+        );
+    }
+    Ok(())
+}
+
 fn translated(
     record: &mut Record,
     changes: &mut Vec<Change>,
@@ -175,15 +190,7 @@ fn translated(
     else {
         bail!("{subnet} has no room for the host and {room} guests");
     };
-    for route in ip::routes("table all")? {
-        let Ok(there) = route.dst.parse::<Subnet>() else { continue };
-        ensure!(
-            !there.overlaps(subnet),
-            "{subnet} is where {} leads already, by {}: `--subnet` says another",
-            route.dst,
-            route.dev.as_deref().unwrap_or("a route without an interface")
-        );
-    }
+    ensure_free(subnet)?;
     for one in publish {
         ensure!(
             subnet.contains(one.to.0),
@@ -217,6 +224,11 @@ fn translated(
         }
     }
     changes.extend(packet_filter::rules(name, subnet, publish)?);
+    if let Some(service) = name_service::served(record, subnet) {
+        changes.push(service);
+        record.has_dhcp = true;
+        record.name_servers = vec![host];
+    }
     Ok(())
 }
 

@@ -40,6 +40,8 @@ pub struct Record {
     pub gateway: Option<Ipv4Addr>,
     /// Name servers.
     pub name_servers: Vec<Ipv4Addr>,
+    /// True if a server gives addresses by DHCP there, or another machine may.
+    pub has_dhcp: bool,
     /// Where and since when it is.
     pub place: NetworkPlace,
 }

@@ -63,6 +63,11 @@ impl Subnet {
         (number < last).then(|| Ipv4Addr::from(self.base + number))
     }
 
+    /// Its last address that is not for all.
+    pub(super) fn last_address(self) -> Option<Ipv4Addr> {
+        self.address((!mask(self.prefix)).checked_sub(1)?)
+    }
+
     /// Returns true if that address is in it.
     pub fn contains(self, address: Ipv4Addr) -> bool {
         address.to_bits() & mask(self.prefix) == self.base
@@ -90,7 +95,9 @@ mod tests {
         assert_eq!(net.netmask().to_string(), "255.255.255.0");
         assert_eq!(net.address(1).unwrap().to_string(), "192.168.2.1");
         assert_eq!((net.address(254).is_some(), net.address(255)), (true, None));
+        assert_eq!(net.last_address(), net.address(254));
         assert_eq!(subnet("10.0.0.0/30").address(3), None);
+        assert_eq!(subnet("10.0.0.0/32").last_address(), None);
         assert!(net.contains([192, 168, 2, 255].into()) && !net.contains([192, 168, 3, 0].into()));
         for wrong in ["192.168.2.1/24", "192.168.2.0/33", "x/24", "1.2.3/8", ""] {
             assert!(wrong.parse::<Subnet>().is_err(), "{wrong}");

@@ -4,15 +4,15 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::fd::AsFd as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
-use uml_protocol::wire::greet;
 
 use super::end::{GuestEnd, TAIL, judge};
 use super::message::About;
+use super::server::AGAIN;
 use super::{Guest, PersonPlan, Registered, Server};
 use crate::cancel::CancelToken;
 use crate::ctx::Ctx;
@@ -22,12 +22,6 @@ use crate::text;
 
 /// How often, in milliseconds, it is looked whether we are asked to stop.
 const PERIOD: u8 = 100;
-
-/// The time between two tries to reach a guest that boots.
-const AGAIN: Duration = Duration::from_millis(50);
-
-/// The time a guest that has accepted our connection may take to greet.
-const GREETING: Duration = Duration::from_secs(10);
 
 /// How much of the end of its console is shown of a guest that does not come up, in lines.
 const LINES: usize = 40;
@@ -84,9 +78,8 @@ fn come_up(ctx: &Ctx, server: &Server<'_>, status: GuestStatus, log: &Path) -> R
                 log.display()
             );
         }
-        if let Ok(mut connection) = server.connect() {
-            connection.set_read_timeout(Some(GREETING)).context("cannot limit a connection")?;
-            return greet(&mut connection).context("the guest's commands cannot be understood");
+        if server.is_greeted()? {
+            return Ok(());
         }
         std::thread::sleep(AGAIN);
     }

@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use socket2::Socket;
 use uml_protocol::commands::PORT;
+use uml_protocol::wire::greet;
 
 use super::message::{About, Answer, Asked};
 use super::registry::Registered;
@@ -25,6 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The time a guest may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// The time between two tries to reach a guest that boots.
+pub(super) const AGAIN: Duration = Duration::from_millis(50);
+
+/// The time a guest that has accepted our connection may take to greet.
+const GREETING: Duration = Duration::from_secs(10);
 
 /// A guest, as others see it.
 pub(super) struct Server<'a> {
@@ -81,6 +88,23 @@ impl Server<'_> {
         let fds: Vec<_> = connection.iter().map(|socket| socket.as_fd()).collect();
         // Whoever is gone needs no answer.
         let _ = packet::send(asks.as_fd(), &answer, &fds);
+    }
+
+    /// Returns true if the guest takes commands by now.
+    pub fn is_greeted(&self) -> Result<bool> {
+        let Ok(mut connection) = self.connect() else { return Ok(false) };
+        connection.set_read_timeout(Some(GREETING)).context("cannot limit a connection")?;
+        greet(&mut connection).context("the guest's commands cannot be understood")?;
+        Ok(true)
+    }
+
+    /// Waits until the guest takes commands.
+    pub fn greeted(&self, over: &CancelToken) -> Result<()> {
+        while !self.is_greeted()? {
+            over.check()?;
+            std::thread::sleep(AGAIN);
+        }
+        Ok(())
     }
 
     /// Connects to the guest's port for commands.

@@ -15,6 +15,7 @@ use crate::ctx::Ctx;
 use crate::guest::Init;
 use crate::invocation;
 use crate::stage::Stage;
+use crate::threads;
 
 mod escape;
 mod session;
@@ -25,7 +26,8 @@ use session::ShellSession;
 use terminal::Pty;
 pub(super) use terminal::{RawMode, give_back, our_size};
 
-/// Boots a guest, connects its console with our standard input and output, and waits for its end.
+/// Boots a guest, connects its console with our standard input and output, and waits for its end. The hint is said before;
+/// once the guest takes commands, `ready` is called.
 ///
 /// # Errors
 /// When the guest cannot be started, its kernel does not end in order, we were asked to stop, or
@@ -35,9 +37,10 @@ pub fn run(
     stage: &Stage,
     plan: &PersonPlan<'_>,
     registered: &Registered,
+    (hint, ready): (&str, &(dyn Fn() -> Result<()> + Sync)),
 ) -> Result<GuestEnd> {
     let guest = Guest::prepare(ctx, stage, plan, Init::Terminal)?;
-    ctx.ui.line(&greeting(plan));
+    ctx.ui.line(&(greeting(plan) + hint));
     let pty = Pty::open()?;
     let console = pty.guest_end.try_clone().context("cannot duplicate a terminal")?;
     // From here on only the guest holds its end: the console closes when the guest is gone.
@@ -49,7 +52,18 @@ pub fn run(
         Server { registered, about: plan.about(None), stage, link: &guest.link, process: &process };
     let over = CancelToken::default();
     let end = std::thread::scope(|scope| {
-        let served = guest.serve(scope, &server, &over);
+        let served = guest.serve(scope, &server, &over).and_then(|()| {
+            threads::spawn_in(scope, || {
+                let done = server.greeted(&over).and_then(|()| ready());
+                if let Err(error) = done
+                    && over.check().is_ok()
+                {
+                    // The terminal is raw by now.
+                    ctx.ui.warn(&format!("{error:#}\r"));
+                }
+            })?;
+            Ok(())
+        });
         let end = served.and_then(|()| session.run(&ctx.cancel, process.status()?));
         // Whatever it is, those who serve end with it.
         over.cancel();

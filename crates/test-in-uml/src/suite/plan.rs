@@ -32,6 +32,8 @@ pub struct Plan<'a> {
     pub keep_failed: bool,
     /// True if what passes in networks of scenarios is kept, also of cases that pass.
     pub captures: bool,
+    /// True if guests of cases reach what this host reaches.
+    pub online: bool,
     /// After this long, the run is ended.
     pub deadline: Option<Duration>,
 }

@@ -184,6 +184,13 @@ fn a_case_of_a_run_is_run_by_hand_in_a_guest() {
         assert!(said.contains("declared: "), "{said}");
     }
     assert!(guest.says(&["/root/case/run", "--list"]).contains(case));
+    let mut at_once = xtask();
+    at_once.arg("shell").args(replay).args(more_arguments());
+    let mut shell = Shell::of(at_once);
+    shell.log_in("root", "root");
+    let waits =
+        "until [ -x /root/case/run ]; do sleep 0.1; done; /root/case/run && echo \"by $(id -un)\"";
+    shell.runs(waits, "by root").keys("poweroff\n").ends_with(0);
     let gone = ["--replay", "latest/declared no_such_case"];
     let refused = up("none", "none").args(gone).output().unwrap();
     let why = String::from_utf8_lossy(&refused.stderr);

@@ -121,7 +121,7 @@ impl Shell {
         self
     }
 
-    fn log_in(&mut self, name: &str, password: &str) -> &mut Self {
+    pub fn log_in(&mut self, name: &str, password: &str) -> &mut Self {
         self.expect("uml login: ").keys(&format!("{name}\n"));
         self.expect("Password: ").keys(&format!("{password}\n"))
     }

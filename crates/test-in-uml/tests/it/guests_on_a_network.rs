@@ -140,11 +140,40 @@ fn on_a_network_of_its_own_only_what_is_published_is_reached() {
     assert!(!ask(&world.beyond, "192.168.2.2", 80).status.success());
     let pinged = world.beyond.command("ping").args(["-qc1", "-W2", "192.168.2.3"]).output();
     assert!(!pinged.unwrap().status.success());
+    // Names are asked for at the network's own server, where the host has one to start.
+    assert!(guests.says(0, "cat /etc/resolv.conf").contains("192.168.2.1"));
     // There is no third place.
     let third = world.xtask(&["up", "third", "--net", "lab"]).output().unwrap();
     assert!(
         String::from_utf8_lossy(&third.stderr)
             .contains("all 2 taps of the network `lab` are taken")
+    );
+}
+
+#[test]
+#[ignore = "needs a kernel and an image"]
+fn a_network_of_its_own_gives_addresses_and_names() {
+    let world = World::new();
+    world.host.sh(&format!("mount -t tmpfs none /mnt && echo {ROUTER} gateway.test > /mnt/hosts && mount --bind /mnt/hosts /etc/hosts"));
+    world.does(&["up", "lab", "--taps", "2"]);
+    let guests = Guests::boot(&world, "dhcp", [&["--dhcp"], &["--dhcp"]]);
+    for number in [0, 1] {
+        let address = guests.says(number, "hostname -I");
+        // The first four are those of the host and of guests that do not ask.
+        assert!(address.contains("192.168.2.") && !address.contains("192.168.2.2 "), "{address}");
+        assert_eq!(guests.says(number, "cat /etc/resolv.conf"), "nameserver 192.168.2.1\n");
+        guests.says(number, &format!("ping -qc1 -W10 {BEYOND}"));
+        // A name of the host's own: nobody else answers here.
+        assert!(guests.says(number, "getent ahostsv4 gateway.test").starts_with("10.9.0.1 "));
+    }
+    world.does(&["down", "lab"]);
+    // Where there is no room for more, or no dnsmasq, nobody waits for an answer.
+    world.does(&["up", "lab", "--subnet", "192.168.2.0/29", "--taps", "5"]);
+    let up = world.xtask(&["up", "lost", "--net", "lab", "--dhcp"]).output().unwrap();
+    let why = String::from_utf8_lossy(&up.stderr);
+    assert!(
+        up.status.code() == Some(96) && why.contains("nothing gives addresses by DHCP"),
+        "{why}"
     );
 }
 
@@ -196,6 +225,19 @@ fn online_a_guest_reaches_what_the_host_does_and_others_what_is_published() {
         assert_eq!(guests.says(number, &asks_and(BEYOND, 81, "wc -c")), "3000000\n");
     }
     assert_eq!(world.beyond.sh(&asks_and(HOST, 8081, "wc -c")), "3000000\n");
+    // Cases have it too, where that is asked for, and only there.
+    let case = ["test-in-uml", "--run-ignored", "only", "a_server_beyond_the_host"];
+    let ran = |more: &[&str]| {
+        let mut ran = world.xtask(&case);
+        ran.args(more).args(more_arguments()).output().unwrap()
+    };
+    for link in [&[][..], &["--link", "socket"]] {
+        let online = ran(&[&["--online"], link].concat());
+        assert!(online.status.success(), "{online:?}");
+    }
+    let shut_in = ran(&[]);
+    let said = String::from_utf8_lossy(&shut_in.stderr);
+    assert!(shut_in.status.code() == Some(100) && said.contains("nobody is there"), "{said}");
     drop(servers);
     drop(guests);
     assert_eq!(world.state(), before, "nothing of the host was changed");

@@ -220,9 +220,9 @@ fn networkd_makes_it_at_boot() {
             .all(|says| there.contains(says))
     });
     // systemd(1) and udev do these.
-    world.host.sh(
-        "/etc/systemd/system/multi-user.target.wants/../../../cargo-xtask-uml/networks/two.rules",
-    );
+    world
+        .host
+        .sh("/etc/systemd/system/multi-user.target.wants/../../../cargo-xtask-uml/networks/two.up");
     assert!(world.host.sh("nft list ruleset").contains("masquerade"));
     drop(networkd);
     world.does(&["down", "lab", "--permanent"]);

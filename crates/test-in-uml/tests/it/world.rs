@@ -138,11 +138,21 @@ impl World {
         assert!(output.status.code() == Some(96) && why.contains(says), "{args:?}: {why}");
     }
 
-    /// All of the host that a network changes, in words.
+    /// All of the host that a network changes, in words. The kernel makes a key for TCP Fast Open once something serves
+    /// with it.
     pub fn state(&self) -> String {
         self.host.sh(
             "ip -details address; ip route show table all; nft list ruleset; \
-             grep -rs '' /proc/sys/net | grep -v -e conntrack_count -e neigh/ | sort; ls -A /run; stat -c %a /dev/net/tun",
+             grep -rs '' /proc/sys/net | grep -v -e conntrack_count -e neigh/ -e tcp_fastopen_key | sort; \
+             ls -A /run; stat -c %a /dev/net/tun",
         )
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // The servers of networks that were not undone.
+        let mut kill = self.host.command("sh");
+        let _ = kill.args(["-c", "cat /run/uml-*.pid 2>/dev/null | xargs -r kill"]).output();
     }
 }

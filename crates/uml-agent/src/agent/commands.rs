@@ -13,10 +13,9 @@ use anyhow::{Context as _, Result};
 use uml_protocol::commands::{FromCommand, PARAMETER, PORT, Request};
 use uml_protocol::wire::{self, ProcessEnd, receive};
 
-use crate::init;
+use crate::{init, name_servers};
 
 mod command;
-mod name_servers;
 mod standard;
 mod streams;
 mod transfer;

@@ -60,7 +60,6 @@ pub fn set_up() -> Result<()> {
     }
     allow_ipv6();
     uml_protocol::interface::bring_up("lo").context("cannot bring the loopback up")?;
-    configure_link()?;
     if let Ok(name) = fs::read_to_string("/etc/hostname") {
         nix::unistd::sethostname(name.trim()).context("cannot set the host name")?;
     }

@@ -15,6 +15,7 @@ mod leftovers;
 mod log;
 mod lost_memory;
 mod module_events;
+mod name_servers;
 mod network;
 mod package_files;
 mod power;
@@ -75,6 +76,8 @@ fn set_up(role: Role) -> Result<Log> {
         Role::Init => init::set_up()?,
         Role::Service => init::set_up_service()?,
     }
+    init::configure_link()?;
+    name_servers::settle()?;
     // Cases are of our session, and no terminal is to be theirs. Who leads a group already leads one.
     let _ = nix::unistd::setsid();
     init::handle_no_faults()?;

@@ -14,9 +14,10 @@ use crate::config::ByteSize;
 use crate::ctx::Ctx;
 use crate::doctor;
 use crate::guest::Cow;
+use crate::guest_network::{AddressBy, GuestNetwork, checked_mac};
 use crate::host_network::{self, NetworkName};
 use crate::kernel::KernelBinary;
-use crate::person::{self, AddressBy, GuestEnd, GuestName, GuestNetwork, PersonPlan, WantedDisk};
+use crate::person::{GuestEnd, GuestName, PersonPlan, WantedDisk};
 use crate::report::Again;
 use crate::rootfs::Image;
 use crate::stage::Stage;
@@ -63,7 +64,7 @@ struct NetworkChoice {
     #[arg(long, value_name = "PORT:PORT", requires = "online", value_parser = two_ports)]
     publish: Vec<(u16, u16)>,
     /// Its hardware address there [default: one of its name's own]
-    #[arg(long, value_name = "MAC", value_parser = person::checked_mac)]
+    #[arg(long, value_name = "MAC", value_parser = checked_mac)]
     mac: Option<String>,
 }
 
@@ -85,7 +86,7 @@ fn address_with_prefix(text: &str) -> Result<(Ipv4Addr, u8), String> {
 
 impl NetworkChoice {
     /// Plugs the guest of that name in.
-    fn plug(&self, ctx: &Ctx, guest: &GuestName) -> Result<Option<GuestNetwork>> {
+    fn plug(&self, ctx: &Ctx, guest: &str) -> Result<Option<GuestNetwork>> {
         if self.online {
             let mac = self.mac.clone();
             return GuestNetwork::online(&ctx.cancel, guest, &self.publish, mac).map(Some);
@@ -174,7 +175,7 @@ impl Machine {
         let Built { walls, memory, size, image, kernel, passed_over } =
             self.build(ctx, replayed)?;
         let keep = self.keep.as_ref().map(|path| Cow::at(path, &image)).transpose()?;
-        let network = self.network.plug(ctx, name)?;
+        let network = self.network.plug(ctx, &name.to_string())?;
         let stage = Stage::start(&walls.isolation, &walls.options(size))?;
         for line in passed_over {
             ctx.ui.warn(&line);

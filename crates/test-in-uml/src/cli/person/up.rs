@@ -16,16 +16,11 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, dup2_stderr, dup2_stdout, setsid};
 
-use super::{Machine, what_next};
+use super::{Machine, ReplayChoice, what_next};
 use crate::cancel::{CancelToken, Interrupted, Interruptible};
-use crate::cli::choice;
-use crate::cli::modules::module_folders;
 use crate::ctx::Ctx;
 use crate::isolation::OWN_EXE;
-use crate::kernel::{KernelBinary, build_modules};
-use crate::person::{self, GuestName, Place, Registered};
-use crate::report::Again;
-use crate::suite::{self, Case, CaseFilter, Ignored, Selection};
+use crate::person::{self, GuestName, Registered};
 use crate::{invocation, threads, ui};
 
 /// How often, in milliseconds, it is looked whether somebody reads our output.
@@ -33,9 +28,6 @@ const PERIOD: u8 = 100;
 
 /// What is written to standard error of a holder goes there once its guest is ready.
 const LOG: &str = "holder";
-
-/// Where a case that is to be run by hand is in the guest.
-const CASE: &str = "/root/case";
 
 /// The flag of the process that holds the guest.
 const HOLDER: &str = "--holder";
@@ -47,10 +39,8 @@ pub(in super::super) struct Up {
     name: GuestName,
     #[command(flatten)]
     machine: Machine,
-    /// Put the program of a case of RUN (an id, or `latest`) in it, with a script that runs the case by hand; boots the
-    /// case's kernel
-    #[arg(long, value_name = "RUN/CASE")]
-    replay: Option<String>,
+    #[command(flatten)]
+    replay: ReplayChoice,
     /// Stay until the guest has ended
     #[arg(long)]
     foreground: bool,
@@ -65,8 +55,8 @@ impl Up {
             return self.hold(ctx);
         }
         drop(Registered::claim(&ctx.layout, &self.name)?);
-        let replayed = self.replayed(ctx)?;
-        self.machine.build(ctx, replayed.as_ref().map(|(again, _)| again))?;
+        let replayed = self.replay.case(ctx)?;
+        self.machine.build(ctx, replayed.as_ref().map(|replayed| &replayed.again))?;
         let mut holder = Command::new(OWN_EXE);
         holder.args(std::env::args_os().skip(1)).arg(HOLDER);
         holder.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -103,12 +93,12 @@ impl Up {
             watch_reader(&ctx.cancel, &given_up)?;
         }
         let registered = Registered::claim(&ctx.layout, &self.name)?;
-        let replayed = self.replayed(ctx)?;
-        let again = replayed.as_ref().map(|(again, _)| again);
+        let replayed = self.replay.case(ctx)?;
+        let again = replayed.as_ref().map(|replayed| &replayed.again);
         self.machine.run(ctx, &self.name, again, |stage, plan| {
             person::background::run(ctx, stage, plan, &registered, |_| {
-                if let Some((_, case)) = &replayed {
-                    self.put(ctx, case, plan.kernel)?;
+                if let Some(replayed) = &replayed {
+                    replayed.put(ctx, &self.name, plan.kernel)?;
                 }
                 // From now on nobody needs to read it.
                 given_up.cancel();
@@ -128,37 +118,10 @@ impl Up {
 }
 
 impl Up {
-    /// The case that is to be run by hand, if one is.
-    fn replayed(&self, ctx: &Ctx) -> Result<Option<(Again, Case)>> {
-        let Some(replay) = &self.replay else { return Ok(None) };
-        let again = choice::sequence(ctx, replay)?;
-        let built = suite::test_binaries(ctx, &Selection::default())?;
-        let all = CaseFilter { words: Vec::new(), ignored: Ignored::All };
-        let (found, _) = again.among(&suite::list(ctx, &built, &all)?);
-        let name = again.cases.last().cloned().unwrap_or_default();
-        let case = found.into_iter().rfind(|case| case.full_name() == name);
-        Ok(Some((again, case.with_context(|| format!("`{name}` no longer exists"))?)))
-    }
-
-    /// Puts a case into the guest, which takes commands by now.
-    fn put(&self, ctx: &Ctx, case: &Case, kernel: &KernelBinary) -> Result<()> {
-        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-        let modules = build_modules(ctx, kernel, &module_folders(ctx, &[])?)?;
-        suite::write_by_hand(case, kernel, &modules, folder.path())?;
-        let place = Place::Guest(self.name.clone(), CASE.into());
-        person::copy(ctx, &[Place::Host(folder.path().into())], &place)
-    }
-
     /// What to do with the guest now.
     fn what_next(&self) -> String {
-        let next = what_next(&self.name);
-        match &self.replay {
-            None => next,
-            Some(replay) => {
-                let (xtask, run) = (invocation::command(), suite::RUN);
-                format!("{next}\n{replay} is run by `{xtask} exec {} {CASE}/{run}`", self.name)
-            }
-        }
+        let run = format!("{} exec {} ", invocation::command(), self.name);
+        self.replay.tell(what_next(&self.name), &run)
     }
 }
 

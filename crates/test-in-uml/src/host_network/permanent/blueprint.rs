@@ -24,8 +24,8 @@ pub(super) struct Blueprint<'a> {
     pub links: Vec<Change>,
     /// The hardware address of the uplink, where the bridge takes its place.
     pub hardware: Option<String>,
-    /// The rules of the packet filter.
-    pub rules: Vec<&'a Change>,
+    /// The rules of the packet filter, and the server of names.
+    pub commands: Vec<&'a Change>,
 }
 
 impl<'a> Blueprint<'a> {
@@ -36,8 +36,8 @@ impl<'a> Blueprint<'a> {
         };
         let words = hardware.as_ref().map(|address| format!("address {address}"));
         let links = plan::bridge(record, &words.unwrap_or_default());
-        let is_rule = |change: &&Change| matches!(change, Change::Rules { .. });
-        Ok(Self { record, links, hardware, rules: changes.iter().filter(is_rule).collect() })
+        let is_command = |change: &&Change| matches!(change, Change::Command { .. });
+        Ok(Self { record, links, hardware, commands: changes.iter().filter(is_command).collect() })
     }
 
     /// The uplink whose place the bridge takes, if it takes any's.
@@ -60,21 +60,21 @@ impl<'a> Blueprint<'a> {
         between.into_iter().flatten().map(|name| plan::forwarding(name)).collect()
     }
 
-    /// A script that makes the rules, unless they are there.
-    pub fn rules_script(&self) -> String {
+    /// A script that makes what commands make, unless it is there.
+    pub fn script(&self) -> String {
         let mut script = format!("#!/bin/sh\n{}set -e\n", self.heading());
-        for rule in &self.rules {
-            if let Change::Rules { make, is_made, .. } = rule {
+        for command in &self.commands {
+            if let Change::Command { make, is_made, .. } = command {
                 script += &format!("{is_made} >/dev/null 2>&1 ||\n{make}\n");
             }
         }
         script
     }
 
-    /// What undoes the rules.
-    pub fn undo_rules(&self) -> impl Iterator<Item = &Line> {
-        self.rules.iter().rev().filter_map(|rule| match rule {
-            Change::Rules { undo, .. } => Some(undo),
+    /// What undoes that, the last first.
+    pub fn undo_commands(&self) -> impl Iterator<Item = &Line> {
+        self.commands.iter().rev().filter_map(|command| match command {
+            Change::Command { undo, .. } => Some(undo),
             _ => None,
         })
     }
@@ -91,10 +91,10 @@ impl<'a> Blueprint<'a> {
         HostFile::new(path, format!("{}{text}", self.heading()))
     }
 
-    /// The script of the rules, if there are any.
-    pub fn rules_file(&self) -> Option<HostFile> {
-        let path = Path::new(FOLDER).join(format!("{}.rules", self.record.name));
-        (!self.rules.is_empty()).then(|| HostFile::new(path, self.rules_script()).mode(0o755))
+    /// That script, if it has any command.
+    pub fn script_file(&self) -> Option<HostFile> {
+        let path = Path::new(FOLDER).join(format!("{}.up", self.record.name));
+        (!self.commands.is_empty()).then(|| HostFile::new(path, self.script()).mode(0o755))
     }
 
     /// The module of taps, loaded at boot.

@@ -32,7 +32,7 @@ pub(super) fn files(blueprint: &Blueprint<'_>) -> Result<Vec<HostFile>> {
     let bridge = &blueprint.record.bridge;
     let ours = Path::new(MORE).join(bridge);
     let mut files = vec![blueprint.module_file()];
-    files.extend(blueprint.rules_file());
+    files.extend(blueprint.script_file());
     let mut main = read(Path::new(INTERFACES))?;
     let mut stanzas = match (blueprint.taken_over(), blueprint.address()) {
         (Some(uplink), _) => {
@@ -75,9 +75,9 @@ fn options(blueprint: &Blueprint<'_>) -> String {
         add("pre-up", &format!("ip link set dev {uplink} master {} up", record.bridge));
     }
     blueprint.settings().iter().for_each(|key| add("up", &switch_on(key)));
-    if !blueprint.rules.is_empty() {
-        add("up", &format!("{FOLDER}/{}.rules", record.name));
-        blueprint.undo_rules().for_each(|line| add("down", &format!("{line} || true")));
+    if !blueprint.commands.is_empty() {
+        add("up", &format!("{FOLDER}/{}.up", record.name));
+        blueprint.undo_commands().for_each(|line| add("down", &format!("{line} || true")));
     }
     for name in record.taps.iter().chain([&record.bridge]) {
         add("post-down", &format!("ip link delete dev {name}"));

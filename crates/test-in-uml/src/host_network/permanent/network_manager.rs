@@ -34,16 +34,16 @@ pub(super) fn files(blueprint: &Blueprint<'_>) -> Result<Vec<HostFile>> {
         let more = format!("autoconnect-priority=100\n{port}");
         files.push(profile(&format!("{bridge}-uplink"), uplink, "ethernet", &more));
     }
-    if let Some(rules) = blueprint.rules_file() {
+    if let Some(commands) = blueprint.script_file() {
         let settings: String =
             blueprint.settings().iter().map(|key| format!("{}\n", switch_on(key))).collect();
         let text = format!(
             "#!/bin/sh\n{}[ \"$1 $2\" = \"{bridge} up\" ] || exit 0\n{settings}exec {}\n",
             blueprint.heading(),
-            rules.path.display()
+            commands.path.display()
         );
         let script = HostFile::new(format!("{SCRIPTS}/50-{bridge}"), text);
-        files.extend([rules, script.mode(0o755)]);
+        files.extend([commands, script.mode(0o755)]);
     }
     Ok(files)
 }

@@ -61,21 +61,21 @@ pub(super) fn files(blueprint: &Blueprint<'_>) -> Result<Vec<HostFile>> {
     files.push(blueprint.file(at(&format!("{bridge}.network")), &text));
     let settings: String = blueprint.settings().iter().map(|key| format!("{key} = 1\n")).collect();
     if !settings.is_empty() {
-        // That of an interface is set when it appears (udev's 99-systemd.rules).
+        // That of an interface is set when it appears (udev's 99-systemd.up).
         files.push(blueprint.file(format!("/etc/sysctl.d/90-{bridge}.conf"), &settings));
     }
-    files.extend(rules(blueprint));
+    files.extend(unit(blueprint));
     Ok(files)
 }
 
-/// A unit that makes the rules of the packet filter.
-fn rules(blueprint: &Blueprint<'_>) -> Vec<HostFile> {
-    let Some(script) = blueprint.rules_file() else { return Vec::new() };
+/// A unit that runs the script.
+fn unit(blueprint: &Blueprint<'_>) -> Vec<HostFile> {
+    let Some(script) = blueprint.script_file() else { return Vec::new() };
     let name = &blueprint.record.name;
     let unit = format!("{}.service", blueprint.record.bridge);
     let text = format!(
-        "[Unit]\nDescription=Packet filter of the network {name} of User Mode Linux guests\nAfter=nftables.service docker.service\n\n\
-         [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart={FOLDER}/{name}.rules\n\n[Install]\nWantedBy=multi-user.target\n"
+        "[Unit]\nDescription=The network {name} of User Mode Linux guests\nAfter=nftables.service docker.service\n\n\
+         [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart={FOLDER}/{name}.up\n\n[Install]\nWantedBy=multi-user.target\n"
     );
     let link = HostFile::link(
         format!("{UNITS}/multi-user.target.wants/{unit}"),

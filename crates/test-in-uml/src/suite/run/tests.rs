@@ -114,6 +114,7 @@ impl<'a> Run<'a> {
             reuse: self.reuse,
             after_failure: self.after_failure,
             keep_failed: false,
+            online: false,
             captures: false,
             deadline: self.deadline,
         };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use uml_protocol::{env, lab, wire};
 
-use crate::guest::{CaseOptions, CaseRun, Cow, Guest, fresh_token};
+use crate::guest::{CaseOptions, CaseRun, Connect, Cow, Guest, LinkBy, fresh_token};
 use crate::lab::{Lab, LabRecord};
 use crate::stage::Share;
 use crate::suite::cases::Case;
@@ -17,12 +17,15 @@ use crate::suite::plan::Target;
 use crate::suite::power_on::{Wishes, power_on};
 use crate::suite::scenario::ScenarioMaker;
 use crate::suite::session::RunSession;
+use crate::suite::way_out::WayOut;
 use crate::suite::word::Word;
 use crate::threads;
 
 /// The guest that there is.
 pub(super) struct Current<'a> {
     pub guest: Guest<'a>,
+    /// Its way out, if it has one.
+    _way_out: Option<WayOut>,
     pub target: Arc<Target>,
     /// What is told to each case in it.
     pub environment: Vec<(String, String)>,
@@ -51,13 +54,24 @@ impl<'a> Current<'a> {
             false => None,
         };
         let booted = session.elapsed();
-        let mut guest = power_on(
-            session,
-            target,
-            &name,
-            share,
-            &Wishes::of_cases(cow.as_ref(), &session.cases),
-        )?;
+        let way_out =
+            session.plan.online.then(|| WayOut::open(&session.cases, &name)).transpose()?;
+        let wishes = Wishes::of_cases(cow.as_ref(), &session.cases);
+        let mut guest = match &way_out {
+            None => power_on(session, target, &name, share, &wishes)?,
+            Some(way_out) => {
+                let wishes = Wishes {
+                    interfaces: &[way_out.interface()],
+                    connect: Connect(&|_, end| way_out.serve(end)),
+                    arguments: &way_out.arguments(target.kernel.net_driver),
+                    link_by: LinkBy::Agent,
+                    ..wishes
+                };
+                let guest = power_on(session, target, &name, share, &wishes)?;
+                way_out.check()?;
+                guest
+            }
+        };
         for (_, program) in &target.modules {
             guest.offer(program)?;
         }
@@ -66,6 +80,7 @@ impl<'a> Current<'a> {
         Ok(Self {
             environment: environment(guest.link().host(), target),
             guest,
+            _way_out: way_out,
             target: Arc::clone(target),
             cow,
             booted,

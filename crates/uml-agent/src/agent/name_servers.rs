@@ -3,17 +3,18 @@
 use std::fs;
 
 use anyhow::{Context as _, Result};
-use uml_protocol::commands::NAME_SERVERS;
+use uml_protocol::{BY_DHCP, NAME_SERVERS};
 
-/// Writes down the name servers that the kernel's command line has, or that a DHCP server told the kernel
-/// (Documentation/admin-guide/nfs/nfsroot.rst, `/proc/net/pnp`); none leaves what the image says.
+/// Writes down the name servers that the kernel's command line has; those that a DHCP server told the kernel where it says
+/// so (Documentation/admin-guide/nfs/nfsroot.rst, `/proc/net/pnp`). None leaves what the image says.
 pub fn settle() -> Result<()> {
-    let lines = match crate::parameter(NAME_SERVERS)? {
+    let lines: String = match crate::parameter(NAME_SERVERS)?.as_deref() {
+        None => return Ok(()),
+        // Not every kernel has the file.
+        Some(BY_DHCP) => told(&fs::read_to_string("/proc/net/pnp").unwrap_or_default()),
         Some(servers) => {
             servers.split(',').map(|server| format!("nameserver {server}\n")).collect()
         }
-        // Not every kernel has the file.
-        None => told(&fs::read_to_string("/proc/net/pnp").unwrap_or_default()),
     };
     if lines.is_empty() {
         return Ok(());

@@ -11,7 +11,6 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use sha2::{Digest as _, Sha256};
 
-use super::name::GuestName;
 use crate::cancel::CancelToken;
 use crate::guest::Interface;
 use crate::host_network::{Plug, Record, Subnet, Tap};
@@ -106,18 +105,18 @@ impl GuestNetwork {
     ///
     /// # Errors
     /// When the network has no place for it, or no such address.
-    pub fn plug(
-        record: Record,
-        guest: &GuestName,
-        by: AddressBy,
-        mac: Option<String>,
-    ) -> Result<Self> {
+    pub fn plug(record: Record, guest: &str, by: AddressBy, mac: Option<String>) -> Result<Self> {
         let Plug { tap, number } = crate::host_network::plug(&record)?;
         let address = match (by, record.subnet) {
             (AddressBy::Network, Some(subnet)) => {
                 let address = record.guest(number).context("the network has no address for it")?;
                 Some((address, subnet))
             }
+            (AddressBy::Dhcp, _) if !record.has_dhcp => bail!(
+                "nothing gives addresses by DHCP on the network `{}`: `net up` starts dnsmasq(8) for that, from the package \
+                 dnsmasq-base, where there is room for more addresses than guests",
+                record.name
+            ),
             (AddressBy::Network | AddressBy::Dhcp, _) => None,
             (AddressBy::Person(address, _), Some(subnet)) => {
                 ensure!(
@@ -143,7 +142,7 @@ impl GuestNetwork {
     /// When passt(1) cannot serve it.
     pub fn online(
         cancel: &CancelToken,
-        guest: &GuestName,
+        guest: &str,
         publish: &[(u16, u16)],
         mac: Option<String>,
     ) -> Result<Self> {
@@ -159,15 +158,18 @@ impl GuestNetwork {
     }
 
     /// Its interface, on the host's side.
-    pub(super) fn interface(&self) -> Interface {
+    pub fn interface(&self) -> Interface {
         Interface { name: "net1".into(), mac: self.mac.clone() }
     }
 
     /// The arguments that tell the guest's kernel of it.
-    pub(super) fn arguments(&self, driver: NetDriver) -> Vec<String> {
+    pub fn arguments(&self, driver: NetDriver) -> Vec<String> {
         let interface = driver.interface(1);
         let Some((address, subnet)) = self.address else {
-            return vec![format!("ip=:::::{interface}:dhcp")];
+            return vec![
+                format!("ip=:::::{interface}:dhcp"),
+                format!("{}={}", uml_protocol::NAME_SERVERS, uml_protocol::BY_DHCP),
+            ];
         };
         let gateway = self.gateway.map(|gateway| gateway.to_string()).unwrap_or_default();
         let netmask = subnet.netmask();
@@ -175,20 +177,20 @@ impl GuestNetwork {
         if !self.name_servers.is_empty() {
             let servers: Vec<String> = self.name_servers.iter().map(Ipv4Addr::to_string).collect();
             let servers = servers.join(",");
-            arguments.push(format!("{}={servers}", uml_protocol::commands::NAME_SERVERS));
+            arguments.push(format!("{}={servers}", uml_protocol::NAME_SERVERS));
         }
         arguments
     }
 
     /// It in a few words.
-    pub(super) fn about(&self) -> String {
+    pub fn about(&self) -> String {
         let address =
             self.address.map_or("an address by DHCP".into(), |(address, _)| address.to_string());
         format!("{address} on {}", self.name)
     }
 
     /// Passes frames on until the guest is over.
-    pub(super) fn serve(&self, guest: &InterfaceEnd, over: &CancelToken) {
+    pub fn serve(&self, guest: &InterfaceEnd, over: &CancelToken) {
         let mut frame = vec![0; LONGEST];
         while over.check().is_ok() {
             let (has_frame, has_room) = (self.wire.has_frame(), self.wire.has_room());
@@ -230,7 +232,7 @@ impl GuestNetwork {
 }
 
 /// A hardware address that no other guest of this network has, and this one always.
-fn mac_of(guest: &GuestName, network: &str) -> String {
+fn mac_of(guest: &str, network: &str) -> String {
     let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let hash = Sha256::digest(format!("{machine} {network} {guest}"));
     // The two lowest bits of the first byte: locally administered, and not for several.
