@@ -18,18 +18,19 @@ use xshell::{Shell, cmd};
 /// The exit code of a run in which a case failed.
 const TEST_FAILED: u8 = 100;
 
-/// What tests of the host's networks need, and nobody else has to have: programs, and their packages.
-const OF_NETWORKS: [(&str, &str); 5] = [
+/// What our own tests need, and nobody else has to have: programs, and their packages.
+const OF_TESTS: [(&str, &str); 6] = [
     ("nft", "nftables"),
     ("iptables", "iptables"),
     ("passt", "passt"),
     ("dnsmasq", "dnsmasq-base"),
     ("pgrep", "procps"),
+    ("rsync", "rsync"),
 ];
 
 pub fn run(ctx: &Ctx) -> Result<ExitCode> {
     setup(ctx, Consent::Given)?;
-    install(ctx, &OF_NETWORKS)?;
+    install(ctx, &OF_TESTS)?;
     let shell = Shell::new()?;
     shell.change_dir(ctx.layout.root());
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
@@ -61,6 +62,9 @@ pub fn run(ctx: &Ctx) -> Result<ExitCode> {
             return Ok(ExitCode::from(code));
         }
     }
+    ctx.ui.line(&format!("{:>12} a target of the kernel's own selftests", "ci"));
+    let code = test(ctx, &["--suite", "kselftest:pidfd", "pidfd_open_test", "pidfd_getfd_test"])?;
+    ensure!(code == 0, "they came back as {code}");
     what_has_to_fail(ctx)?;
     what_is_tried_again(ctx)?;
     // A fault that nothing sees may harm whoever comes after it.
@@ -158,8 +162,16 @@ fn table(ctx: &Ctx, name: &str) -> PathBuf {
 fn what_has_to_fail(ctx: &Ctx) -> Result<()> {
     ctx.ui.line(&format!("{:>12} cases each of which has to fail", "ci"));
     // One of them takes as long as a case may: the others do not wait for it.
-    let args =
-        ["--no-fail-fast", "--guests", "4", "--run-ignored", "only", "dying ", "undeclared::"];
+    let args = [
+        "--no-fail-fast",
+        "--guests",
+        "4",
+        "--run-ignored",
+        "only",
+        "dying ",
+        "undeclared::",
+        " fails_",
+    ];
     let code = test(ctx, &args)?;
     ensure!(code == TEST_FAILED, "they came back as {code}");
     let report = RunReport::read(ctx.run()?.path())?;

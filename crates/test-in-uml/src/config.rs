@@ -14,11 +14,13 @@ use crate::defaults;
 mod byte_size;
 mod check;
 mod kernel;
+mod suite;
 mod time;
 
 pub use byte_size::ByteSize;
-pub use check::check_memory;
+pub use check::{RUST, check_memory};
 pub use kernel::{DebianSource, Kernel, Start, Tarball};
+pub use suite::{ResultBy, Suite};
 
 /// What `[workspace.metadata.uml]` says.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -44,6 +46,9 @@ pub struct Config {
     /// each kernel under test, and cases load them.
     #[serde(default)]
     pub modules: Vec<PathBuf>,
+    /// Suites of programs, each of which is a case.
+    #[serde(default)]
+    pub suites: BTreeMap<String, Suite>,
     /// The kernels that `--kernel` can name.
     pub kernels: BTreeMap<String, Kernel>,
 }

@@ -32,6 +32,7 @@ pub mod record;
 pub mod report;
 pub mod rootfs;
 pub mod runs;
+mod source_folder;
 pub mod space;
 pub mod stage;
 pub mod step;

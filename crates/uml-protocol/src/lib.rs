@@ -42,6 +42,8 @@ pub fn path_of(hash: &wire::Hash) -> PathBuf {
 
 /// What the environment of a case is made of; nothing of the host's is in it.
 pub mod env {
+    /// Where programs are searched for, in every case.
+    pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     /// `1` in every case.
     pub const GUEST: &str = "UML_GUEST";
     /// `1` where a test binary lists its cases, shut in on the host.

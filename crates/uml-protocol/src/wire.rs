@@ -15,7 +15,7 @@ mod frame;
 pub use frame::{add_frame, greet, receive, send, send_frames};
 
 /// Version of the protocol; both sides must speak the same.
-pub const VERSION: u16 = 9;
+pub const VERSION: u16 = 10;
 
 /// The longest message, in bytes. Programs are sent in chunks.
 pub const LONGEST: usize = 1 << 20;
@@ -85,6 +85,8 @@ pub struct Run {
     pub sequence: u32,
     /// Which program.
     pub program: Hash,
+    /// Where it is called at, if that is not where the agent keeps it: a place that leads there.
+    pub called: Option<String>,
     /// The program's arguments.
     pub args: Vec<String>,
     /// Variables beside those that the agent sets.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::ctx::Ctx;
 use crate::report::Again;
-use crate::suite::{self, Case, CaseFilter, Ignored, Lane, Partition, Selection};
+use crate::suite::{self, Case, CaseFilter, Ignored, Lane, Partition, Selection, Suites};
 use crate::ui;
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -19,6 +19,10 @@ const MOST_REPETITIONS: i64 = 10_000;
 pub(super) struct Choice {
     #[command(flatten)]
     pub selection: Selection,
+    /// Run this suite instead of all that are configured: one of these, `rust` for cargo's tests, or `kselftest:TARGET` for a
+    /// target of the kernel's own selftests; may be repeated
+    #[arg(long = "suite", value_name = "NAME")]
+    pub suites: Vec<String>,
     /// Run only cases whose `BINARY NAME` contains one of these
     filters: Vec<String>,
     /// List the cases instead of running them
@@ -52,11 +56,15 @@ pub(super) struct Choice {
 
 /// The cases that a guest had run up to one, which is `RUN/CASE`.
 pub(super) fn sequence(ctx: &Ctx, replay: &str) -> Result<Again> {
-    let split = replay.rsplit_once('/').with_context(|| {
+    // A run may be a folder, and the name of a suite may have a slash.
+    let splits = replay.rmatch_indices('/').map(|(at, _)| (&replay[..at], &replay[at + 1..]));
+    let mut read = splits.map(|(run, case)| Ok((report::read(ctx, run)?, case)));
+    let first = read.next().with_context(|| {
         format!("--replay {replay}: write the run, a slash, and the case as BINARY NAME")
     });
-    let (run, case) = split.map_err(wrong_usage)?;
-    crate::report::sequence_of(&report::read(ctx, run)?, case).map_err(wrong_usage)
+    let first: Result<_> = first.map_err(wrong_usage)?;
+    let (run, case) = first.or_else(|error| read.find(Result::is_ok).unwrap_or(Err(error)))?;
+    crate::report::sequence_of(&run, case).map_err(wrong_usage)
 }
 
 /// What was chosen.
@@ -83,6 +91,18 @@ impl Choice {
         Ok(Some(vec![sequence(ctx, replay)?]))
     }
 
+    /// The names of the suites that are meant; none if all of the configuration are.
+    pub fn suites(&self, ctx: &Ctx, earlier: Option<&[Again]>) -> Vec<String> {
+        match (self.suites.as_slice(), earlier) {
+            ([], Some(earlier)) => {
+                let cases: Vec<String> =
+                    earlier.iter().flat_map(|again| again.cases.clone()).collect();
+                suite::named_by(ctx, &cases)
+            }
+            (named, _) => named.to_vec(),
+        }
+    }
+
     /// What is to be run on each of the kernels.
     pub fn of<'a>(
         &self,
@@ -90,10 +110,15 @@ impl Choice {
         kernels: &[WantedKernel<'a>],
         earlier: Option<&[Again]>,
     ) -> Result<Chosen<'a>> {
-        let built = suite::test_binaries(ctx, &self.selection)?;
+        let names = self.suites(ctx, earlier);
+        let sources = match suite::are_of_kernels(&names) {
+            true => kernels.iter().map(|kernel| kernel.source(ctx)).collect::<Result<_>>()?,
+            false => Vec::new(),
+        };
+        let suites = Suites::build(ctx, &names, &self.selection, &sources)?;
         let ignored = if earlier.is_some() { Ignored::All } else { self.run_ignored };
         let mut cases =
-            suite::list(ctx, &built, &CaseFilter { words: self.filters.clone(), ignored })?;
+            suite::list(ctx, &suites, &CaseFilter { words: self.filters.clone(), ignored })?;
         if let Some(partition) = &self.partition {
             cases = partition.of(cases);
         }
@@ -104,6 +129,7 @@ impl Choice {
                 Some(earlier) => among(ctx, &cases, earlier, kernel.name()),
                 None => cases.clone(),
             };
+            cases.retain(|case| case.is_for(kernel.name()));
             if let Some(seed) = seed {
                 suite::shuffle(&mut cases, seed);
             }

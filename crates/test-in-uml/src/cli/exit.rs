@@ -24,7 +24,7 @@ pub(super) fn wrong_usage(error: anyhow::Error) -> anyhow::Error {
 pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<cancel::Interrupted>() {
         cancel::EXIT_CODE
-    } else if error.is::<WrongUsage>() {
+    } else if error.is::<WrongUsage>() || error.is::<suite::NoSuite>() {
         code::WRONG_USAGE
     } else if error.is::<suite::TestBuildFailed>() {
         code::TEST_BUILD_FAILED

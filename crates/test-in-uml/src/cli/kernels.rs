@@ -9,7 +9,7 @@ use clap::Args;
 use super::wrong_usage;
 use crate::config as configuration;
 use crate::ctx::Ctx;
-use crate::kernel::{self, KernelBinary};
+use crate::kernel::{self, KernelBinary, KernelSource};
 use crate::ui;
 
 #[derive(Debug, Args)]
@@ -181,6 +181,29 @@ impl<'a> WantedKernel<'a> {
         match self {
             WantedKernel::Default(name) | WantedKernel::Named { name, .. } => name,
         }
+    }
+
+    /// The same, with the default decided: that one is built.
+    pub fn decided(self, ctx: &'a Ctx) -> Result<Self> {
+        let WantedKernel::Default(_) = self else { return Ok(self) };
+        let (kernel, _) = kernel::build_default(ctx)?;
+        let found = ctx.config.kernels.get_key_value(&kernel.name);
+        let (name, kernel) = found.context("the default kernel is one of the configuration")?;
+        Ok(WantedKernel::Named { name, kernel, source: Source::Configured })
+    }
+
+    /// Where its source is.
+    pub fn source(self, ctx: &'a Ctx) -> Result<KernelSource<'a>> {
+        Ok(match self {
+            WantedKernel::Default(name) => {
+                KernelSource::configured(ctx, name, kernel_named(ctx, name)?)
+            }
+            WantedKernel::Named { name, kernel, source } => match source {
+                Source::Configured => KernelSource::configured(ctx, name, kernel),
+                Source::Tree(path) => KernelSource::tree(name, kernel, path),
+                Source::Archive(path) => KernelSource::archive(name, kernel, path),
+            },
+        })
     }
 
     pub fn build(self, ctx: &Ctx) -> Result<(KernelBinary, Vec<String>)> {

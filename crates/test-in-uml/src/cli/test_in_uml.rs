@@ -101,7 +101,10 @@ impl TestInUml {
         // What is wrong is said before anything is built.
         let size = ctx.guest_size()?;
         let modules = module_folders(ctx, &self.modules)?;
-        let kernels = self.kernels(ctx, earlier.as_deref())?;
+        let mut kernels = self.kernels(ctx, earlier.as_deref())?;
+        if suite::are_of_kernels(&self.choice.suites(ctx, earlier.as_deref())) {
+            kernels = kernels.into_iter().map(|one| one.decided(ctx)).collect::<Result<_>>()?;
+        }
         let walls = (!self.choice.list).then(|| self.ensure_walls(ctx)).transpose()?;
         let chosen = self.choice.of(ctx, &kernels, earlier.as_deref())?;
         let Some(walls) = walls else {
@@ -171,6 +174,7 @@ impl TestInUml {
             let names = self.sources.kernels.names.iter();
             words.extend(names.flat_map(|name| ["--kernel".into(), name.clone()]));
         }
+        words.extend(self.choice.suites.iter().flat_map(|name| ["--suite".into(), name.clone()]));
         words.extend(self.choice.selection.flags());
         words.extend(self.walls.flags());
         if self.options.online {

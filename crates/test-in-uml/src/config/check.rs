@@ -2,13 +2,16 @@
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
-use super::{ByteSize, Config, DebianSource, Kernel, RootfsConfig, TABLE};
+use super::{ByteSize, Config, DebianSource, Kernel, RootfsConfig, Suite, TABLE};
 
 /// With less, today's kernels have no room for themselves and the agent.
 const LEAST_MEMORY: ByteSize = ByteSize::mib(32);
 
 /// With less, no Debian has room.
 const LEAST_IMAGE: ByteSize = ByteSize::mib(64);
+
+/// The name of cargo's tests among suites.
+pub const RUST: &str = "rust";
 
 impl Config {
     pub(super) fn check(&self) -> Result<()> {
@@ -22,6 +25,11 @@ impl Config {
         ensure!(!packages.is_empty(), "{TABLE}.tests.packages: name at least one package");
         for name in packages {
             plain("package", name).with_context(|| format!("{TABLE}.tests.packages"))?;
+        }
+        for (name, suite) in &self.suites {
+            plain("suite", name).with_context(|| format!("{TABLE}.suites"))?;
+            ensure!(name != RUST, "{TABLE}.suites.{name}: that is what cargo's tests are called");
+            suite.check().with_context(|| format!("{TABLE}.suites.{name}"))?;
         }
         for (name, kernel) in &self.kernels {
             plain("kernel", name).with_context(|| format!("{TABLE}.kernels"))?;
@@ -63,6 +71,15 @@ fn check_least_memory(memory: ByteSize) -> Result<()> {
 /// What is wrong with the memory of the configuration.
 fn of_memory(error: anyhow::Error) -> anyhow::Error {
     anyhow!("{TABLE}.memory: {error}")
+}
+
+impl Suite {
+    fn check(&self) -> Result<()> {
+        for pattern in self.programs.iter().chain(&self.ignored) {
+            glob::Pattern::new(pattern).with_context(|| format!("`{pattern}`"))?;
+        }
+        Ok(())
+    }
 }
 
 impl RootfsConfig {

@@ -49,6 +49,7 @@ pub(super) const TOOLS: &[Tool] = &[
 
 /// What some commands use, and nobody has to have.
 pub(super) const OPTIONAL: &[Tool] = &[
+    tool("rsync", "rsync", "`--suite kselftest:TARGET` cannot be built"),
     tool("passt", "passt", "`--online` has no way out"),
     tool("nft", "nftables", "`net up` has no packet filter, unless iptables is there"),
     tool(

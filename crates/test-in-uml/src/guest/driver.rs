@@ -191,7 +191,7 @@ impl<'a> Guest<'a> {
     /// When the user asks us to stop, or the program cannot be read.
     pub fn run_case(
         &mut self,
-        TestProgram { program, package }: TestProgram<'_>,
+        TestProgram { program, package, called }: TestProgram<'_>,
         args: Vec<String>,
         mut env: Vec<(String, String)>,
         how: CaseOptions,
@@ -209,8 +209,8 @@ impl<'a> Guest<'a> {
         self.times.begin_case(timeout);
         self.feed(GuestEvent::Run { sequence, limit: timeout + MARGIN });
         let package = package.map(PackageFolder::on_wire);
-        let run =
-            Run { sequence, program: program.hash(), args, env, timeout, word, leave, package };
+        let (program, called) = (program.hash(), called.map(String::from));
+        let run = Run { sequence, program, called, args, env, timeout, word, leave, package };
         self.say(&ToGuest::Run(run));
         loop {
             if let Some(case) = self.machine.take_case_if_settled() {

@@ -51,6 +51,14 @@ impl Output {
         beginning.chain(&note).chain(end).copied().collect()
     }
 
+    /// What is kept of standard output; true if that is all.
+    pub fn stdout(&self) -> (Vec<u8>, bool) {
+        let chunks = self.beginning.iter().chain(&self.end);
+        let stdout = chunks.filter(|(stream, _)| *stream == Stream::Stdout);
+        let bytes = stdout.flat_map(|(_, bytes)| bytes).copied().collect();
+        (bytes, self.dropped == 0)
+    }
+
     /// The last bytes of standard output.
     pub fn end_of_stdout(&self) -> Vec<u8> {
         let chunks = self.beginning.iter().chain(&self.end);

@@ -13,6 +13,8 @@ pub struct TestProgram<'a> {
     pub program: &'a Program,
     /// Its package's folder; without it, it runs in the case's own.
     pub package: Option<&'a PackageFolder>,
+    /// Where it is called at in guests, if that matters to it.
+    pub called: Option<&'a str>,
 }
 
 /// The files of all packages of a run.

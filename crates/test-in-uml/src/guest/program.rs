@@ -6,6 +6,7 @@ use std::io::{Seek as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -17,7 +18,9 @@ use crate::store::sha256;
 /// are being sent it changes nothing for them.
 #[derive(Debug)]
 pub struct Program {
-    file: File,
+    file: Arc<File>,
+    /// Where in the file it begins, and its size, in bytes.
+    range: (u64, u64),
     hash: Hash,
 }
 
@@ -29,7 +32,17 @@ impl Program {
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         let hash = sha256(&file).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Self { file, hash })
+        Self::whole(file, hash)
+    }
+
+    fn whole(file: File, hash: Hash) -> Result<Self> {
+        let size = file.metadata()?.len();
+        Ok(Self { file: Arc::new(file), range: (0, size), hash })
+    }
+
+    /// A part of a file, which begins there and has that size and hash.
+    pub fn within(file: &Arc<File>, begin: u64, size: u64, hash: Hash) -> Self {
+        Self { file: Arc::clone(file), range: (begin, size), hash }
     }
 
     /// Holds these bytes in memory, as a file of this name.
@@ -43,7 +56,7 @@ impl Program {
         file.write_all(bytes).context("cannot write to memory")?;
         file.rewind()?;
         let hash = sha256(&file).context("cannot read from memory")?;
-        Ok(Self { file, hash })
+        Self::whole(file, hash)
     }
 
     /// Its hash, by which guests keep it.
@@ -52,11 +65,8 @@ impl Program {
     }
 
     /// Its size, in bytes.
-    ///
-    /// # Errors
-    /// When the file system does not say.
-    pub fn size(&self) -> Result<u64> {
-        Ok(self.file.metadata()?.len())
+    pub fn size(&self) -> u64 {
+        self.range.1
     }
 
     /// Writes it to a new file.
@@ -83,11 +93,15 @@ impl Program {
     /// # Errors
     /// When it cannot be read.
     pub fn read_at(&self, chunk: &mut [u8], offset: u64) -> Result<usize> {
-        Ok(self.file.read_at(chunk, offset)?)
+        let (begin, size) = self.range;
+        let left = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let most = chunk.len().min(left);
+        Ok(self.file.read_at(&mut chunk[..most], begin + offset)?)
     }
 }
 
 impl AsFd for Program {
+    /// The file that it is, or is a part of.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
@@ -108,7 +122,7 @@ mod tests {
 
         let mut chunk = [0; 16];
         let count = program.read_at(&mut chunk, 0)?;
-        assert_eq!((&chunk[..count], program.size()?), (&b"old"[..], 3));
+        assert_eq!((&chunk[..count], program.size()), (&b"old"[..], 3));
         assert_ne!(program.hash(), Program::open(&path)?.hash());
         Ok(())
     }

@@ -86,7 +86,7 @@ fn find_or_make(ctx: &Ctx, name: &str, kernel: &Kernel) -> Result<KernelBinary> 
 
 /// The hashes that the source may have, where they are known without asking anybody. All archives
 /// that a kernel lists hold the same source.
-fn locked_source(ctx: &Ctx, name: &str, kernel: &Kernel) -> Result<Option<Vec<String>>> {
+pub(super) fn locked_source(ctx: &Ctx, name: &str, kernel: &Kernel) -> Result<Option<Vec<String>>> {
     let Some(debian) = &kernel.debian else { return Ok(Some(listed(kernel))) };
     let lock = lockfile::read(ctx)?;
     let same = |lock: &&LockedKernel| lock.suite == debian.suite && lock.package == debian.package;

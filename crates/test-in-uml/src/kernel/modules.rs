@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
-use walkdir::{DirEntry, WalkDir};
+use walkdir::WalkDir;
 
 use super::binary::KernelBinary;
 use super::kit::Kit;
@@ -15,8 +14,9 @@ use super::make::Make;
 use super::recipe::Toolchain;
 use super::work::ensure_buildable;
 use crate::ctx::Ctx;
+use crate::source_folder::SourceFolder;
 use crate::step::Step;
-use crate::store::{Entry, Kind, hex};
+use crate::store::{Entry, Kind};
 
 /// A built module.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ fn build_folder(
     let (kit, kit_hash) = kernel.kit.as_ref().with_context(|| {
         format!("kernel {} loads no modules: its CONFIG_MODULES is not y", kernel.name)
     })?;
-    let source = source_hash(folder)?;
+    let source = SourceFolder(folder).hash()?;
     let recipe = ModuleRecipe { version: VERSION, kit: kit_hash, toolchain, source };
     let entry = ctx.store.get_or_build(&ctx.cancel, Kind::Module, &recipe, |dir| {
         let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
@@ -103,16 +103,7 @@ fn make(ctx: &Ctx, step: &Step<'_>, kit: &Path, folder: &Path, dest: &Path) -> R
     ensure_buildable(parent)?;
     let kit = Kit::unpack(kit, parent)?;
     let (tree, build, own) = (kit.tree()?, kit.build(), kit.module());
-    for entry in source_files(folder) {
-        let entry = entry.with_context(|| format!("cannot walk {}", folder.display()))?;
-        let place = own.join(entry.path().strip_prefix(folder)?);
-        let copied = match entry.file_type().is_dir() {
-            true => fs::create_dir_all(&place),
-            // A link may lead out of the folder: what it leads to is what is built.
-            false => fs::copy(entry.path(), &place).map(drop),
-        };
-        copied.with_context(|| format!("cannot copy {}", entry.path().display()))?;
-    }
+    SourceFolder(folder).copy_to(&own)?;
     Make::new(step, &tree, &build).naming(&own).modules(&kit, &own)?;
     let mut names = Vec::new();
     for path in objects(&own)? {
@@ -146,59 +137,9 @@ fn module_name(path: &Path) -> Result<String> {
     Ok(stem.to_string_lossy().replace('-', "_"))
 }
 
-/// The files of a module's folder, without what a build in place left there.
-fn source_files(folder: &Path) -> impl Iterator<Item = walkdir::Result<DirEntry>> {
-    let left_out = |entry: &DirEntry| {
-        let name = entry.file_name().to_string_lossy();
-        let built = [".o", ".ko", ".mod", ".mod.c", ".cmd", ".order", ".symvers"];
-        entry.depth() > 0 && (name.starts_with('.') || built.iter().any(|end| name.ends_with(end)))
-    };
-    WalkDir::new(folder)
-        .follow_links(true)
-        .sort_by_file_name()
-        .into_iter()
-        .filter_entry(move |entry| !left_out(entry))
-}
-
-/// The hash of all names and contents.
-fn source_hash(folder: &Path) -> Result<String> {
-    let mut hasher = Sha256::new();
-    for entry in source_files(folder) {
-        let entry = entry.with_context(|| format!("cannot walk {}", folder.display()))?;
-        if entry.file_type().is_dir() {
-            continue;
-        }
-        let path = entry.path();
-        let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let name = path.strip_prefix(folder)?.as_os_str().as_encoded_bytes();
-        for part in [name, &text] {
-            hasher.update((part.len() as u64).to_le_bytes());
-            hasher.update(part);
-        }
-    }
-    Ok(hex(&hasher.finalize()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_folder_is_known_by_its_sources_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
-        write("Makefile", "obj-m := a.o");
-        write("a.c", "int a;");
-        let first = source_hash(dir.path()).unwrap();
-        for built in
-            ["a.o", "a.ko", "a.mod", "a.mod.c", ".a.o.cmd", "modules.order", "Module.symvers"]
-        {
-            write(built, "x");
-        }
-        assert_eq!(source_hash(dir.path()).unwrap(), first);
-        write("a.c", "int b;");
-        assert_ne!(source_hash(dir.path()).unwrap(), first);
-    }
 
     #[test]
     fn a_dash_is_an_underscore_to_the_kernel() {

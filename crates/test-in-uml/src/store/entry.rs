@@ -23,11 +23,13 @@ pub enum Kind {
     Kernel,
     /// Modules of one folder, built for a kernel.
     Module,
+    /// Programs of a suite.
+    Suite,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Download, Self::Rootfs, Self::Image, Self::Kernel, Self::Module];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Download, Self::Rootfs, Self::Image, Self::Kernel, Self::Module, Self::Suite];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -36,6 +38,7 @@ impl Kind {
             Kind::Image => "image",
             Kind::Kernel => "kernel",
             Kind::Module => "module",
+            Kind::Suite => "suite",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! SHA-256, as the store and its users write it.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -27,7 +27,7 @@ pub fn sha256_of(path: &Path) -> Result<String> {
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn sha256(mut file: &File) -> std::io::Result<[u8; 32]> {
+pub fn sha256(mut file: impl Read) -> std::io::Result<[u8; 32]> {
     let mut context = Context::new(&SHA256);
     let mut buffer = vec![0; 1 << 20];
     loop {

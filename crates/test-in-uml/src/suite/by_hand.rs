@@ -98,7 +98,8 @@ fn script(case: &Case, kernel: &KernelBinary, modules: &[Module]) -> Result<Stri
         let _ = writeln!(text, "export {name}={}", quoted(value)?);
     }
     let arguments = shlex::try_join(case.args().iter().map(String::as_str))?;
-    let program = program(&case.binary.program);
+    let called = case.binary.of_suite.as_ref().map(|of_suite| of_suite.called.clone());
+    let program = called.unwrap_or_else(|| program(&case.binary.program));
     let _ = writeln!(text, "exec perl \"$here\"/declarations {program} {arguments} \"$@\"");
     Ok(text)
 }

@@ -81,6 +81,7 @@ mod tests {
             package: None,
             word: Word::LogFile,
             listed: 1,
+            of_suite: None,
         });
         let job = Job { case: Case { binary, name: "acls".into(), ignored: false }, repetition: 1 };
         for (outcome, attempt, flaky) in [

@@ -1,13 +1,15 @@
 //! The cases of the test binaries, as the binaries themselves list them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 
-use super::build::Built;
 use super::listing::Listing;
 use super::lists::Lists;
 use super::packages::Packages;
+use super::programs::{ProgramCase, ProgramSuite, Rules, SuiteProgram};
+use super::suites::Suites;
 use super::verdict::Asked;
 use super::word::Word;
 use crate::ctx::Ctx;
@@ -38,12 +40,28 @@ pub struct OpenBinary {
     pub word: Word,
     /// How many cases and benchmarks it lists, wanted or not.
     pub listed: usize,
+    /// What it is of a suite of programs, if it is of one.
+    pub of_suite: Option<OfSuite>,
+}
+
+/// A program of a suite.
+#[derive(Debug)]
+pub struct OfSuite {
+    /// Where it is called at in guests.
+    pub called: String,
+    /// How it says how it ended.
+    pub rules: Rules,
+    /// The time that it may take, if it is not that of any case.
+    pub timeout: Option<Duration>,
+    /// The kernel that it is of, if it is of one alone.
+    pub kernel: Option<String>,
 }
 
 impl OpenBinary {
     /// What a guest is asked to run of it.
     pub fn placed(&self) -> TestProgram<'_> {
-        TestProgram { program: &self.program, package: self.package.as_ref() }
+        let called = self.of_suite.as_ref().map(|of_suite| of_suite.called.as_str());
+        TestProgram { program: &self.program, package: self.package.as_ref(), called }
     }
 }
 
@@ -84,7 +102,9 @@ impl CaseFilter {
 impl Case {
     /// What a guest is asked to run.
     pub(super) fn asked(&self) -> Asked<'_> {
-        Asked { name: &self.name, word: self.binary.word, listed: self.binary.listed }
+        let OpenBinary { word, listed, of_suite, .. } = &*self.binary;
+        let rules = of_suite.as_ref().map(|of_suite| &of_suite.rules);
+        Asked { name: &self.name, word: *word, listed: *listed, rules }
     }
 
     /// What its binary is called with.
@@ -102,22 +122,30 @@ impl Case {
         args
     }
 
+    /// Returns true if it is run on the kernel of that name.
+    pub fn is_for(&self, kernel: &str) -> bool {
+        let of_suite = self.binary.of_suite.as_ref();
+        of_suite.and_then(|of_suite| of_suite.kernel.as_ref()).is_none_or(|own| own == kernel)
+    }
+
     /// `BINARY NAME`, as it is shown and filtered.
     pub fn full_name(&self) -> String {
         format!("{} {}", self.binary.name, self.name)
     }
 }
 
-/// Lists the wanted cases of the binaries, in the order of the binaries and then of their names.
+/// Lists the wanted cases of the binaries, in the order of the binaries and then of their names; after them those of the
+/// suites.
 ///
 /// # Errors
 /// When a binary cannot be read or does not list its cases.
-pub fn list(ctx: &Ctx, built: &Built, filter: &CaseFilter) -> Result<Vec<Case>> {
+pub fn list(ctx: &Ctx, suites: &Suites, filter: &CaseFilter) -> Result<Vec<Case>> {
+    let Suites { rust, programs } = suites;
     let mut cases = Vec::new();
     let mut lists = Lists::read(&ctx.layout.lists());
     let mut warned = false;
-    let packages = Packages::of(ctx, built)?;
-    for binary in &built.binaries {
+    let packages = Packages::of(ctx, rust, programs)?;
+    for binary in &rust.binaries {
         let name = binary.name.clone();
         let program = Program::open(&binary.path)?;
         let listing = lists.get_or(&hex(&program.hash()), || {
@@ -136,7 +164,8 @@ pub fn list(ctx: &Ctx, built: &Built, filter: &CaseFilter) -> Result<Vec<Case>> 
         }
         let Listing { cases: listed, word, listed: count } = listing;
         let package = packages.folder_of(binary);
-        let binary = Arc::new(OpenBinary { name, program, package, word, listed: count });
+        let binary = OpenBinary { name, program, package, word, listed: count, of_suite: None };
+        let binary = Arc::new(binary);
         cases.extend(listed.into_iter().map(|case| Case {
             binary: Arc::clone(&binary),
             name: case.name,
@@ -144,8 +173,35 @@ pub fn list(ctx: &Ctx, built: &Built, filter: &CaseFilter) -> Result<Vec<Case>> 
         }));
     }
     lists.keep()?;
+    for suite in programs {
+        cases.extend(of_suite(suite, &packages));
+    }
     cases.retain(|case| filter.wants(case));
     Ok(cases)
+}
+
+/// The cases of a suite of programs.
+fn of_suite(suite: &ProgramSuite, packages: &Packages) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for SuiteProgram { path, program, case } in suite.programs() {
+        let Some(ProgramCase { name, folder, ignored }) = case else { continue };
+        let of_suite = OfSuite {
+            called: format!("{}/{path}", suite.place()),
+            rules: suite.cases.rules.clone(),
+            timeout: suite.cases.timeout,
+            kernel: suite.kernel.clone(),
+        };
+        let binary = OpenBinary {
+            name: suite.name.clone(),
+            program,
+            package: packages.folder_of_suite(suite, &folder),
+            word: Word::ExitCode,
+            listed: 1,
+            of_suite: Some(of_suite),
+        };
+        cases.push(Case { binary: Arc::new(binary), name, ignored });
+    }
+    cases
 }
 
 #[cfg(test)]
@@ -163,6 +219,7 @@ mod tests {
             package: None,
             word: Word::LogFile,
             listed: 2,
+            of_suite: None,
         });
         let case =
             |name: &str, ignored| Case { binary: Arc::clone(&binary), name: name.into(), ignored };

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use memchr::memmem;
 
 use self::contents::Contents;
 use super::build::{Built, TestBinary};
+use super::programs::{Other, ProgramSuite, SuiteProgram};
 use super::rustflags::TARGET;
 use crate::ctx::Ctx;
 use crate::guest::{PackageFiles, PackageFolder, Program};
@@ -30,6 +31,10 @@ pub(super) struct Packages {
     programs: BTreeMap<PathBuf, Arc<Program>>,
     /// The programs that each test binary knows of.
     known: BTreeMap<PathBuf, Vec<PathBuf>>,
+    /// True if the files are also those of packages.
+    with_packages: bool,
+    /// The programs of each suite that are no cases, by its place.
+    helpers: BTreeMap<String, Vec<Arc<Program>>>,
 }
 
 impl Packages {
@@ -37,31 +42,22 @@ impl Packages {
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn of(ctx: &Ctx, built: &Built) -> Result<Self> {
+    pub fn of(ctx: &Ctx, built: &Built, suites: &[ProgramSuite]) -> Result<Self> {
         let mut packages = Self::default();
         let mut contents = Contents::default();
-        let folders: BTreeSet<_> = built.binaries.iter().map(|binary| &binary.folder).collect();
-        for folder in folders {
-            if is_of_system(folder) {
-                let folder = folder.display();
-                ctx.ui.warn(&format!(
-                    "guests have a folder {folder} of their own, without your files"
-                ));
-                return Ok(packages);
-            }
-            contents.find(folder, &built.members);
+        for suite in suites {
+            packages.add_suite(suite, &mut contents)?;
         }
         let limit = ctx.config.memory.bytes() / PART_OF_MEMORY;
         if let Some(too_much) = contents.over(limit) {
-            ctx.ui.warn(&format!(
-                "{too_much}: guests do not have the packages' files, and cases run in an empty folder"
-            ));
-            return Ok(packages);
+            bail!("{too_much}: give them more");
         }
-        // As cargo has it with `--target`.
-        let tmpdir = ctx.layout.guest_target().join(TARGET).join("tmp");
-        for binary in &built.binaries {
-            packages.add_targets_of(binary, &tmpdir, &mut contents)?;
+        let of_suites = contents.clone();
+        if !packages.add_packages(ctx, built, limit, &mut contents)? {
+            contents = of_suites;
+        }
+        if contents.is_empty() {
+            return Ok(packages);
         }
         let archive = Program::of_bytes(c"packages", &contents.pack()?)?;
         for path in contents.unreadable() {
@@ -69,6 +65,67 @@ impl Packages {
         }
         packages.files = Some(Arc::new(PackageFiles { archive, roots: contents.roots() }));
         Ok(packages)
+    }
+
+    /// Adds a suite: files, links, and programs by links to where guests keep them.
+    fn add_suite(&mut self, suite: &ProgramSuite, contents: &mut Contents) -> Result<()> {
+        let place = PathBuf::from(suite.place());
+        for (path, other) in suite.archive.others()? {
+            match other {
+                Other::File(bytes) => contents.put(&place.join(path), bytes),
+                Other::Link(to) => contents.link(&place.join(path), &to),
+            }
+        }
+        let mut helpers = Vec::new();
+        for SuiteProgram { path, program, case } in suite.programs() {
+            contents.link(&place.join(path), &uml_protocol::path_of(&program.hash()));
+            if case.is_none() {
+                helpers.push(Arc::new(program));
+            }
+        }
+        self.helpers.insert(suite.place(), helpers);
+        Ok(())
+    }
+
+    /// The folder of a suite that a program of it runs in.
+    pub fn folder_of_suite(&self, suite: &ProgramSuite, path: &str) -> Option<PackageFolder> {
+        let files = Arc::clone(self.files.as_ref()?);
+        let programs = self.helpers.get(&suite.place()).cloned().unwrap_or_default();
+        Some(PackageFolder { path: path.into(), files, programs, environment: suite.environment() })
+    }
+
+    /// Adds the files of the packages; false if guests do not have them.
+    fn add_packages(
+        &mut self,
+        ctx: &Ctx,
+        built: &Built,
+        limit: u64,
+        contents: &mut Contents,
+    ) -> Result<bool> {
+        let folders: BTreeSet<_> = built.binaries.iter().map(|binary| &binary.folder).collect();
+        for folder in folders {
+            if is_of_system(folder) {
+                let folder = folder.display();
+                ctx.ui.warn(&format!(
+                    "guests have a folder {folder} of their own, without your files"
+                ));
+                return Ok(false);
+            }
+            contents.find(folder, &built.members);
+        }
+        if let Some(too_much) = contents.over(limit) {
+            ctx.ui.warn(&format!(
+                "{too_much}: guests do not have the packages' files, and cases run in an empty folder"
+            ));
+            return Ok(false);
+        }
+        // As cargo has it with `--target`.
+        let tmpdir = ctx.layout.guest_target().join(TARGET).join("tmp");
+        for binary in &built.binaries {
+            self.add_targets_of(binary, &tmpdir, contents)?;
+        }
+        self.with_packages = true;
+        Ok(true)
     }
 
     /// Adds what a test binary knows of beside its package's folder: programs, and the folder for files that its
@@ -105,7 +162,7 @@ impl Packages {
 
     /// Where a test binary runs, if guests have its package's files.
     pub fn folder_of(&self, binary: &TestBinary) -> Option<PackageFolder> {
-        let files = Arc::clone(self.files.as_ref()?);
+        let files = Arc::clone(self.files.as_ref().filter(|_| self.with_packages)?);
         let path = binary.folder.to_str()?.to_owned();
         let known = self.known.get(&binary.path).map_or(&[][..], Vec::as_slice);
         let mut environment = vec![

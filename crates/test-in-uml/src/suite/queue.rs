@@ -193,6 +193,7 @@ mod tests {
             package: None,
             word: Word::Stdout,
             listed: 3,
+            of_suite: None,
         });
         let job = |name: &&str| Job {
             case: Case { binary: Arc::clone(&binary), name: (*name).into(), ignored: false },

@@ -18,7 +18,7 @@ const TARGETS: &str = "Target selection";
 const FEATURES: &str = "Feature selection";
 
 /// What is tested.
-#[derive(Debug, Clone, Default, clap::Args)]
+#[derive(Debug, Clone, Default, PartialEq, clap::Args)]
 pub struct Selection {
     /// Test this package instead of the configured ones; may be repeated
     #[arg(short, long = "package", value_name = "NAME", help_heading = PACKAGES)]
@@ -78,6 +78,11 @@ pub(super) struct Selected<'a> {
 }
 
 impl Selection {
+    /// Returns true if nothing is named.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// The packages that are meant.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::time::Duration;
 use uml_protocol::marker::Expectation;
 use uml_protocol::wire::{Exit, Leftover, ProcessEnd};
 
+use super::programs::{Judgement, Rules, Wrote};
 use super::word::{self, Word};
 use crate::guest::kernel_line::LogLine;
 use crate::guest::machine::{CaseRecord, End, lost_lines, out_of_memory};
@@ -27,6 +28,8 @@ pub struct Asked<'a> {
     pub word: Word,
     /// The number of cases the binary lists.
     pub listed: usize,
+    /// How a program of a suite says how it ended, if it is one.
+    pub rules: Option<&'a Rules>,
 }
 
 impl Asked<'_> {
@@ -190,6 +193,9 @@ fn outcome(record: &CaseRecord, asked: Asked<'_>, guest: Option<&End>) -> Outcom
     if record.lost > 0 {
         return Outcome::Untrusted(lost_lines(record.lost));
     }
+    if let (ProcessEnd::Code(code), None, Some(rules)) = (exit.end, &exit.skip, asked.rules) {
+        return of_program(record, rules, code);
+    }
     match (exit.end, &exit.skip) {
         (ProcessEnd::TimedOut, _) => Outcome::TimedOut,
         (ProcessEnd::Signal(signal), _) => Outcome::Failed(match killer(record, signal) {
@@ -203,6 +209,18 @@ fn outcome(record: &CaseRecord, asked: Asked<'_>, guest: Option<&End>) -> Outcom
             (Ok(()), None, None) => Outcome::Passed,
         },
         (ProcessEnd::Code(code), _) => Outcome::Failed(format!("exit code {code}")),
+    }
+}
+
+/// The outcome of a program of a suite that exited with this code.
+fn of_program(record: &CaseRecord, rules: &Rules, code: i32) -> Outcome {
+    let (stdout, is_whole) = record.output.stdout();
+    let (stdout, both) = (String::from_utf8_lossy(&stdout), record.output.bytes());
+    let wrote = Wrote { stdout: &stdout, both: &String::from_utf8_lossy(&both), is_whole };
+    match rules.judge(code, &wrote) {
+        Judgement::Failed(why) => Outcome::Failed(why),
+        Judgement::Skipped(why) => absent(record).map_or(Outcome::Skipped(why), Outcome::Failed),
+        Judgement::Passed => absent(record).map_or(Outcome::Passed, Outcome::Failed),
     }
 }
 

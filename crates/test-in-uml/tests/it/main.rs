@@ -34,6 +34,7 @@ mod space;
 mod stage;
 mod stage_in_folder;
 mod store;
+mod suites;
 mod support;
 mod workspace;
 mod world;

@@ -184,8 +184,9 @@ impl Drop for Daemon {
     }
 }
 
-/// Who configures interfaces waits for udev where /sys can be written to, and looks for them there.
-const SYS: &str = "mount -t sysfs -o ro none /sys";
+/// Who configures interfaces waits for udev where /sys can be written to, and looks for them there. The daemon is an ordinary
+/// user's: the device of taps has the mode that udev gives it.
+const SYS: &str = "mount -t sysfs -o ro none /sys && mknod -m 666 /run/tun c 10 200 && mount --bind /run/tun /dev/net/tun";
 
 #[test]
 #[ignore = "needs systemd-networkd on the host"]

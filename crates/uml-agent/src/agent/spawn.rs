@@ -16,12 +16,15 @@ use nix::libc;
 use nix::sched::{CloneFlags, clone};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
 use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, setpgid};
+use nix::unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, setpgid, write};
 
 use crate::{Role, init};
 
 /// Enough for the calls of [`Start::become_the_program`].
 const STACK: usize = 32 << 10;
+
+/// The call that fails for a program that this guest cannot run: a script without its interpreter, for example.
+const EXECVE: &str = "execve";
 
 /// What a process is started with.
 pub struct Start<'a> {
@@ -58,9 +61,12 @@ impl<'a> Start<'a> {
         })
     }
 
+    /// Sets a variable; the last that is set of a name is the one that there is.
     pub fn env(&mut self, name: &str, value: impl AsRef<OsStr>) -> Result<()> {
         let mut text = OsString::from(name);
         text.push("=");
+        let start = text.as_encoded_bytes();
+        self.env.retain(|other| !other.as_bytes().starts_with(start));
         text.push(value);
         self.env.push(c_string(&text)?);
         Ok(())
@@ -71,8 +77,12 @@ impl<'a> Start<'a> {
         let (args, env) = (pointers(&self.args), pointers(&self.env));
         let mut failed = None;
         let child = Box::new(|| {
-            let Err(why) = self.become_the_program(role, &args, &env);
-            failed = Some(why);
+            match self.become_the_program(role, &args, &env) {
+                Err((EXECVE, errno)) => say_that_it_cannot_run(errno),
+                Err(why) => failed = Some(why),
+                Ok(never) => match never {},
+            }
+            // As a shell has it (POSIX, Shell Command Language, "Exit Status for Commands").
             127
         });
         let mut stack = [0; STACK];
@@ -112,7 +122,15 @@ impl<'a> Start<'a> {
             .map_err(at("sigprocmask"))?;
         // SAFETY: the pointers are to strings that outlive the call, and end with a null pointer.
         unsafe { libc::execve(self.program.as_ptr(), args.as_ptr(), env.as_ptr()) };
-        Err(("execve", Errno::last()))
+        Err((EXECVE, Errno::last()))
+    }
+}
+
+/// Writes it where the program would have written; nothing is allocated for it.
+fn say_that_it_cannot_run(errno: Errno) {
+    for part in ["the program cannot be run: ", errno.desc(), "\n"] {
+        // Nobody may be there to read it.
+        let _ = write(std::io::stderr(), part.as_bytes());
     }
 }
 

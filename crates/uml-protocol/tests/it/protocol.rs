@@ -13,6 +13,7 @@ fn to_guest() -> impl Strategy<Value = ToGuest> {
         (any::<[u8; 32]>(), any::<u64>()).prop_map(|(hash, size)| ToGuest::Offer { hash, size }),
         any::<Vec<u8>>().prop_map(ToGuest::Chunk),
         run.prop_map(|(sequence, program, args, millis)| ToGuest::Run(Run {
+            called: None,
             sequence,
             program,
             env: args.iter().map(|arg| (arg.clone(), arg.clone())).collect(),

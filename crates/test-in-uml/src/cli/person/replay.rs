@@ -6,12 +6,13 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use crate::cli::choice;
+use crate::cli::kernels::{Source, WantedKernel};
 use crate::cli::modules::module_folders;
 use crate::ctx::Ctx;
 use crate::kernel::{KernelBinary, build_modules};
 use crate::person::{self, GuestName, Place};
 use crate::report::Again;
-use crate::suite::{self, Case, CaseFilter, Ignored, Selection};
+use crate::suite::{self, Case, CaseFilter, Ignored, Selection, Suites};
 
 /// Where a case that is to be run by hand is in the guest.
 const CASE: &str = "/root/case";
@@ -37,9 +38,11 @@ impl ReplayChoice {
     pub fn case(&self, ctx: &Ctx) -> Result<Option<Replayed>> {
         let Some(replay) = &self.replay else { return Ok(None) };
         let again = choice::sequence(ctx, replay)?;
-        let built = suite::test_binaries(ctx, &Selection::default())?;
+        let names = suite::named_by(ctx, &again.cases);
+        let kernel = WantedKernel::named(ctx, &again.kernel, Source::Configured)?;
+        let suites = Suites::build(ctx, &names, &Selection::default(), &[kernel.source(ctx)?])?;
         let all = CaseFilter { words: Vec::new(), ignored: Ignored::All };
-        let (found, _) = again.among(&suite::list(ctx, &built, &all)?);
+        let (found, _) = again.among(&suite::list(ctx, &suites, &all)?);
         let name = again.cases.last().cloned().unwrap_or_default();
         let case = found.into_iter().rfind(|case| case.full_name() == name);
         let case = case.with_context(|| format!("`{name}` no longer exists"))?;

@@ -26,7 +26,7 @@ impl Guest<'_> {
             return Ok(());
         }
         let until = Instant::now() + FILE_TIME;
-        self.say(&ToGuest::Offer { hash, size: program.size()? });
+        self.say(&ToGuest::Offer { hash, size: program.size() });
         if self.reply()? == Some(ToHost::Need) {
             let mut chunk = vec![0; CHUNK];
             let mut sent = 0;

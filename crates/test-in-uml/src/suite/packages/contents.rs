@@ -15,16 +15,22 @@ use walkdir::{DirEntry, WalkDir};
 const CACHE_TAG: &str = "CACHEDIR.TAG";
 
 /// Files of the host by their places, and links.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Contents {
     files: BTreeMap<PathBuf, Found>,
     folders: BTreeSet<PathBuf>,
     unreadable: Vec<PathBuf>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Found {
-    File { size: u64, mode: u32 },
+    /// One of the host's, at the same place.
+    File {
+        size: u64,
+        mode: u32,
+    },
+    /// One that is held, and not executable.
+    Held(Vec<u8>),
     Link(PathBuf),
 }
 
@@ -72,6 +78,16 @@ impl Contents {
         self.files.insert(place.into(), Found::Link(target.into()));
     }
 
+    /// Adds a file with these contents at a place of guests.
+    pub fn put(&mut self, place: &Path, bytes: Vec<u8>) {
+        self.folders.extend(place.parent().map(Into::into));
+        self.files.insert(place.into(), Found::Held(bytes));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.folders.is_empty() && self.files.is_empty()
+    }
+
     /// What is there and cannot be read: of files that is known once they are packed.
     pub fn unreadable(&self) -> &[PathBuf] {
         &self.unreadable
@@ -81,9 +97,12 @@ impl Contents {
     pub fn over(&self, limit: u64) -> Option<String> {
         let mut sizes: BTreeMap<&Path, u64> = BTreeMap::new();
         for (path, found) in &self.files {
-            if let Found::File { size, .. } = found {
-                *sizes.entry(path.parent().unwrap_or(path)).or_default() += size;
-            }
+            let size = match found {
+                Found::File { size, .. } => *size,
+                Found::Held(bytes) => bytes.len() as u64,
+                Found::Link(_) => continue,
+            };
+            *sizes.entry(path.parent().unwrap_or(path)).or_default() += size;
         }
         let sum: u64 = sizes.values().sum();
         let (folder, most) = sizes.iter().max_by_key(|(_, size)| **size)?;
@@ -123,6 +142,10 @@ impl Contents {
                 Found::Link(target) => {
                     let mut header = header(EntryType::Symlink, 0o777, 0);
                     archive.append_link(&mut header, inside(path), target)?;
+                }
+                Found::Held(bytes) => {
+                    let mut header = header(EntryType::Regular, 0o644, bytes.len() as u64);
+                    archive.append_data(&mut header, inside(path), &bytes[..])?;
                 }
                 Found::File { mode, .. } => {
                     let mut file = match File::open(path) {

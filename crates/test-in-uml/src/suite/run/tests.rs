@@ -96,6 +96,7 @@ impl<'a> Run<'a> {
             package: None,
             word: Word::LogFile,
             listed: self.cases.len(),
+            of_suite: None,
         });
         let job = |name: &&str| Job {
             case: Case { binary: Arc::clone(&binary), name: (*name).into(), ignored: false },

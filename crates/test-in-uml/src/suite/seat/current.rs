@@ -105,7 +105,9 @@ impl<'a> Current<'a> {
         case: &Case,
         attempt: u32,
     ) -> Result<(CaseRun, LabRecord)> {
-        let timeout = session.ctx.config.case_timeout.max(Duration::from_secs(1));
+        let of_suite = case.binary.of_suite.as_ref().and_then(|of_suite| of_suite.timeout);
+        let timeout = of_suite.unwrap_or(session.ctx.config.case_timeout);
+        let timeout = timeout.max(Duration::from_secs(1));
         let program = case.binary.placed();
         let maker = ScenarioMaker::new(session, &self.target, self.guest.link().clone());
         let token = fresh_token()?;

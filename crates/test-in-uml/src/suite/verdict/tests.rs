@@ -7,7 +7,7 @@ use crate::guest::kernel_line::{LogLine, Origin};
 const PASSED: &str = "\nrunning 1 test\ntest a ... ok\n\n\
     test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n";
 
-const ASKED: Asked<'_> = Asked { name: "a", word: Word::Stdout, listed: 1 };
+const ASKED: Asked<'_> = Asked { name: "a", word: Word::Stdout, listed: 1, rules: None };
 
 fn outcome(record: &CaseRecord, guest: Option<&End>) -> Outcome {
     super::outcome(record, ASKED, guest)

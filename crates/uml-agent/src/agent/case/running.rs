@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ impl<'a> Case<'a> {
         let (stdout, their_stdout) = pipe2(OFlag::O_CLOEXEC).context("cannot make a pipe")?;
         let (stderr, their_stderr) = pipe2(OFlag::O_CLOEXEC).context("cannot make a pipe")?;
         let standard = [&cases.null, &their_stdout, &their_stderr];
-        let program = path_of(&run.program);
+        let program = run.called.as_ref().map_or_else(|| path_of(&run.program), PathBuf::from);
         let work = dir.work();
         let mut args = run.args.clone();
         if run.word == Word::LogFile {
@@ -65,7 +65,7 @@ impl<'a> Case<'a> {
         }
         let folder = run.package.as_ref().map_or(work, |package| Path::new(&package.path));
         let mut start = Start::new(&program, &args, folder, standard, &their_declarations)?;
-        start.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")?;
+        start.env("PATH", env::PATH)?;
         start.env("LANG", "C.UTF-8")?;
         start.env("HOME", work)?;
         start.env("TMPDIR", work)?;

@@ -1,0 +1,222 @@
+//! Suites of programs: built outside of guests, kept by their contents, each program a case.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use glob::Pattern;
+use serde::Serialize;
+
+use crate::ctx::Ctx;
+use crate::guest::Program;
+use crate::kernel::Toolchain;
+use crate::step::Step;
+use crate::store::Kind;
+
+mod archive;
+mod folder;
+mod kselftest;
+mod rules;
+mod tap;
+
+pub use archive::{Archive, Other};
+pub use folder::FolderSuite;
+pub use kselftest::{Kselftest, PREFIX as KSELFTEST};
+pub use rules::{Judgement, Rules, Wrote};
+
+/// Raised whenever what is done with a recipe changes.
+const VERSION: u32 = 1;
+
+/// Why a program that others can build may not be there.
+const WITHOUT_LIBRARIES: &str =
+    "; this host may not have a library that it needs: the log of its build says so";
+
+/// Where suites are in guests.
+const PLACE: &str = "/srv/suites";
+
+/// What makes a suite of programs.
+pub trait Adapter {
+    /// What the suite is called.
+    fn name(&self) -> String;
+
+    /// The kernel that it is of, if it is of one alone.
+    fn kernel(&self) -> Option<&str> {
+        None
+    }
+
+    /// All that what is built depends on, beside the toolchain.
+    ///
+    /// # Errors
+    /// When its sources cannot be read.
+    fn recipe(&self, ctx: &Ctx) -> Result<serde_json::Value>;
+
+    /// Builds it into the folder `out`; what it needs meanwhile is in `work`.
+    ///
+    /// # Errors
+    /// When it cannot be built.
+    fn make(&self, ctx: &Ctx, step: &Step<'_>, work: &Path, out: &Path) -> Result<()>;
+
+    /// What of it is run, and how.
+    ///
+    /// # Errors
+    /// When what was built cannot be understood.
+    fn cases(&self, built: &Archive) -> Result<Cases>;
+}
+
+/// What of a suite is run, and how.
+#[derive(Debug)]
+pub struct Cases {
+    /// The programs that are cases.
+    pub programs: Vec<Pattern>,
+    /// Those of them that are run only where ignored cases are asked for.
+    pub ignored: Vec<Pattern>,
+    /// How they say how they ended.
+    pub rules: Rules,
+    /// The time that one may take, if it is not that of any case.
+    pub timeout: Option<Duration>,
+    /// What they have in their environment.
+    pub environment: BTreeMap<String, String>,
+    /// True if each runs in the folder that it is in, and is called by its name there.
+    pub in_own_folder: bool,
+    /// True if some of them may be missing: not every one can be built everywhere.
+    pub may_be_missing: bool,
+}
+
+/// What a suite is made from.
+#[derive(Debug, Serialize)]
+struct SuiteRecipe {
+    version: u32,
+    of_suite: serde_json::Value,
+    toolchain: Toolchain,
+}
+
+/// A suite that is built.
+#[derive(Debug)]
+pub struct ProgramSuite {
+    /// Its name.
+    pub name: String,
+    /// The kernel that it is of, if it is of one alone.
+    pub kernel: Option<String>,
+    /// What of it is run, and how.
+    pub cases: Cases,
+    /// What was built of it.
+    pub archive: Archive,
+}
+
+/// A program of a suite.
+#[derive(Debug)]
+pub struct SuiteProgram {
+    /// Its path in the suite's folder.
+    pub path: String,
+    /// What guests are sent.
+    pub program: Program,
+    /// Nothing if it is no case, but there for cases.
+    pub case: Option<ProgramCase>,
+}
+
+/// A program that is a case.
+#[derive(Debug, Clone)]
+pub struct ProgramCase {
+    /// What the case is called.
+    pub name: String,
+    /// The folder that it runs in.
+    pub folder: String,
+    /// True if it is run only where ignored cases are asked for.
+    pub ignored: bool,
+}
+
+impl ProgramSuite {
+    /// Builds a suite, unless the store has it.
+    ///
+    /// # Errors
+    /// When it cannot be built, or has no case.
+    pub fn build(ctx: &Ctx, adapter: &dyn Adapter) -> Result<Self> {
+        Self::find_or_make(ctx, adapter).with_context(|| format!("suite {}", adapter.name()))
+    }
+
+    fn find_or_make(ctx: &Ctx, adapter: &dyn Adapter) -> Result<Self> {
+        let of_suite = adapter.recipe(ctx)?;
+        let recipe = SuiteRecipe { version: VERSION, of_suite, toolchain: Toolchain::find(ctx)? };
+        let entry = ctx
+            .store
+            .get_or_build(&ctx.cancel, Kind::Suite, &recipe, |entry| make(ctx, adapter, entry))?;
+        let archive = Archive::of_entry(entry)?;
+        let cases = adapter.cases(&archive)?;
+        let kernel = adapter.kernel().map(String::from);
+        let suite = Self { name: adapter.name(), kernel, cases, archive };
+        suite.look_for_missing(ctx)?;
+        Ok(suite)
+    }
+
+    /// Says which programs are to be cases and are not there.
+    fn look_for_missing(&self, ctx: &Ctx) -> Result<()> {
+        let paths: Vec<&str> = self.archive.programs().map(|(path, _)| path).collect();
+        let is_there = |wanted: &&Pattern| paths.iter().any(|path| wanted.matches(path));
+        let (there, missing): (Vec<_>, Vec<_>) = self.cases.programs.iter().partition(is_there);
+        let missing: Vec<&str> = missing.into_iter().map(Pattern::as_str).collect();
+        let missing = missing.join(", ");
+        ensure!(
+            !there.is_empty() && (self.cases.may_be_missing || missing.is_empty()),
+            "no program that was built is {missing}{}",
+            match (self.cases.may_be_missing, paths.as_slice()) {
+                (true, _) => WITHOUT_LIBRARIES.into(),
+                (false, []) => "; there is no executable file".into(),
+                (false, paths) => format!("; there is {}", paths.join(", ")),
+            },
+        );
+        if !missing.is_empty() {
+            let name = &self.name;
+            let line =
+                format!("suite {name}: not built, and not run: {missing}{WITHOUT_LIBRARIES}");
+            ctx.ui.warn(&line);
+        }
+        Ok(())
+    }
+
+    /// Where it is in guests.
+    pub fn place(&self) -> String {
+        let kernel = self.kernel.as_ref().map(|kernel| format!("/{kernel}"));
+        format!("{PLACE}{}/{}", kernel.unwrap_or_default(), self.name.replace(':', "/"))
+    }
+
+    /// Its programs, sorted.
+    pub fn programs(&self) -> impl Iterator<Item = SuiteProgram> {
+        let is = |patterns: &[Pattern], path: &str| patterns.iter().any(|one| one.matches(path));
+        self.archive.programs().map(move |(path, program)| {
+            let case = is(&self.cases.programs, path).then(|| {
+                let (folder, name) = match path.rsplit_once('/') {
+                    Some((folder, name)) if self.cases.in_own_folder => {
+                        (format!("{}/{folder}", self.place()), name)
+                    }
+                    _ => (self.place(), path),
+                };
+                let ignored = is(&self.cases.ignored, path);
+                ProgramCase { name: name.into(), folder, ignored }
+            });
+            SuiteProgram { path: path.into(), program, case }
+        })
+    }
+
+    /// What its programs have in their environment.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let own = &self.cases.environment;
+        let own = own.iter().map(|(name, value)| (name.clone(), value.clone()));
+        // Programs call each other by their names.
+        let path = format!("{}:{}", self.place(), uml_protocol::env::PATH);
+        own.chain([("PATH".into(), path)]).collect()
+    }
+}
+
+/// Builds a suite into an entry of the store.
+fn make(ctx: &Ctx, adapter: &dyn Adapter, entry: &Path) -> Result<()> {
+    let step = Step::begin(ctx, &format!("suite {}", adapter.name().replace([':', '/'], " ")))?;
+    let work = tempfile::Builder::new().prefix("suite-").tempdir_in(ctx.run()?.path());
+    let work = work.context("cannot make a folder to build in")?;
+    let out = work.path().join("out");
+    std::fs::create_dir(&out).context("cannot make a folder for what is built")?;
+    adapter.make(ctx, &step, work.path(), &out)?;
+    let programs = archive::pack(&out, entry)?;
+    step.done(&format!("{programs} programs"));
+    Ok(())
+}

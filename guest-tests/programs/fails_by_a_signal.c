@@ -1,0 +1,7 @@
+// Fails on purpose.
+#include <stdlib.h>
+
+int main(void)
+{
+	abort();
+}

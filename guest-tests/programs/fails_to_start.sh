@@ -1,0 +1,2 @@
+#!/no/such/interpreter
+# Fails on purpose: nothing here can run it.

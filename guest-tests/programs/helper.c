@@ -1,0 +1,5 @@
+// No case: a program that others call.
+int main(void)
+{
+	return 7;
+}
