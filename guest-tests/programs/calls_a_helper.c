@@ -1,8 +1,9 @@
-// A program finds what it needs beside it: a file in its folder, and another program by its name.
+// A program finds what it needs beside it: a file and an empty folder in its own, and another program by its name.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 int main(int argc, char **argv)
 {
@@ -16,6 +17,10 @@ int main(int argc, char **argv)
 	}
 	if (!words || !fgets(line, sizeof(line), words) || strcmp(line, "some words\n")) {
 		perror("words.txt");
+		return 1;
+	}
+	if (access("empty", R_OK | X_OK)) {
+		perror("empty");
 		return 1;
 	}
 	status = system("helper");

@@ -74,6 +74,7 @@ impl Packages {
             match other {
                 Other::File(bytes) => contents.put(&place.join(path), bytes),
                 Other::Link(to) => contents.link(&place.join(path), &to),
+                Other::Folder => contents.folder(&place.join(path)),
             }
         }
         let mut helpers = Vec::new();

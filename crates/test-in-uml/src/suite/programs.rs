@@ -26,7 +26,7 @@ pub use kselftest::{Kselftest, PREFIX as KSELFTEST};
 pub use rules::{Judgement, Rules, Wrote};
 
 /// Raised whenever what is done with a recipe changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Why a program that others can build may not be there.
 const WITHOUT_LIBRARIES: &str =

@@ -73,10 +73,13 @@ impl Cases {
         host: Host<'_>,
         log: &mut Log,
     ) -> Result<Exit> {
-        programs.settle()?;
         if let Some(folder) = &run.package {
             self.packages.provide(folder, programs)?;
         }
+        if let Some(called) = &run.called {
+            self.packages.place_program(called, &run.program, programs)?;
+        }
+        programs.settle()?;
         self.watch.begin()?;
         let dir = CaseDir::make(run.sequence)?;
         log.mark_and_read(Event::Begin(run.sequence), &mut self.frames)?;

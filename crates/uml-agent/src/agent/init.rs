@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
@@ -34,6 +34,14 @@ const MOUNTS: [Mount; 6] = [
     Mount { kind: "tmpfs", place: "/run", options: "mode=0755" },
 ];
 
+/// What udev links in devtmpfs (Documentation/admin-guide/devices.txt, "Compulsory links").
+const LINKS: [(&str, &str); 4] = [
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+];
+
 pub fn set_up() -> Result<()> {
     for entry in &MOUNTS {
         make_dir(entry.place)?;
@@ -51,6 +59,7 @@ pub fn set_up() -> Result<()> {
             }
         }
     }
+    make_links()?;
     make_dir("/run/lock")?;
     make_dir(uml_protocol::PROGRAMS)?;
     if let Ok(text) = fs::read_to_string(NODES) {
@@ -62,6 +71,19 @@ pub fn set_up() -> Result<()> {
     uml_protocol::interface::bring_up("lo").context("cannot bring the loopback up")?;
     if let Ok(name) = fs::read_to_string("/etc/hostname") {
         nix::unistd::sethostname(name.trim()).context("cannot set the host name")?;
+    }
+    Ok(())
+}
+
+/// Makes the links in /dev that are not there.
+fn make_links() -> Result<()> {
+    for (name, to) in LINKS {
+        match symlink(to, name) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                return Err(error).with_context(|| format!("cannot link {name}"));
+            }
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -92,6 +114,7 @@ fn configure(link: &str) -> Result<()> {
 /// What is left to do where the guest has an init of its own.
 pub fn set_up_service() -> Result<()> {
     allow_ipv6();
+    make_links()?;
     // That init lets nothing be run from /run, and leaves little room there.
     make_dir(uml_protocol::PROGRAMS)?;
     let (flags, options) = (MsFlags::MS_NOSUID, Some("mode=0755"));

@@ -27,6 +27,9 @@ const CHANGES: AddWatchFlags = AddWatchFlags::IN_MODIFY
     .union(AddWatchFlags::IN_DELETE)
     .union(AddWatchFlags::IN_MOVE);
 
+/// The folder of programs that they are in.
+const PLACE: &str = "packages";
+
 /// What is there of packages.
 pub struct PackageFiles {
     archive: Option<Hash>,
@@ -49,7 +52,7 @@ impl PackageFiles {
             fs::read(path_of(&folder.archive)).context("cannot read the packages' files")?;
         // They are not to be in memory twice.
         programs.remove(&folder.archive)?;
-        let place = Path::new(PROGRAMS).join("packages");
+        let place = Path::new(PROGRAMS).join(PLACE);
         let folders = unpack(&packed, &place).context("cannot unpack the packages' files")?;
         for inside in folders {
             self.folders
@@ -62,6 +65,23 @@ impl PackageFiles {
                 .with_context(|| format!("cannot put the package's files at {root}"))?;
         }
         self.archive = Some(folder.archive);
+        Ok(())
+    }
+
+    /// Has a program that is called at a place of theirs be there itself, not by a link: what it learns of itself, by
+    /// /proc/self/exe for example, is that place.
+    pub fn place_program(&self, called: &str, hash: &Hash, programs: &mut Programs) -> Result<()> {
+        // Both are of one mount: link(2) crosses none.
+        let place = Path::new(PROGRAMS).join(PLACE).join(called.trim_start_matches('/'));
+        if fs::symlink_metadata(&place).is_ok_and(|found| !found.is_symlink()) {
+            return Ok(());
+        }
+        fs::remove_file(&place)
+            .and_then(|()| fs::hard_link(path_of(hash), &place))
+            .with_context(|| format!("cannot put a program at {called}"))?;
+        programs.look_again(hash)?;
+        // That was us.
+        self.folders.changed();
         Ok(())
     }
 

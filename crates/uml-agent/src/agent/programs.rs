@@ -90,9 +90,14 @@ impl Programs {
     pub fn keep(&mut self, program: Arriving) -> Result<()> {
         let hash = program.hash;
         program.finish()?;
-        let look = Look::at(&path_of(&hash)).context("cannot look at a program")?;
+        self.look_again(&hash)
+    }
+
+    /// Takes a program for what it is now.
+    pub fn look_again(&mut self, hash: &Hash) -> Result<()> {
+        let look = Look::at(&path_of(hash)).context("cannot look at a program")?;
         self.latest = Some(look.changed);
-        self.kept.insert(hash, look);
+        self.kept.insert(*hash, look);
         Ok(())
     }
 

@@ -78,6 +78,11 @@ impl Contents {
         self.files.insert(place.into(), Found::Link(target.into()));
     }
 
+    /// Adds a folder at a place of guests.
+    pub fn folder(&mut self, place: &Path) {
+        self.folders.insert(place.into());
+    }
+
     /// Adds a file with these contents at a place of guests.
     pub fn put(&mut self, place: &Path, bytes: Vec<u8>) {
         self.folders.extend(place.parent().map(Into::into));

@@ -15,7 +15,7 @@ use crate::guest::Program;
 use crate::store::{Entry, sha256};
 
 /// The files of an entry of the store: what was built, and what is in it.
-const ARCHIVE: &str = "suite.tar";
+pub const ARCHIVE: &str = "suite.tar";
 const INDEX: &str = "index.json";
 
 /// What a suite's archive has.
@@ -34,6 +34,8 @@ enum Content {
     File { begin: u64, size: u64 },
     /// A symbolic link.
     Link { to: String },
+    /// A folder, which may be empty.
+    Folder,
 }
 
 /// What was built of a suite.
@@ -52,6 +54,8 @@ pub enum Other {
     File(Vec<u8>),
     /// A symbolic link.
     Link(PathBuf),
+    /// A folder.
+    Folder,
 }
 
 impl Archive {
@@ -77,7 +81,7 @@ impl Archive {
         })
     }
 
-    /// The other files, and the links, with their paths.
+    /// All else, with its paths.
     ///
     /// # Errors
     /// When a file cannot be read.
@@ -87,6 +91,7 @@ impl Archive {
             let other = match content {
                 Content::Program { .. } => continue,
                 Content::Link { to } => Other::Link(to.into()),
+                Content::Folder => Other::Folder,
                 Content::File { begin, size } => Other::File(self.read(path, *begin, *size)?),
             };
             others.push((path.as_str(), other));
@@ -150,7 +155,7 @@ fn index(path: &Path) -> Result<Vec<Member>> {
         let (begin, size) = (found.raw_file_position(), found.size());
         let kind = found.header().entry_type();
         let content = if kind.is_dir() {
-            continue;
+            Content::Folder
         } else if kind.is_symlink() {
             let to = found.link_name()?.context("a link leads somewhere")?;
             Content::Link { to: to.to_string_lossy().into_owned() }

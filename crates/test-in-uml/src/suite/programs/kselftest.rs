@@ -9,13 +9,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use glob::Pattern;
 
-use super::{Adapter, Archive, Cases, Rules};
+use super::{Adapter, Archive, Cases, Rules, archive};
+use crate::archive::TopDir;
 use crate::config::ResultBy;
 use crate::ctx::Ctx;
 use crate::doctor::find;
 use crate::isolation::Cmd;
 use crate::kernel::{KernelSource, compiler_name};
 use crate::step::Step;
+use crate::store::Kind;
 
 /// What the name of such a suite begins with.
 pub const PREFIX: &str = "kselftest:";
@@ -51,6 +53,29 @@ impl<'a> Kselftest<'a> {
     }
 }
 
+impl Kselftest<'_> {
+    /// Puts the kernel's headers for programs where its selftests look for them; they are made once for all targets.
+    fn headers(&self, ctx: &Ctx, step: &Step<'_>, tree: &Path, objects: &Path) -> Result<()> {
+        let source = self.source.identity(ctx, &["include/uapi", "arch/x86/include/uapi"])?;
+        let recipe = serde_json::json!({ "version": VERSION, "headers": source });
+        let entry = ctx.store.get_or_build(&ctx.cancel, Kind::Suite, &recipe, |entry| {
+            let made = tempfile::Builder::new().prefix("headers-").tempdir_in(ctx.run()?.path());
+            let made = made.context("cannot make a folder for headers")?;
+            step.run(&make(tree, made.path()).arg("headers"))?;
+            archive::pack(&made.path().join("usr"), entry).map(drop)
+        })?;
+        let packed = entry.path().join(archive::ARCHIVE);
+        crate::archive::unpack(&ctx.cancel, &packed, &objects.join("usr"), TopDir::Keep)
+    }
+}
+
+/// The command that makes something in a folder of a kernel's tree, with its objects elsewhere. The headers and selftests of User
+/// Mode Linux are those of its host.
+fn make(folder: &Path, objects: &Path) -> Cmd {
+    let into = format!("O={}", objects.display());
+    Cmd::new("make").arg("-C").arg(folder).args([&into, "ARCH=x86"])
+}
+
 impl Adapter for Kselftest<'_> {
     fn name(&self) -> String {
         format!("{PREFIX}{}", self.target)
@@ -80,25 +105,14 @@ impl Adapter for Kselftest<'_> {
                 self.target
             );
             let objects = work.join("objects");
-            fs::create_dir(&objects).context("cannot make a folder for objects")?;
-            let make = |folder: &Path, args: &[&str]| {
-                let into = format!("O={}", objects.display());
-                // Those of User Mode Linux are those of its host.
-                let make = Cmd::new("make").arg("-C").arg(folder).args([&into, "ARCH=x86"]);
-                step.run(&make.args(args))
-            };
-            make(tree, &["headers"])?;
+            self.headers(ctx, step, tree, &objects)?;
             // One that does not build keeps no other: what was not built is missing in the end, which is said.
-            let of_target = [
-                format!("TARGETS={}", self.target),
-                format!("KSFT_INSTALL_PATH={}", out.display()),
-                format!("INSTALL_PATH={}", out.display()),
-                "SKIP_TARGETS=".into(),
-                format!("CC={}", compiler(work)?.display()),
-            ];
-            let mut args = vec!["--ignore-errors", "install"];
-            args.extend(of_target.iter().map(String::as_str));
-            make(&folder, &args)
+            let make = make(&folder, &objects).args(["--ignore-errors", "install"]);
+            let make = make.arg(format!("TARGETS={}", self.target)).arg("SKIP_TARGETS=");
+            let make = make.arg(format!("CC={}", compiler(work)?.display()));
+            // Its older name, and its newer one.
+            let places = ["INSTALL_PATH", "KSFT_INSTALL_PATH"];
+            step.run(&make.args(places.map(|name| format!("{name}={}", out.display()))))
         })
     }
 
