@@ -20,6 +20,10 @@ pub struct Suite {
     /// them.
     #[serde(default = "every")]
     pub programs: Vec<String>,
+    /// A file of what was built that has the cases, a line for each: its name, the name of the program, and arguments. As
+    /// in LTP's folder runtest; takes the place of `programs`.
+    #[serde(default)]
+    pub list: Option<String>,
     /// The cases among them that are run only where ignored ones are asked for, in the same words.
     #[serde(default)]
     pub ignored: Vec<String>,

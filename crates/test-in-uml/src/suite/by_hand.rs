@@ -33,7 +33,7 @@ pub fn write_by_hand(
     fs::create_dir(&files).with_context(|| format!("cannot make {}", files.display()))?;
     let package = case.binary.package.as_ref();
     let needed = package.into_iter().flat_map(PackageFolder::needed);
-    for program in [&case.binary.program].into_iter().chain(needed) {
+    for program in [&*case.binary.program].into_iter().chain(needed) {
         let place = path_of(&program.hash());
         program.copy_to(&files.join(place.file_name().unwrap_or_default()))?;
     }

@@ -77,7 +77,7 @@ mod tests {
         let program = Program::open(Path::new("/dev/null")).unwrap();
         let binary = Arc::new(OpenBinary {
             name: "ext4".into(),
-            program,
+            program: Arc::new(program),
             package: None,
             word: Word::LogFile,
             listed: 1,

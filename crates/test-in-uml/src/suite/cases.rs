@@ -33,7 +33,7 @@ pub struct OpenBinary {
     /// The name of the test target.
     pub name: String,
     /// What guests are sent.
-    pub program: Program,
+    pub program: Arc<Program>,
     /// Where it runs, if guests have its package's files.
     pub package: Option<PackageFolder>,
     /// Where its harness says how a case ended.
@@ -49,6 +49,8 @@ pub struct OpenBinary {
 pub struct OfSuite {
     /// Where it is called at in guests.
     pub called: String,
+    /// What it is called with.
+    pub arguments: Vec<String>,
     /// How it says how it ended.
     pub rules: Rules,
     /// The time that it may take, if it is not that of any case.
@@ -109,6 +111,9 @@ impl Case {
 
     /// What its binary is called with.
     pub(super) fn args(&self) -> Vec<String> {
+        if let Some(of_suite) = &self.binary.of_suite {
+            return of_suite.arguments.clone();
+        }
         if self.binary.word == Word::ExitCode {
             return Vec::new();
         }
@@ -164,7 +169,14 @@ pub fn list(ctx: &Ctx, suites: &Suites, filter: &CaseFilter) -> Result<Vec<Case>
         }
         let Listing { cases: listed, word, listed: count } = listing;
         let package = packages.folder_of(binary);
-        let binary = OpenBinary { name, program, package, word, listed: count, of_suite: None };
+        let binary = OpenBinary {
+            name,
+            program: Arc::new(program),
+            package,
+            word,
+            listed: count,
+            of_suite: None,
+        };
         let binary = Arc::new(binary);
         cases.extend(listed.into_iter().map(|case| Case {
             binary: Arc::clone(&binary),
@@ -183,24 +195,28 @@ pub fn list(ctx: &Ctx, suites: &Suites, filter: &CaseFilter) -> Result<Vec<Case>
 /// The cases of a suite of programs.
 fn of_suite(suite: &ProgramSuite, packages: &Packages) -> Vec<Case> {
     let mut cases = Vec::new();
-    for SuiteProgram { path, program, case } in suite.programs() {
-        let Some(ProgramCase { name, folder, ignored }) = case else { continue };
-        let of_suite = OfSuite {
-            called: format!("{}/{path}", suite.place()),
-            rules: suite.cases.rules.clone(),
-            timeout: suite.cases.timeout,
-            kernel: suite.kernel.clone(),
-        };
-        let binary = OpenBinary {
-            name: suite.name.clone(),
-            program,
-            package: packages.folder_of_suite(suite, &folder),
-            word: Word::ExitCode,
-            listed: 1,
-            of_suite: Some(of_suite),
-        };
-        cases.push(Case { binary: Arc::new(binary), name, ignored });
+    for SuiteProgram { path, program, cases: of_program } in suite.programs() {
+        let program = Arc::new(program);
+        for ProgramCase { name, arguments, folder, ignored } in of_program {
+            let of_suite = OfSuite {
+                called: format!("{}/{path}", suite.place()),
+                arguments,
+                rules: suite.cases.rules.clone(),
+                timeout: suite.cases.timeout,
+                kernel: suite.kernel.clone(),
+            };
+            let binary = OpenBinary {
+                name: suite.name.clone(),
+                program: Arc::clone(&program),
+                package: packages.folder_of_suite(suite, &folder),
+                word: Word::ExitCode,
+                listed: 1,
+                of_suite: Some(of_suite),
+            };
+            cases.push(Case { binary: Arc::new(binary), name, ignored });
+        }
     }
+    cases.sort_by(|one, other| one.name.cmp(&other.name));
     cases
 }
 
@@ -215,7 +231,7 @@ mod tests {
         let program = Program::open(Path::new("/dev/null")).unwrap();
         let binary = Arc::new(OpenBinary {
             name: "ext4".into(),
-            program,
+            program: Arc::new(program),
             package: None,
             word: Word::LogFile,
             listed: 2,

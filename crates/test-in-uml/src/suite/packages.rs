@@ -78,9 +78,9 @@ impl Packages {
             }
         }
         let mut helpers = Vec::new();
-        for SuiteProgram { path, program, case } in suite.programs() {
+        for SuiteProgram { path, program, cases } in suite.programs() {
             contents.link(&place.join(path), &uml_protocol::path_of(&program.hash()));
-            if case.is_none() {
+            if cases.is_empty() {
                 helpers.push(Arc::new(program));
             }
         }

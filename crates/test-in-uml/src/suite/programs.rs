@@ -67,8 +67,8 @@ pub trait Adapter {
 /// What of a suite is run, and how.
 #[derive(Debug)]
 pub struct Cases {
-    /// The programs that are cases.
-    pub programs: Vec<Pattern>,
+    /// Those that there are.
+    pub wanted: Wanted,
     /// Those of them that are run only where ignored cases are asked for.
     pub ignored: Vec<Pattern>,
     /// How they say how they ended.
@@ -81,6 +81,26 @@ pub struct Cases {
     pub in_own_folder: bool,
     /// True if some of them may be missing: not every one can be built everywhere.
     pub may_be_missing: bool,
+}
+
+/// The cases of a suite.
+#[derive(Debug)]
+pub enum Wanted {
+    /// The programs of these paths, each a case of its name.
+    Programs(Vec<Pattern>),
+    /// These.
+    Listed(Vec<Listed>),
+}
+
+/// A case out of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// What it is called.
+    pub name: String,
+    /// The name of its program.
+    pub program: String,
+    /// The program's arguments.
+    pub arguments: Vec<String>,
 }
 
 /// What a suite is made from.
@@ -111,8 +131,8 @@ pub struct SuiteProgram {
     pub path: String,
     /// What guests are sent.
     pub program: Program,
-    /// Nothing if it is no case, but there for cases.
-    pub case: Option<ProgramCase>,
+    /// None if it is there for cases of others.
+    pub cases: Vec<ProgramCase>,
 }
 
 /// A program that is a case.
@@ -120,6 +140,8 @@ pub struct SuiteProgram {
 pub struct ProgramCase {
     /// What the case is called.
     pub name: String,
+    /// What the program is called with.
+    pub arguments: Vec<String>,
     /// The folder that it runs in.
     pub folder: String,
     /// True if it is run only where ignored cases are asked for.
@@ -152,9 +174,16 @@ impl ProgramSuite {
     /// Says which programs are to be cases and are not there.
     fn look_for_missing(&self, ctx: &Ctx) -> Result<()> {
         let paths: Vec<&str> = self.archive.programs().map(|(path, _)| path).collect();
-        let is_there = |wanted: &&Pattern| paths.iter().any(|path| wanted.matches(path));
-        let (there, missing): (Vec<_>, Vec<_>) = self.cases.programs.iter().partition(is_there);
-        let missing: Vec<&str> = missing.into_iter().map(Pattern::as_str).collect();
+        let (there, missing): (Vec<&str>, Vec<&str>) = match &self.cases.wanted {
+            Wanted::Programs(patterns) => {
+                let names = patterns.iter().map(Pattern::as_str).zip(patterns);
+                partition(names, |pattern| paths.iter().any(|path| pattern.matches(path)))
+            }
+            Wanted::Listed(listed) => {
+                let names = listed.iter().map(|one| (one.name.as_str(), one));
+                partition(names, |one| paths.iter().any(|path| name_of(path) == one.program))
+            }
+        };
         let missing = missing.join(", ");
         ensure!(
             !there.is_empty() && (self.cases.may_be_missing || missing.is_empty()),
@@ -182,20 +211,30 @@ impl ProgramSuite {
 
     /// Its programs, sorted.
     pub fn programs(&self) -> impl Iterator<Item = SuiteProgram> {
-        let is = |patterns: &[Pattern], path: &str| patterns.iter().any(|one| one.matches(path));
         self.archive.programs().map(move |(path, program)| {
-            let case = is(&self.cases.programs, path).then(|| {
-                let (folder, name) = match path.rsplit_once('/') {
-                    Some((folder, name)) if self.cases.in_own_folder => {
-                        (format!("{}/{folder}", self.place()), name)
-                    }
-                    _ => (self.place(), path),
-                };
-                let ignored = is(&self.cases.ignored, path);
-                ProgramCase { name: name.into(), folder, ignored }
-            });
-            SuiteProgram { path: path.into(), program, case }
+            let cases = match &self.cases.wanted {
+                Wanted::Programs(patterns) if is_one(patterns, path) => {
+                    let own = path.rsplit_once('/').filter(|_| self.cases.in_own_folder);
+                    vec![self.case(own.map_or(path, |(_, name)| name), path, &[])]
+                }
+                Wanted::Programs(_) => Vec::new(),
+                Wanted::Listed(listed) => {
+                    let own = listed.iter().filter(|one| one.program == name_of(path));
+                    own.map(|one| self.case(&one.name, path, &one.arguments)).collect()
+                }
+            };
+            SuiteProgram { path: path.into(), program, cases }
         })
+    }
+
+    /// A case of the program at this path.
+    fn case(&self, name: &str, path: &str, arguments: &[String]) -> ProgramCase {
+        let folder = match path.rsplit_once('/') {
+            Some((folder, _)) if self.cases.in_own_folder => format!("{}/{folder}", self.place()),
+            _ => self.place(),
+        };
+        let ignored = is_one(&self.cases.ignored, name) || is_one(&self.cases.ignored, path);
+        ProgramCase { name: name.into(), arguments: arguments.to_vec(), folder, ignored }
     }
 
     /// What its programs have in their environment.
@@ -206,6 +245,25 @@ impl ProgramSuite {
         let path = format!("{}:{}", self.place(), uml_protocol::env::PATH);
         own.chain([("PATH".into(), path)]).collect()
     }
+}
+
+fn is_one(patterns: &[Pattern], text: &str) -> bool {
+    patterns.iter().any(|pattern| pattern.matches(text))
+}
+
+/// The last part of a path.
+fn name_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
+}
+
+/// The names of what is there, and of what is not.
+fn partition<'a, T>(
+    named: impl Iterator<Item = (&'a str, T)>,
+    is_there: impl Fn(&T) -> bool,
+) -> (Vec<&'a str>, Vec<&'a str>) {
+    let (there, missing): (Vec<_>, Vec<_>) = named.partition(|(_, one)| is_there(one));
+    let names = |those: Vec<(&'a str, T)>| those.into_iter().map(|(name, _)| name).collect();
+    (names(there), names(missing))
 }
 
 /// Builds a suite into an entry of the store.

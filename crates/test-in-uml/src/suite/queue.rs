@@ -189,7 +189,7 @@ mod tests {
         let program = Program::open(Path::new("/dev/null")).unwrap();
         let binary = Arc::new(OpenBinary {
             name: "binary".into(),
-            program,
+            program: Arc::new(program),
             package: None,
             word: Word::Stdout,
             listed: 3,

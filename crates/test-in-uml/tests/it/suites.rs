@@ -45,6 +45,21 @@ fn programs_are_cases_beside_cargos_tests() {
 }
 
 #[test]
+fn a_list_names_the_cases() {
+    let list = "# quick ones\nfirst a.sh\nsecond b.sh -v 'two words'\nslow a.sh --long\n";
+    let files = [("a.sh", SCRIPT), ("b.sh", SCRIPT), ("runtest/quick", list)];
+    let configuration = "list = \"runtest/quick\"\nignored = [\"slow\"]";
+    let workspace = with_suite(configuration, &files);
+    let (code, listed, said) = workspace.xtask(&[LIST, &["--suite", "checks"]].concat());
+    assert_eq!((code, &*listed), (Some(0), "checks first\nchecks second\n"), "{said}");
+    workspace.write("checks/runtest/quick", "first a.sh\nthird c.sh\n");
+    let said = workspace.refusal(LIST);
+    assert!(said.contains("no program that was built is third; there is a.sh, b.sh"), "{said}");
+    workspace.replace("runtest/quick", "runtest/slow");
+    assert!(workspace.refusal(LIST).contains("`list`: nothing built is runtest/slow"));
+}
+
+#[test]
 fn a_suite_is_built_once_and_again_when_it_was_changed() {
     let line = "build = \"echo built >> BUILT; install -m 755 a.sh $OUT/\"";
     let line = line.replace("BUILT", "/dev/stderr");

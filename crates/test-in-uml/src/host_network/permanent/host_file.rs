@@ -87,7 +87,9 @@ impl HostFile {
         fs::rename(&beside, &self.path).with_context(what)
     }
 
+    /// Writes it, unless others have since it was examined.
     pub fn make(&self) -> Result<()> {
+        ensure!(self.now()? == self.old, "{} was changed meanwhile", self.path.display());
         for folder in &self.folders {
             let made = fs::create_dir(folder);
             let made = made.or_else(|error| if folder.is_dir() { Ok(()) } else { Err(error) });

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use glob::Pattern;
 
-use super::{Adapter, Archive, Cases, Rules};
+use super::{Adapter, Archive, Cases, Listed, Rules, Wanted};
 use crate::config::Suite;
 use crate::ctx::Ctx;
 use crate::isolation::Cmd;
@@ -47,10 +47,19 @@ impl Adapter for FolderSuite<'_> {
         step.run(&Cmd::new("sh").args(["-e", "-c", line]).dir(&copy).env("OUT", out))
     }
 
-    fn cases(&self, _built: &Archive) -> Result<Cases> {
-        let Suite { programs, ignored, result, skip_codes, timeout, environment, .. } = self.suite;
+    fn cases(&self, built: &Archive) -> Result<Cases> {
+        let Suite { programs, list, ignored, result, skip_codes, timeout, environment, .. } =
+            self.suite;
+        let wanted = match list {
+            None => Wanted::Programs(patterns(programs)?),
+            Some(path) => {
+                let text = built.text_of(path)?;
+                let text = text.with_context(|| format!("`list`: nothing built is {path}"))?;
+                Wanted::Listed(listed(&text).with_context(|| format!("`list`: {path}"))?)
+            }
+        };
         Ok(Cases {
-            programs: patterns(programs)?,
+            wanted,
             ignored: patterns(ignored)?,
             rules: Rules::new(*result, skip_codes.clone()),
             timeout: *timeout,
@@ -63,4 +72,43 @@ impl Adapter for FolderSuite<'_> {
 
 fn patterns(texts: &[String]) -> Result<Vec<Pattern>> {
     texts.iter().map(|text| Pattern::new(text).with_context(|| format!("`{text}`"))).collect()
+}
+
+/// The cases of a list, each in a line: its name, a program, and arguments, as a shell has them.
+fn listed(text: &str) -> Result<Vec<Listed>> {
+    let mut cases: Vec<Listed> = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let words = shlex::split(line).with_context(|| format!("`{line}` has no end"))?;
+        let mut words = words.into_iter();
+        let (Some(name), Some(program)) = (words.next(), words.next()) else {
+            bail!("`{line}` names no program");
+        };
+        ensure!(cases.iter().all(|case| case.name != name), "two cases are called `{name}`");
+        cases.push(Listed { name, program, arguments: words.collect() });
+    }
+    Ok(cases)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_has_a_case_a_line() {
+        let cases = listed("# syscalls\nabort01 abort01\n\n dio02  diotest2 -b 'a b'\n").unwrap();
+        let said: Vec<_> =
+            cases.iter().map(|one| (&*one.name, &*one.program, one.arguments.join("|"))).collect();
+        assert_eq!(
+            said,
+            [("abort01", "abort01", String::new()), ("dio02", "diotest2", "-b|a b".into())]
+        );
+        for (wrong, why) in
+            [("one", "names no program"), ("a b 'c", "has no end"), ("a b\na c", "two cases")]
+        {
+            assert!(listed(wrong).unwrap_err().to_string().contains(why), "{wrong}");
+        }
+    }
 }

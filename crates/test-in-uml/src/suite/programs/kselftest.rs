@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use glob::Pattern;
 
-use super::{Adapter, Archive, Cases, Rules, archive};
+use super::{Adapter, Archive, Cases, Rules, Wanted, archive};
 use crate::archive::TopDir;
 use crate::config::ResultBy;
 use crate::ctx::Ctx;
@@ -129,7 +129,7 @@ impl Adapter for Kselftest<'_> {
         }
         let settings = built.text_of(&format!("{}/settings", self.target))?;
         Ok(Cases {
-            programs,
+            wanted: Wanted::Programs(programs),
             ignored: Vec::new(),
             rules: Rules::new(ResultBy::Kselftest, None),
             timeout: Some(time_limit(&settings.unwrap_or_default()).max(self.least_time)),

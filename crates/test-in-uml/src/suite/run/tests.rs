@@ -92,7 +92,7 @@ impl<'a> Run<'a> {
         std::fs::write(&path, "a test binary").unwrap();
         let binary = Arc::new(OpenBinary {
             name: "suite".into(),
-            program: Program::open(&path).unwrap(),
+            program: Arc::new(Program::open(&path).unwrap()),
             package: None,
             word: Word::LogFile,
             listed: self.cases.len(),
