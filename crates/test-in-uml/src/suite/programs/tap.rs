@@ -13,6 +13,8 @@ pub struct Tap {
     skipped: Vec<String>,
     /// Those that failed, as their lines say it.
     failed: Vec<String>,
+    /// The sums of kselftest's lines of totals: of all tests, and of those that failed.
+    totals: (usize, usize),
     /// Why it gave up.
     bailed_out: Option<String>,
 }
@@ -29,6 +31,12 @@ impl Tap {
     fn take(&mut self, line: &str) {
         if let Some(why) = line.strip_prefix("Bail out!") {
             self.bailed_out = Some(why.trim().into());
+        } else if let Some(totals) = line.strip_prefix("# Totals: ") {
+            for (name, count) in totals.split(' ').filter_map(|part| part.split_once(':')) {
+                let count = count.parse().unwrap_or(0);
+                self.totals.0 += count;
+                self.totals.1 += if ["fail", "error"].contains(&name) { count } else { 0 };
+            }
         } else if let Some(plan) = line.strip_prefix("1..") {
             let (count, rest) = plan.split_once(' ').unwrap_or((plan, ""));
             if let Ok(count) = count.parse::<usize>() {
@@ -74,8 +82,13 @@ impl Tap {
                 failed => format!("not ok {first}, and {} more; {count} results", failed - 1),
             });
         }
+        let (of_totals, failed) = self.totals;
+        if failed > 0 {
+            return Some(format!("its totals say that {failed} of {of_totals} tests failed"));
+        }
+        // Some only count.
         match self.plan {
-            Some(plan) if plan != count => {
+            Some(plan) if plan != count && plan != of_totals => {
                 Some(format!("{plan} results were announced, and {count} came"))
             }
             _ => None,
@@ -123,6 +136,7 @@ mod tests {
             "1..1\nnot ok 1 a # XFAIL as ever\n",
             "1..1\r\nok 1 a\r\n",
             "1..1\nok 1 a\n1..2\nok 1 b\nok 2 c\n",
+            "1..3\nPASS: 0 returned as expected\n# Totals: pass:3 fail:0 xfail:0 xpass:0 skip:0 error:0\n",
         ] {
             assert_eq!(failure(passed), None, "{passed}");
             assert_eq!(Tap::read(passed).skip(), None, "{passed}");
@@ -138,6 +152,14 @@ mod tests {
             ("1..1\nok 1\nok 2\n", "1 results were announced, and 2 came"),
             ("1..2\nok 1\nBail out! no memory\n", "it gave up: no memory"),
             ("1..2\nok 1\nokay 2\n", "2 results were announced, and 1 came"),
+            (
+                "1..3\n# Totals: pass:0 fail:2 xfail:0 xpass:0 skip:0 error:1\n",
+                "its totals say that 3 of 3 tests failed",
+            ),
+            (
+                "1..4\nok 1\n# Totals: pass:1 fail:0 xfail:0 xpass:0 skip:0 error:0\n",
+                "4 results were announced, and 1 came",
+            ),
             ("1..1\nnot ok 1 a # SKIPPY\nok 2", "1 results were announced, and 2 came"),
         ] {
             assert_eq!(failure(failed).as_deref(), Some(why), "{failed}");
