@@ -40,22 +40,35 @@ use record::Records;
 /// What is told of each command, before it is run.
 pub type Tell<'a> = &'a dyn Fn(&Line) -> Result<()>;
 
-/// What making a network would do, each command as a line that can be pasted.
-///
-/// # Errors
-/// When it cannot be made.
-pub fn dry_run(wanted: &Wanted) -> Result<Vec<Line>> {
-    let (_, changes) = plan::of(wanted)?;
-    Ok(changes.iter().flat_map(Change::make).collect())
+/// All that would make a network.
+#[derive(Debug)]
+pub struct Plan {
+    record: Record,
+    changes: Vec<Change>,
 }
 
-/// The files that would have each boot make a network.
-///
-/// # Errors
-/// When the network cannot be made, or it is not known what makes it at boot.
-pub fn permanent(wanted: &Wanted, manager: Option<Manager>) -> Result<Permanent> {
-    let (record, changes) = plan::of(wanted)?;
-    Permanent::plan(&record, &changes, manager)
+impl Plan {
+    /// That of a network that is wanted, on this host as it is now.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn of(wanted: &Wanted) -> Result<Self> {
+        let (record, changes) = plan::of(wanted)?;
+        Ok(Self { record, changes })
+    }
+
+    /// Its commands, each as a line that can be pasted.
+    pub fn lines(&self) -> impl Iterator<Item = Line> {
+        self.changes.iter().flat_map(Change::make)
+    }
+
+    /// The files that would have each boot make it.
+    ///
+    /// # Errors
+    /// When it is not known what makes it at boot, or the files that are there cannot be read.
+    pub fn permanent(&self, manager: Option<Manager>) -> Result<Permanent> {
+        Permanent::plan(&self.record, &self.changes, manager)
+    }
 }
 
 /// A network that is up, as guests need to know it.
@@ -81,11 +94,16 @@ pub fn all() -> Vec<(NetworkName, Result<Option<Permanent>>)> {
     names.into_iter().map(|name| (name.clone(), Permanent::of(&name))).collect()
 }
 
-/// Makes a network, and has each boot make it, where this is asked for. What was made of one that fails is undone.
+/// Makes a network, and has each boot make it, where `permanent` says so, which sees what is about to be made. What was made
+/// of one that fails is undone.
 ///
 /// # Errors
-/// When it cannot be made, or on the physical network the gateway does not answer any more.
-pub fn up(wanted: &Wanted, permanent: Option<&Permanent>, tell: Tell<'_>) -> Result<Record> {
+/// When it cannot be made, or on the physical network the gateway does not answer any more; those of `permanent`.
+pub fn up(
+    wanted: &Wanted,
+    permanent: impl FnOnce(&Plan) -> Result<Option<Permanent>>,
+    tell: Tell<'_>,
+) -> Result<(Record, Option<Permanent>)> {
     let records = Records::lock()?;
     let name = &wanted.name;
     if let Some(there) = Permanent::of(name)?.filter(Permanent::is_up)
@@ -93,7 +111,9 @@ pub fn up(wanted: &Wanted, permanent: Option<&Permanent>, tell: Tell<'_>) -> Res
     {
         bail!("the network `{name}` is there: {} has made it at this boot", there.manager());
     }
-    let (record, changes) = plan::of(wanted)?;
+    let plan = Plan::of(wanted)?;
+    let permanent = permanent(&plan)?;
+    let Plan { record, changes } = plan;
     let mut journal = records.begin(&record)?;
     let made = changes.into_iter().try_for_each(|change| {
         CancelToken::default().check()?;
@@ -104,18 +124,14 @@ pub fn up(wanted: &Wanted, permanent: Option<&Permanent>, tell: Tell<'_>) -> Res
         }
         change.check()
     });
-    let made = made.and_then(|()| permanent.map_or(Ok(()), Permanent::write));
+    let made = made.and_then(|()| permanent.as_ref().map_or(Ok(()), Permanent::write));
     match made.and_then(|()| journal.complete()) {
-        Ok(()) => Ok(record),
+        Ok(()) => Ok((record, permanent)),
         Err(error) => {
-            if permanent.is_some() {
-                Permanent::take_back(name)?;
-            }
-            let undone = undo(&records, &record.name, tell);
+            let taken_back = permanent.map_or(Ok(false), |_| Permanent::take_back(name));
+            let undone = undo(&records, name, tell).and(taken_back);
             let xtask = invocation::command();
-            undone.with_context(|| {
-                format!("{error:#}; `{xtask} net down {}` goes on with", record.name)
-            })?;
+            undone.with_context(|| format!("{error:#}; `{xtask} net down {name}` goes on with"))?;
             Err(anyhow!("{error:#}; nothing is left of it"))
         }
     }

@@ -8,7 +8,7 @@ use nix::unistd::{User, geteuid};
 
 use super::wrong_usage;
 use crate::host_network::{
-    self, Manager, Mode, NetworkName, Permanent, Publish, Record, Subnet, Wanted,
+    self, Manager, Mode, NetworkName, Permanent, Plan, Publish, Record, Subnet, Wanted,
 };
 use crate::isolation::OWN_EXE;
 use crate::{invocation, ui};
@@ -85,20 +85,17 @@ impl Net {
         let tell = |line: &host_network::Line| ui::print(line);
         match self {
             Net::Up(args) if args.dry_run => {
-                let wanted = args.wanted()?;
-                host_network::dry_run(&wanted)?.iter().try_for_each(tell)?;
+                let plan = Plan::of(&args.wanted()?)?;
+                plan.lines().try_for_each(|line| tell(&line))?;
                 if args.permanent {
-                    ui::print(
-                        host_network::permanent(&wanted, args.manager)?.difference().trim_end(),
-                    )?;
+                    ui::print(plan.permanent(args.manager)?.difference().trim_end())?;
                 }
             }
             Net::Status => return status(),
             Net::Up(_) | Net::Down { .. } if !geteuid().is_root() => return self.as_root(),
             Net::Up(args) => {
-                let wanted = args.wanted()?;
-                let permanent = args.agreed(&wanted)?;
-                let record = host_network::up(&wanted, permanent.as_ref(), &tell)?;
+                let agreed = |plan: &Plan| args.agreed(plan);
+                let (record, permanent) = host_network::up(&args.wanted()?, agreed, &tell)?;
                 let by = permanent
                     .map(|permanent| format!("; {} makes it at each boot", permanent.manager()));
                 ui::to_stderr(&(about(&record) + &by.unwrap_or_default()));
@@ -161,11 +158,11 @@ fn down(name: &NetworkName, permanent: bool, tell: host_network::Tell<'_>) -> Re
 
 impl NetUp {
     /// The files that have each boot make the network, if that is asked for; who can be asked has agreed to them.
-    fn agreed(&self, wanted: &Wanted) -> Result<Option<Permanent>> {
+    fn agreed(&self, plan: &Plan) -> Result<Option<Permanent>> {
         if !self.permanent {
             return Ok(None);
         }
-        let permanent = host_network::permanent(wanted, self.manager)?;
+        let permanent = plan.permanent(self.manager)?;
         ui::to_stderr(permanent.difference().trim_end());
         if self.yes || ui::agreed("write these files", "`--yes` writes them unasked")? {
             return Ok(Some(permanent));

@@ -21,6 +21,7 @@ mod ifupdown;
 mod manager;
 mod network_manager;
 mod networkd;
+mod sections;
 
 use blueprint::Blueprint;
 use host_file::{HostFile, remove_if_there};

@@ -188,6 +188,18 @@ impl Drop for Daemon {
 /// user's: the device of taps has the mode that udev gives it.
 const SYS: &str = "mount -t sysfs -o ro none /sys && mknod -m 666 /run/tun c 10 200 && mount --bind /run/tun /dev/net/tun";
 
+/// Has a bridge and a network of its own be made, which this daemon is found to make at each boot; then it ends, and they are
+/// undone.
+fn make_both(world: &World, daemon: Daemon, by: &str) {
+    world.does(&[&BRIDGE[..], &["--yes"]].concat());
+    world.does(&["up", "two", "--permanent", "--yes"]);
+    drop(daemon);
+    let status = world.does(&["status"]);
+    assert_eq!(status.matches(&format!("permanent by {by}")).count(), 2, "{status}");
+    world.does(&["down", "two"]);
+    world.does(&["down", "lab"]);
+}
+
 #[test]
 #[ignore = "needs systemd-networkd on the host"]
 fn networkd_makes_it_at_boot() {
@@ -202,13 +214,7 @@ fn networkd_makes_it_at_boot() {
         world.host.sh("cat /run/systemd/netif/links/* || true").contains("NETWORK_FILE=")
     });
     // What the daemon has is found out.
-    world.does(&[&BRIDGE[..], &["--yes"]].concat());
-    world.does(&["up", "two", "--permanent", "--yes"]);
-    drop(networkd);
-    let status = world.does(&["status"]);
-    assert_eq!(status.matches("permanent by systemd-networkd").count(), 2, "{status}");
-    world.does(&["down", "two"]);
-    world.does(&["down", "lab"]);
+    make_both(&world, networkd, "systemd-networkd");
     world.host.sh(&format!("ip address flush dev {UPLINK}"));
     // As a boot finds it.
     let networkd = Daemon::networkd(&world);
@@ -263,13 +269,7 @@ fn network_manager_makes_it_at_boot() {
     let manager = Daemon::network_manager(&world);
     has(UPLINK, "wired");
     pings(&world);
-    world.does(&[&BRIDGE[..], &["--yes"]].concat());
-    world.does(&["up", "two", "--permanent", "--yes"]);
-    drop(manager);
-    let status = world.does(&["status"]);
-    assert_eq!(status.matches("permanent by NetworkManager").count(), 2, "{status}");
-    world.does(&["down", "two"]);
-    world.does(&["down", "lab"]);
+    make_both(&world, manager, "NetworkManager");
     // As a boot finds it.
     world.host.sh(&forgotten);
     let manager = Daemon::network_manager(&world);

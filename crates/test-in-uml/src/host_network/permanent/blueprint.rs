@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 
 use super::FOLDER;
 use super::host_file::HostFile;
@@ -17,43 +17,56 @@ pub(super) fn switch_on(setting: &str) -> String {
     format!("echo 1 > /proc/sys/{setting}")
 }
 
+/// Whose addresses a bridge has.
+pub(super) enum Addresses<'a> {
+    /// Those of the interface whose place it takes, which has this hardware address.
+    OfUplink { uplink: &'a str, hardware: String },
+    /// One of its own, with its prefix.
+    Own(String),
+}
+
 /// All that a boot has to make.
 pub(super) struct Blueprint<'a> {
     pub record: &'a Record,
     /// The bridge and its taps.
     pub links: Vec<Change>,
-    /// The hardware address of the uplink, where the bridge takes its place.
-    pub hardware: Option<String>,
+    /// The bridge's addresses.
+    pub addresses: Addresses<'a>,
     /// The rules of the packet filter, and the server of names.
     pub commands: Vec<&'a Change>,
 }
 
 impl<'a> Blueprint<'a> {
     pub fn new(record: &'a Record, changes: &'a [Change]) -> Result<Self> {
-        let hardware = match (record.subnet, &record.uplink) {
-            (None, Some(uplink)) => ip::interface(uplink)?.address,
-            _ => None,
+        let (addresses, words) = match (record.subnet.zip(record.gateway), &record.uplink) {
+            (Some((subnet, host)), _) => {
+                (Addresses::Own(format!("{host}/{}", subnet.prefix())), String::new())
+            }
+            (None, Some(uplink)) => {
+                let hardware = ip::interface(uplink)?.address;
+                let hardware = hardware.context("an interface without an address of hardware")?;
+                let words = format!("address {hardware}");
+                (Addresses::OfUplink { uplink, hardware }, words)
+            }
+            (None, None) => bail!("a network without an uplink has addresses of its own"),
         };
-        let words = hardware.as_ref().map(|address| format!("address {address}"));
-        let links = plan::bridge(record, &words.unwrap_or_default());
+        let links = plan::bridge(record, &words);
         let is_command = |change: &&Change| matches!(change, Change::Command { .. });
-        Ok(Self { record, links, hardware, commands: changes.iter().filter(is_command).collect() })
+        let commands = changes.iter().filter(is_command).collect();
+        Ok(Self { record, links, addresses, commands })
     }
 
     /// The uplink whose place the bridge takes, if it takes any's.
     pub fn taken_over(&self) -> Option<&'a str> {
-        self.hardware.as_ref().and(self.record.uplink.as_deref())
-    }
-
-    /// The address of the host with its prefix, in a network of its own.
-    pub fn address(&self) -> Option<String> {
-        let (subnet, host) = (self.record.subnet?, self.record.gateway?);
-        Some(format!("{host}/{}", subnet.prefix()))
+        match self.addresses {
+            Addresses::OfUplink { uplink, .. } => Some(uplink),
+            Addresses::Own(_) => None,
+        }
     }
 
     /// The settings that let packets pass, by their files below `/proc/sys`.
     pub fn settings(&self) -> Vec<String> {
-        if self.record.subnet.is_none() {
+        if self.taken_over().is_some() {
             return Vec::new();
         }
         let between = [Some(&self.record.bridge), self.record.uplink.as_ref()];

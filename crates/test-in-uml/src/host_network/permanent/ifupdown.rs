@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use super::FOLDER;
-use super::blueprint::{Blueprint, switch_on};
+use super::blueprint::{Addresses, Blueprint, switch_on};
 use super::host_file::HostFile;
 
 /// The file that ifupdown reads.
@@ -34,8 +34,8 @@ pub(super) fn files(blueprint: &Blueprint<'_>) -> Result<Vec<HostFile>> {
     let mut files = vec![blueprint.module_file()];
     files.extend(blueprint.script_file());
     let mut main = read(Path::new(INTERFACES))?;
-    let mut stanzas = match (blueprint.taken_over(), blueprint.address()) {
-        (Some(uplink), _) => {
+    let mut stanzas = match &blueprint.addresses {
+        Addresses::OfUplink { uplink, .. } => {
             let path = file_of(uplink)?;
             let (left, moved) = split(&read(&path)?, uplink, bridge)?;
             if path == Path::new(INTERFACES) {
@@ -45,10 +45,9 @@ pub(super) fn files(blueprint: &Blueprint<'_>) -> Result<Vec<HostFile>> {
             }
             moved
         }
-        (None, Some(address)) => {
+        Addresses::Own(address) => {
             vec![format!("iface {bridge} inet static\n"), format!("    address {address}\n")]
         }
-        (None, None) => bail!("a network without an uplink has addresses of its own"),
     };
     // Of several stanzas of one interface the first makes it.
     stanzas.insert(1, options(blueprint));

@@ -4,8 +4,9 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::blueprint::{Blueprint, switch_on};
+use super::blueprint::{Addresses, Blueprint, switch_on};
 use super::host_file::HostFile;
+use super::sections;
 use crate::host_network::line::Line;
 
 const PROFILES: &str = "/etc/NetworkManager/system-connections";
@@ -50,15 +51,16 @@ pub(super) fn files(blueprint: &Blueprint<'_>) -> Result<Vec<HostFile>> {
 
 /// The sections of the bridge's profile.
 fn of_bridge(blueprint: &Blueprint<'_>) -> Result<String> {
-    let addresses = match (blueprint.taken_over(), blueprint.address()) {
-        (Some(uplink), _) => addresses(&profile_of(uplink)?),
-        (None, address) => format!(
-            "[ipv4]\nmethod=manual\naddress1={}\n\n[ipv6]\nmethod=link-local\n",
-            address.context("a network without an uplink has addresses of its own")?
-        ),
+    let (hardware, addresses) = match &blueprint.addresses {
+        Addresses::OfUplink { uplink, hardware } => {
+            (format!("mac-address={hardware}\n"), addresses(&profile_of(uplink)?))
+        }
+        Addresses::Own(address) => {
+            let own =
+                format!("[ipv4]\nmethod=manual\naddress1={address}\n\n[ipv6]\nmethod=link-local\n");
+            (String::new(), own)
+        }
     };
-    let hardware = blueprint.hardware.as_ref();
-    let hardware = hardware.map(|address| format!("mac-address={address}\n")).unwrap_or_default();
     Ok(format!("\n[bridge]\nstp=false\n{hardware}\n{addresses}"))
 }
 
@@ -80,18 +82,7 @@ fn profile_of(interface: &str) -> Result<String> {
 
 /// The sections of a profile that say of addresses.
 fn addresses(text: &str) -> String {
-    let mut is_one = false;
-    let mut sections = String::new();
-    for line in text.lines() {
-        if line.starts_with('[') {
-            is_one = ["[ipv4]", "[ipv6]", "[proxy]"].contains(&line.trim());
-        }
-        if is_one {
-            sections += line;
-            sections.push('\n');
-        }
-    }
-    sections
+    sections::kept(text, |name| ["ipv4", "ipv6", "proxy"].contains(&name))
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 
 use super::FOLDER;
-use super::blueprint::Blueprint;
+use super::blueprint::{Addresses, Blueprint};
 use super::host_file::HostFile;
+use super::sections;
 use crate::host_network::ip;
 
 /// Where the daemon says what it does.
@@ -24,8 +25,10 @@ pub(super) fn files(blueprint: &Blueprint<'_>) -> Result<Vec<HostFile>> {
     let record = blueprint.record;
     let bridge = &record.bridge;
     let at = |name: &str| format!("{FILES}/{FIRST}-{name}");
-    let hardware = blueprint.hardware.as_ref();
-    let hardware = hardware.map(|address| format!("MACAddress={address}\n")).unwrap_or_default();
+    let hardware = match &blueprint.addresses {
+        Addresses::OfUplink { hardware, .. } => format!("MACAddress={hardware}\n"),
+        Addresses::Own(_) => String::new(),
+    };
     let mut files = vec![
         blueprint.module_file(),
         blueprint.file(
@@ -45,23 +48,21 @@ pub(super) fn files(blueprint: &Blueprint<'_>) -> Result<Vec<HostFile>> {
     };
     let taps = record.taps.join(" ");
     files.push(blueprint.file(at(&format!("{bridge}-taps.network")), &port(&taps, "no")));
-    let text = match (blueprint.taken_over(), blueprint.address()) {
-        (Some(uplink), _) => {
+    let text = match &blueprint.addresses {
+        Addresses::OfUplink { uplink, .. } => {
             let text = port(uplink, "enslaved");
             files.push(blueprint.file(at(&format!("{bridge}-uplink.network")), &text));
             for_bridge(&file_of(uplink)?, bridge)?
         }
-        (None, address) => {
-            let address = address.map(|address| format!("Address={address}\n")).unwrap_or_default();
-            format!(
-                "[Match]\nName={bridge}\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nConfigureWithoutCarrier=yes\n{address}"
-            )
-        }
+        Addresses::Own(address) => format!(
+            "[Match]\nName={bridge}\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nConfigureWithoutCarrier=yes\n\
+             Address={address}\n"
+        ),
     };
     files.push(blueprint.file(at(&format!("{bridge}.network")), &text));
     let settings: String = blueprint.settings().iter().map(|key| format!("{key} = 1\n")).collect();
     if !settings.is_empty() {
-        // That of an interface is set when it appears (udev's 99-systemd.up).
+        // That of an interface is set when it appears (udev's 99-systemd.rules).
         files.push(blueprint.file(format!("/etc/sysctl.d/90-{bridge}.conf"), &settings));
     }
     files.extend(unit(blueprint));
@@ -109,18 +110,7 @@ fn for_bridge(files: &[PathBuf], bridge: &str) -> Result<String> {
 
 /// The text without its sections that say of which interface it is, or are of its hardware.
 fn without_match(text: &str) -> String {
-    let mut is_left_out = false;
-    let mut left = String::new();
-    for line in text.lines() {
-        if line.trim_start().starts_with('[') {
-            is_left_out = ["[Match]", "[Link]"].contains(&line.trim());
-        }
-        if !is_left_out {
-            left += line;
-            left.push('\n');
-        }
-    }
-    left
+    sections::kept(text, |name| !["Match", "Link"].contains(&name))
 }
 
 #[cfg(test)]
