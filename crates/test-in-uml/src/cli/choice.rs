@@ -92,7 +92,7 @@ impl Choice {
     }
 
     /// The names of the suites that are meant; none if all of the configuration are.
-    pub fn suites(&self, ctx: &Ctx, earlier: Option<&[Again]>) -> Vec<String> {
+    fn suites(&self, ctx: &Ctx, earlier: Option<&[Again]>) -> Vec<String> {
         match (self.suites.as_slice(), earlier) {
             ([], Some(earlier)) => {
                 let cases: Vec<String> =
@@ -106,15 +106,18 @@ impl Choice {
     /// What is to be run on each of the kernels.
     pub fn of<'a>(
         &self,
-        ctx: &Ctx,
+        ctx: &'a Ctx,
         kernels: &[WantedKernel<'a>],
         earlier: Option<&[Again]>,
     ) -> Result<Chosen<'a>> {
         let names = self.suites(ctx, earlier);
-        let sources = match suite::are_of_kernels(&names) {
-            true => kernels.iter().map(|kernel| kernel.source(ctx)).collect::<Result<_>>()?,
-            false => Vec::new(),
-        };
+        let (mut kernels, mut sources) = (kernels.to_vec(), Vec::new());
+        if suite::are_of_kernels(&names) {
+            for kernel in &mut kernels {
+                *kernel = kernel.decided(ctx)?;
+                sources.push(kernel.source(ctx)?);
+            }
+        }
         let suites = Suites::build(ctx, &names, &self.selection, &sources)?;
         let ignored = if earlier.is_some() { Ignored::All } else { self.run_ignored };
         let mut cases =
@@ -124,7 +127,7 @@ impl Choice {
         }
         let seed = self.shuffle.map(|seed| seed.unwrap_or_else(suite::random_seed));
         let mut lanes = Vec::new();
-        for &kernel in kernels {
+        for kernel in kernels {
             let mut cases = match earlier {
                 Some(earlier) => among(ctx, &cases, earlier, kernel.name()),
                 None => cases.clone(),

@@ -201,7 +201,7 @@ impl<'a> WantedKernel<'a> {
             WantedKernel::Named { name, kernel, source } => match source {
                 Source::Configured => KernelSource::configured(ctx, name, kernel),
                 Source::Tree(path) => KernelSource::tree(name, kernel, path),
-                Source::Archive(path) => KernelSource::archive(name, kernel, path),
+                Source::Archive(path) => KernelSource::archive(name, kernel, path)?,
             },
         })
     }

@@ -101,10 +101,7 @@ impl TestInUml {
         // What is wrong is said before anything is built.
         let size = ctx.guest_size()?;
         let modules = module_folders(ctx, &self.modules)?;
-        let mut kernels = self.kernels(ctx, earlier.as_deref())?;
-        if suite::are_of_kernels(&self.choice.suites(ctx, earlier.as_deref())) {
-            kernels = kernels.into_iter().map(|one| one.decided(ctx)).collect::<Result<_>>()?;
-        }
+        let kernels = self.kernels(ctx, earlier.as_deref())?;
         let walls = (!self.choice.list).then(|| self.ensure_walls(ctx)).transpose()?;
         let chosen = self.choice.of(ctx, &kernels, earlier.as_deref())?;
         let Some(walls) = walls else {

@@ -75,7 +75,7 @@ pub fn boot<'a>(
         era: spec.era,
     };
     for (index, interface) in spec.interfaces.iter().enumerate() {
-        (spec.connect.0)(index, host.add_interface(&link, &interface.name, spec.net_driver)?);
+        (spec.connect.0)(index, host.add_interface(&link, &interface.name, spec.net_driver)?)?;
     }
     let argv = line.argv();
     let commands = Commands::new(spec, &line, &argv);

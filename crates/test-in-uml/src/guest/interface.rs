@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use anyhow::Result;
+
 use crate::stage::InterfaceEnd;
 
 /// An interface in a network of guests.
@@ -16,11 +18,11 @@ pub struct Interface {
 /// Who connects the interfaces of a guest to their networks: each, by its place, with the host's end of it. A
 /// kernel may ask its network for an address before anything else runs, so that comes before the guest starts.
 #[derive(Clone, Copy)]
-pub struct Connect<'a>(pub &'a dyn Fn(usize, InterfaceEnd));
+pub struct Connect<'a>(pub &'a dyn Fn(usize, InterfaceEnd) -> Result<()>);
 
 impl Connect<'_> {
     /// Of a guest without interfaces.
-    pub const NONE: Self = Self(&|_, _| {});
+    pub const NONE: Self = Self(&|_, _| Ok(()));
 }
 
 impl fmt::Debug for Connect<'_> {

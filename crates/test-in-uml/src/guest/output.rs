@@ -53,22 +53,22 @@ impl Output {
 
     /// What is kept of standard output; true if that is all.
     pub fn stdout(&self) -> (Vec<u8>, bool) {
-        let chunks = self.beginning.iter().chain(&self.end);
-        let stdout = chunks.filter(|(stream, _)| *stream == Stream::Stdout);
-        let bytes = stdout.flat_map(|(_, bytes)| bytes).copied().collect();
-        (bytes, self.dropped == 0)
+        (self.chunks_of_stdout().flatten().copied().collect(), self.dropped == 0)
     }
 
     /// The last bytes of standard output.
     pub fn end_of_stdout(&self) -> Vec<u8> {
-        let chunks = self.beginning.iter().chain(&self.end);
-        let stdout = chunks.filter(|(stream, _)| *stream == Stream::Stdout);
         let mut bytes: Vec<u8> = Vec::new();
-        for (_, chunk) in stdout {
+        for chunk in self.chunks_of_stdout() {
             bytes.extend(chunk);
             bytes.drain(..bytes.len().saturating_sub(END));
         }
         bytes
+    }
+
+    fn chunks_of_stdout(&self) -> impl Iterator<Item = &Vec<u8>> {
+        let chunks = self.beginning.iter().chain(&self.end);
+        chunks.filter(|(stream, _)| *stream == Stream::Stdout).map(|(_, chunk)| chunk)
     }
 }
 

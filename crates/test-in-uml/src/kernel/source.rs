@@ -10,23 +10,23 @@ use super::tree;
 use super::work::{Work, ensure_buildable};
 use crate::config::Kernel;
 use crate::ctx::Ctx;
-use crate::fetch;
+use crate::fetch::{self, SourceArchive};
 use crate::source_folder::SourceFolder;
 
 /// Where a kernel's source is.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct KernelSource<'a> {
     name: &'a str,
     kernel: &'a Kernel,
     place: Place,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Place {
     /// Where the configuration says.
     Configured,
     /// In an archive of the user's own.
-    Archive(PathBuf),
+    Archive(SourceArchive),
     /// In a tree of the user's own.
     Tree(PathBuf),
 }
@@ -39,8 +39,11 @@ impl<'a> KernelSource<'a> {
     }
 
     /// An archive of the user's own.
-    pub fn archive(name: &'a str, kernel: &'a Kernel, path: &Path) -> Self {
-        Self { name, kernel, place: Place::Archive(path.into()) }
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn archive(name: &'a str, kernel: &'a Kernel, path: &Path) -> Result<Self> {
+        Ok(Self { name, kernel, place: Place::Archive(fetch::local(path)?) })
     }
 
     /// A tree of the user's own.
@@ -64,7 +67,7 @@ impl<'a> KernelSource<'a> {
                 let there = there.filter(|folder| folder.is_dir());
                 return there.map(|folder| SourceFolder(&folder).hash()).collect();
             }
-            Place::Archive(path) => vec![fetch::local(path)?.sha256],
+            Place::Archive(archive) => vec![archive.sha256.clone()],
             Place::Configured => match locked_source(ctx, self.name, self.kernel)? {
                 Some(hashes) => hashes,
                 None => vec![fetch::source(ctx, self.name, self.kernel)?.sha256],
@@ -87,12 +90,12 @@ impl<'a> KernelSource<'a> {
                 ensure_buildable(&tree)?;
                 return work(&tree);
             }
-            Place::Archive(path) => fetch::local(path)?,
-            Place::Configured => fetch::source(ctx, self.name, self.kernel)?,
+            Place::Archive(archive) => archive,
+            Place::Configured => &fetch::source(ctx, self.name, self.kernel)?,
         };
         let folder = Work::open(ctx, self.name)?;
         let series = Series::read(ctx, self.kernel.series())?;
-        let tree = tree::prepare(ctx, self.name, &folder, &archive, &series)?;
+        let tree = tree::prepare(ctx, self.name, &folder, archive, &series)?;
         work(tree.dir())
     }
 }

@@ -107,6 +107,7 @@ impl LabGuest<'_, '_, '_> {
             if let Some(network) = network {
                 network.connect(&self.spec.name, socket);
             }
+            Ok(())
         };
         let order = GuestOrder {
             kernel: self.spec.kernel.as_deref(),

@@ -50,7 +50,7 @@ impl Suites {
         let mut programs = programs.collect::<Result<Vec<_>>>()?;
         for target in names.iter().filter_map(|name| target_of(name)) {
             for source in kernels {
-                let suite = Kselftest::new(target, source.clone(), ctx.config.case_timeout);
+                let suite = Kselftest::new(target, source, ctx.config.case_timeout);
                 programs.push(ProgramSuite::build(ctx, &suite)?);
             }
         }

@@ -1,6 +1,6 @@
 //! The way out of a guest of cases, in a run that lets them have one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::Result;
 
@@ -16,19 +16,13 @@ use crate::threads;
 pub(super) struct WayOut {
     network: Arc<GuestNetwork>,
     over: CancelToken,
-    /// Why nobody serves it.
-    failed: Mutex<Option<anyhow::Error>>,
 }
 
 impl WayOut {
     /// That of the guest of this name.
     pub fn open(cancel: &CancelToken, guest: &str) -> Result<Self> {
         let network = GuestNetwork::online(cancel, guest, &[], None)?;
-        Ok(Self {
-            network: Arc::new(network),
-            over: CancelToken::default(),
-            failed: Mutex::default(),
-        })
+        Ok(Self { network: Arc::new(network), over: CancelToken::default() })
     }
 
     /// The guest's interface.
@@ -42,20 +36,12 @@ impl WayOut {
     }
 
     /// Passes frames on from now on, between the guest and whoever it speaks with.
-    pub fn serve(&self, guest: InterfaceEnd) {
-        let (network, over) = (Arc::clone(&self.network), self.over.clone());
-        let serving = threads::spawn(move || network.serve(&guest, &over));
-        let failed = serving.err();
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
-    }
-
-    /// Checks that it is served.
     ///
     /// # Errors
-    /// When no thread could be started for it.
-    pub fn check(&self) -> Result<()> {
-        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
-        failed.map_or(Ok(()), Err)
+    /// When no thread can be started for it.
+    pub fn serve(&self, guest: InterfaceEnd) -> Result<()> {
+        let (network, over) = (Arc::clone(&self.network), self.over.clone());
+        threads::spawn(move || network.serve(&guest, &over)).map(drop)
     }
 }
 

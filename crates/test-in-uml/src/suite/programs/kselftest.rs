@@ -41,14 +41,14 @@ const USUAL_TIME: Duration = Duration::from_secs(45);
 #[derive(Debug)]
 pub struct Kselftest<'a> {
     target: &'a str,
-    source: KernelSource<'a>,
+    source: &'a KernelSource<'a>,
     /// The least time that a case may take.
     least_time: Duration,
 }
 
 impl<'a> Kselftest<'a> {
     /// The target of that name, of the selftests of this kernel.
-    pub fn new(target: &'a str, source: KernelSource<'a>, least_time: Duration) -> Self {
+    pub fn new(target: &'a str, source: &'a KernelSource<'a>, least_time: Duration) -> Self {
         Self { target, source, least_time }
     }
 }

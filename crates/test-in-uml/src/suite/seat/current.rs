@@ -67,9 +67,7 @@ impl<'a> Current<'a> {
                     link_by: LinkBy::Agent,
                     ..wishes
                 };
-                let guest = power_on(session, target, &name, share, &wishes)?;
-                way_out.check()?;
-                guest
+                power_on(session, target, &name, share, &wishes)?
             }
         };
         for (_, program) in &target.modules {
