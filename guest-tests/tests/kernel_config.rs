@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use uml_test::{TestResult, config, env, release, skip};
+use uml_test::{TestResult, config, env, needs, release, skip};
 
 #[test]
 fn every_line_that_was_asked_for_is_in_the_running_kernel() -> TestResult {
@@ -38,8 +38,7 @@ fn tools_that_the_host_happens_to_have_leave_no_trace() -> TestResult {
 
 #[test]
 fn hung_tasks_are_looked_for() -> TestResult {
-    if config("CONFIG_DETECT_HUNG_TASK")?.is_none() {
-        skip("this kernel was built without the detector of hung tasks");
+    if !needs("DETECT_HUNG_TASK")? {
         return Ok(());
     }
     let seconds: u64 =

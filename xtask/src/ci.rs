@@ -62,9 +62,7 @@ pub fn run(ctx: &Ctx) -> Result<ExitCode> {
             return Ok(ExitCode::from(code));
         }
     }
-    ctx.ui.line(&format!("{:>12} a target of the kernel's own selftests", "ci"));
-    let code = test(ctx, &["--suite", "kselftest:pidfd", "pidfd_open_test", "pidfd_getfd_test"])?;
-    ensure!(code == 0, "they came back as {code}");
+    tests_of_the_kernel(ctx)?;
     what_has_to_fail(ctx)?;
     what_is_tried_again(ctx)?;
     // A fault that nothing sees may harm whoever comes after it.
@@ -85,6 +83,19 @@ pub fn run(ctx: &Ctx) -> Result<ExitCode> {
     ctx.ui.line(&format!("{:>12} the same image twice", "ci"));
     same_image_twice(ctx, &shell)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tests that come with the kernel.
+fn tests_of_the_kernel(ctx: &Ctx) -> Result<()> {
+    for args in [
+        &["--suite", "kselftest:pidfd", "pidfd_open_test", "pidfd_getfd_test"][..],
+        &["--suite", "kunit", "--no-fail-fast"],
+    ] {
+        ctx.ui.line(&format!("{:>12} tests of the kernel's own, {}", "ci", args[1]));
+        let code = test(ctx, args)?;
+        ensure!(code == 0, "they came back as {code}");
+    }
+    Ok(())
 }
 
 fn step(ctx: &Ctx, name: &str, command: xshell::Cmd<'_>) -> Result<()> {
@@ -226,6 +237,13 @@ fn what_is_tried_again(ctx: &Ctx) -> Result<()> {
         let ran = RunReport::read(ctx.run()?.path())?.cases.len();
         ensure!(ran == cases, "{args:?} ran {ran} cases, not {cases}");
     }
+    let code = test(ctx, &["--guests", "1", "--no-fail-fast", "--run-ignored", "only", "order "])?;
+    ensure!(code == TEST_FAILED, "a case that fails after another came back as {code}");
+    let code = test(ctx, &["--replay", "latest/order h_fails_after_a_mark", "--shrink"])?;
+    ensure!(code == TEST_FAILED, "the least of what it needs came back as {code}");
+    let cases = RunReport::read(ctx.run()?.path())?.cases;
+    let names: Vec<&str> = cases.iter().map(|case| case.id.name.as_str()).collect();
+    ensure!(names == ["d_leaves_a_mark", "h_fails_after_a_mark"], "it needs {names:?}");
     let code = test(ctx, &["--deadline", "1ms", "ubd"])?;
     ensure!(code == TEST_FAILED, "a run without time came back as {code}");
     let report = RunReport::read(ctx.run()?.path())?;

@@ -23,7 +23,10 @@ mod net;
 mod own_command;
 mod person;
 mod report;
+mod run_plan;
+mod shrink;
 mod test_in_uml;
+mod unit_tests;
 mod walls;
 
 use exit::{code, exit_code, wrong_usage};

@@ -14,12 +14,14 @@ use crate::defaults;
 mod byte_size;
 mod check;
 mod kernel;
+mod known;
 mod suite;
 mod time;
 
 pub use byte_size::ByteSize;
-pub use check::{RUST, check_memory};
+pub use check::{KUNIT, RUST, check_memory};
 pub use kernel::{DebianSource, Kernel, Start, Tarball};
+pub use known::Known;
 pub use suite::{ResultBy, Suite};
 
 /// What `[workspace.metadata.uml]` says.
@@ -49,6 +51,9 @@ pub struct Config {
     /// Suites of programs, each of which is a case.
     #[serde(default)]
     pub suites: BTreeMap<String, Suite>,
+    /// Failures whose cause was found.
+    #[serde(default)]
+    pub known: BTreeMap<String, Known>,
     /// The kernels that `--kernel` can name.
     pub kernels: BTreeMap<String, Kernel>,
 }

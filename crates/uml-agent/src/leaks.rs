@@ -17,17 +17,16 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::time::{ClockId, clock_gettime};
 use uml_protocol::wire::Owner;
 
+use crate::debugfs::Debugfs;
+
 /// What is younger is not reported (`MSECS_MIN_AGE`), and a little more.
 pub const MINIMAL_AGE: Duration = Duration::from_secs(6);
-
-const DEBUGFS: &str = "/sys/kernel/debug";
 
 /// The first instant of a kernel, in jiffies: five minutes before they need more than 32 bits
 /// (`INITIAL_JIFFIES`). User Mode Linux has a hundred a second.
@@ -155,16 +154,7 @@ pub fn at(up: Duration) -> u64 {
 #[derive(Debug)]
 pub struct Search {
     control: PathBuf,
-    /// True if the debugfs is ours to unmount.
-    mounted: bool,
-}
-
-impl Drop for Search {
-    fn drop(&mut self) {
-        if self.mounted {
-            let _ = umount2(DEBUGFS, MntFlags::MNT_DETACH);
-        }
-    }
+    _debugfs: Debugfs,
 }
 
 impl Search {
@@ -173,22 +163,9 @@ impl Search {
     /// # Errors
     /// When debugfs cannot be mounted.
     pub fn open() -> io::Result<Option<Self>> {
-        let debugfs = Path::new(DEBUGFS);
-        if !debugfs.exists() {
-            return Ok(None);
-        }
-        let mut search = Self { control: debugfs.join("kmemleak"), mounted: false };
-        // The folder of a debugfs that is mounted has entries, and is empty otherwise.
-        if fs::read_dir(debugfs)?.next().is_none() {
-            let (kind, flags) = (Some("debugfs"), MsFlags::empty());
-            match mount(kind, debugfs, kind, flags, None::<&str>) {
-                // A kernel without debugfs.
-                Err(nix::errno::Errno::ENODEV) => return Ok(None),
-                done => done?,
-            }
-            search.mounted = true;
-        }
-        Ok(search.control.exists().then_some(search))
+        let Some(debugfs) = Debugfs::mount()? else { return Ok(None) };
+        let control = debugfs.path("kmemleak");
+        Ok(control.exists().then_some(Self { control, _debugfs: debugfs }))
     }
 
     /// Looks for what was lost. What was allocated within [`MINIMAL_AGE`] is not found.

@@ -15,7 +15,7 @@ mod frame;
 pub use frame::{add_frame, greet, receive, send, send_frames};
 
 /// Version of the protocol; both sides must speak the same.
-pub const VERSION: u16 = 10;
+pub const VERSION: u16 = 11;
 
 /// The longest message, in bytes. Programs are sent in chunks.
 pub const LONGEST: usize = 1 << 20;
@@ -99,6 +99,20 @@ pub struct Run {
     pub leave: bool,
     /// The folder that it runs in; without one, it is the case's own.
     pub package: Option<PackageFolder>,
+    /// What fails of that which its processes ask of the kernel.
+    pub injections: Vec<Injection>,
+}
+
+/// Failures of a kind that are put into what a case's own processes ask of the kernel
+/// (Documentation/fault-injection/fault-injection.rst).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Injection {
+    /// The kind, by its folder in debugfs, for example `failslab`.
+    pub kind: String,
+    /// One of so many requests fails.
+    pub interval: u32,
+    /// None fails before they have come to so much, in what the kind counts: bytes, or pages.
+    pub space: u32,
 }
 
 /// A package's folder, which guests have where the host has it.

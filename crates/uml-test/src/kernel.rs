@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result};
 use nix::libc;
+
+use super::skip;
 pub use uml_agent::release::{Release, release};
 
 /// The whole kernel log, by syslog(2): before 3.5 /dev/kmsg could only be written.
@@ -38,6 +40,22 @@ pub fn config(symbol: &str) -> Result<Option<String>> {
         }
     };
     Ok(config.get(symbol).cloned())
+}
+
+/// Returns true if the running kernel has what a symbol of its configuration stands for, built in or as a module, for example
+/// `NF_TABLES`. If not, the case is skipped with that reason, and the run says which fragment would bring it: return from the
+/// test.
+///
+/// # Errors
+/// When /proc/config.gz cannot be read.
+pub fn needs(symbol: &str) -> Result<bool> {
+    let symbol = symbol.strip_prefix("CONFIG_").unwrap_or(symbol);
+    let name = format!("CONFIG_{symbol}");
+    let has = config(&name)?.is_some_and(|value| value != "n");
+    if !has {
+        skip(&format!("needs {name}"));
+    }
+    Ok(has)
 }
 
 fn read_config() -> Result<BTreeMap<String, String>> {

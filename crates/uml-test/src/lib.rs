@@ -25,7 +25,7 @@ mod peer;
 pub use block::LoopDevice;
 pub use command::run;
 pub use expect::{expect_death, expect_kernel};
-pub use kernel::{Release, config, kernel_log, parameter, release};
+pub use kernel::{Release, config, kernel_log, needs, parameter, release};
 pub use lab::{
     Autoconfiguration, Disk, GuestPlan, InterfaceAddresses, Lab, LabGuest, Network, Ran, Shape,
 };

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 
 use crate::ctx::Ctx;
 use crate::report::Again;
-use crate::suite::{self, Case, CaseFilter, Ignored, Lane, Partition, Selection, Suites};
+use crate::suite::{
+    self, Case, CaseFilter, Ignored, KunitTest, Lane, Partition, Selection, Suites,
+};
 use crate::ui;
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -19,8 +21,8 @@ const MOST_REPETITIONS: i64 = 10_000;
 pub(super) struct Choice {
     #[command(flatten)]
     pub selection: Selection,
-    /// Run this suite instead of all that are configured: one of these, `rust` for cargo's tests, or `kselftest:TARGET` for a
-    /// target of the kernel's own selftests; may be repeated
+    /// Run this suite instead of all that are configured: one of these, `rust` for cargo's tests, `kunit` for the unit tests in
+    /// the kernel, or `kselftest:TARGET` for a target of its selftests; may be repeated
     #[arg(long = "suite", value_name = "NAME")]
     pub suites: Vec<String>,
     /// Run only cases whose `BINARY NAME` contains one of these
@@ -46,6 +48,9 @@ pub(super) struct Choice {
         "filters", "partition", "last_failed", "shuffle", "guests", "fresh", "retries", "repeat",
     ])]
     replay: Option<String>,
+    /// Find the fewest of them after which CASE still fails as it did, and run these
+    #[arg(long, requires = "replay")]
+    pub shrink: bool,
     /// Run each case so many times
     #[arg(
         long, value_name = "N", default_value_t = 1,
@@ -72,6 +77,8 @@ pub(super) fn sequence(ctx: &Ctx, replay: &str) -> Result<Again> {
 pub(super) struct Chosen<'a> {
     /// Each kernel with its cases; none of them is empty.
     pub lanes: Vec<(WantedKernel<'a>, Lane)>,
+    /// The suites that they are of.
+    pub suites: Suites,
     /// What the order was made from, if it is random.
     pub seed: Option<u64>,
 }
@@ -109,19 +116,27 @@ impl Choice {
         ctx: &'a Ctx,
         kernels: &[WantedKernel<'a>],
         earlier: Option<&[Again]>,
+        unit_tests: impl Fn(&[WantedKernel<'a>]) -> Result<Vec<KunitTest>>,
     ) -> Result<Chosen<'a>> {
         let names = self.suites(ctx, earlier);
         let (mut kernels, mut sources) = (kernels.to_vec(), Vec::new());
-        if suite::are_of_kernels(&names) {
+        let (of_kernels, in_kernels) =
+            (suite::are_of_kernels(&names), suite::have_unit_tests(&names));
+        if of_kernels || in_kernels {
             for kernel in &mut kernels {
                 *kernel = kernel.decided(ctx)?;
+            }
+        }
+        if of_kernels {
+            for kernel in &kernels {
                 sources.push(kernel.source(ctx)?);
             }
         }
+        let unit_tests = if in_kernels { unit_tests(&kernels)? } else { Vec::new() };
         let suites = Suites::build(ctx, &names, &self.selection, &sources)?;
         let ignored = if earlier.is_some() { Ignored::All } else { self.run_ignored };
-        let mut cases =
-            suite::list(ctx, &suites, &CaseFilter { words: self.filters.clone(), ignored })?;
+        let filter = CaseFilter { words: self.filters.clone(), ignored };
+        let mut cases = suite::list(ctx, &suites, &unit_tests, &filter)?;
         if let Some(partition) = &self.partition {
             cases = partition.of(cases);
         }
@@ -141,7 +156,7 @@ impl Choice {
                 lanes.push((kernel, Lane { name: kernel.name().into(), jobs }));
             }
         }
-        Ok(Chosen { lanes, seed })
+        Ok(Chosen { lanes, suites, seed })
     }
 }
 
@@ -162,10 +177,12 @@ impl Chosen<'_> {
     pub fn list(&self) -> Result<()> {
         let mut listed = HashSet::new();
         for job in self.lanes.iter().flat_map(|(_, lane)| &lane.jobs) {
-            let name = job.case.full_name();
-            if !listed.contains(&name) {
-                ui::print(&name)?;
-                listed.insert(name);
+            for name in job.work.names() {
+                let name = name.to_string();
+                if !listed.contains(&name) {
+                    ui::print(&name)?;
+                    listed.insert(name);
+                }
             }
         }
         Ok(())

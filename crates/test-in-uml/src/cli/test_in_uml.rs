@@ -1,7 +1,8 @@
 //! `cargo xtask test-in-uml`.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cancel::CancelToken;
 use crate::ctx::Ctx;
@@ -9,17 +10,20 @@ use crate::doctor::{self, Consent};
 use crate::guest::Init;
 use crate::invocation;
 use crate::kernel;
-use crate::report::{Again, Reporter, RunFacts};
+use crate::report::{Again, RunFacts};
 use crate::stage::Stage;
-use crate::suite::{self, AfterFailure, Finished, Lane, Plan, Reuse, Seats, Target};
+use crate::suite::{AfterFailure, Inject, Lane, Plan, Reuse, Seats, Target};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use super::choice::{Choice, Chosen};
 use super::kernels::{Source, Sources, WantedKernel};
 use super::modules::module_folders;
+use super::run_plan::run_plan;
+use super::shrink::shrunk;
+use super::unit_tests::unit_tests;
 use super::walls::{Walls, WallsChoice};
-use super::{Yes, cancel, code};
+use super::{Yes, code};
 
 #[derive(Debug, Args)]
 pub(super) struct TestInUml {
@@ -71,6 +75,10 @@ struct RunOptions {
     /// Let the guests of cases reach what this host reaches, by passt(1)
     #[arg(long)]
     online: bool,
+    /// Have some of what cases ask of their kernels fail, such as `failslab,fail_page_alloc:1`: a kernel that complains, hangs or
+    /// loses memory of it is a failure, a case that fails is none
+    #[arg(long, value_name = "KINDS:PERCENT[,SEED]")]
+    inject: Option<Inject>,
     /// What boots the guests: our agent alone, or the image's own init, which starts the agent
     #[arg(long, value_enum, default_value_t, value_name = "INIT")]
     init: InitName,
@@ -103,12 +111,16 @@ impl TestInUml {
         let modules = module_folders(ctx, &self.modules)?;
         let kernels = self.kernels(ctx, earlier.as_deref())?;
         let walls = (!self.choice.list).then(|| self.ensure_walls(ctx)).transpose()?;
-        let chosen = self.choice.of(ctx, &kernels, earlier.as_deref())?;
+        let unit_tests = |kernels: &[WantedKernel<'_>]| match &walls {
+            Some(walls) => unit_tests(ctx, kernels, (walls, size)),
+            None => unit_tests(ctx, kernels, (&self.ensure_walls(ctx)?, size)),
+        };
+        let chosen = self.choice.of(ctx, &kernels, earlier.as_deref(), unit_tests)?;
         let Some(walls) = walls else {
             chosen.list()?;
             return Ok(0);
         };
-        let Chosen { lanes, seed } = chosen;
+        let Chosen { lanes, suites, seed } = chosen;
         if lanes.is_empty() {
             ctx.ui.line("there is no such case: `--list` shows them all");
             return Ok(code::NO_TESTS);
@@ -116,9 +128,12 @@ impl TestInUml {
         if let Some(seed) = seed {
             ctx.ui.say(&format!("{:>12} --shuffle={seed}", "order"));
         }
+        if let Some(inject) = &self.options.inject {
+            ctx.ui.say(&format!("{:>12} --inject {inject}", "failures"));
+        }
         let about = RunFacts {
             walls: walls.to_string(),
-            cases: lanes.iter().map(|(_, lane)| lane.jobs.len()).sum(),
+            cases: lanes.iter().map(|(_, lane)| lane.cases()).sum(),
             seed,
             partition: self.choice.partition.clone(),
             baseline,
@@ -129,8 +144,9 @@ impl TestInUml {
             let ctx = &ctx.ended_by(cancel);
             let (kernel, passed_over) = kernels[lane].build(ctx)?;
             kernel.check_memory(ctx.config.memory)?;
+            suites.say_what_is_missing(ctx, &kernel);
             let modules = kernel::build_modules(ctx, &kernel, &modules)?;
-            Target::new(kernel, passed_over, modules)
+            Target::new(kernel, passed_over, modules).map(Arc::new)
         };
         self.run_lanes(ctx, lanes, make, (&walls, size), about)
     }
@@ -177,6 +193,9 @@ impl TestInUml {
         if self.options.online {
             words.push("--online".into());
         }
+        if let Some(inject) = &self.options.inject {
+            words.extend(["--inject".into(), inject.to_string()]);
+        }
         if let InitName::Sysv = self.options.init {
             words.extend(["--init".into(), "sysv".into()]);
         }
@@ -191,9 +210,9 @@ impl TestInUml {
         &self,
         ctx: &Ctx,
         lanes: Vec<Lane>,
-        make: impl Fn(usize, &CancelToken) -> Result<Target> + Sync,
+        make: impl Fn(usize, &CancelToken) -> Result<Arc<Target>> + Sync,
         (walls, size): (&Walls, u64),
-        about: RunFacts,
+        mut about: RunFacts,
     ) -> Result<u8> {
         let RunOptions {
             guests,
@@ -204,6 +223,7 @@ impl TestInUml {
             keep_failed,
             pcap,
             online,
+            ref inject,
             init,
         } = self.options;
         let seats = match self.choice.replays() {
@@ -211,14 +231,17 @@ impl TestInUml {
             false => guests.number(ctx.config.memory).min(about.cases),
         };
         let image = super::image(ctx)?;
-        let started = Instant::now();
-        let plan = Plan {
+        let mut plan = Plan {
             lanes,
             image: &image,
             init: init.into(),
             seats,
             retries,
-            reuse: if fresh { Reuse::Never } else { Reuse::Clean },
+            // The kernel counts requests since it booted.
+            reuse: match fresh || inject.is_some() {
+                true => Reuse::Never,
+                false => Reuse::Clean,
+            },
             after_failure: match no_fail_fast || self.choice.replays() {
                 true => AfterFailure::GoOn,
                 false => AfterFailure::Stop,
@@ -226,65 +249,17 @@ impl TestInUml {
             keep_failed,
             captures: pcap,
             online,
+            inject: inject.clone(),
             deadline,
         };
         let stage = Stage::start(&walls.isolation, &walls.options(size))?;
-        let mut reporter = Reporter::new(&ctx.ui, ctx.run()?, about)?;
-        let finished = suite::run(ctx, &stage, &plan, make, &mut reporter)?;
-        let ended = stage.shutdown();
-        let written = reporter.finish(&finished, started.elapsed());
-        let (errors, code) = outcome(finished, [ended, written]);
-        for error in errors {
-            ctx.ui.line(&format!("error: {error:#}"));
+        if !self.choice.shrink {
+            return run_plan(ctx, stage, &plan, make, about);
         }
-        code
-    }
-}
-
-/// The exit code of a run, or the error in its place, and all that is to be said before. What went wrong beside the
-/// run, a report that cannot be written for example, hides no case that failed, and is not hidden by cases that
-/// passed.
-fn outcome(finished: Finished, beside: [Result<()>; 2]) -> (Vec<anyhow::Error>, Result<u8>) {
-    let Finished { tally, guests_failed, interrupted, broken } = finished;
-    let is_red = interrupted || tally.failed + tally.not_run > 0 || guests_failed;
-    let is_broken = !broken.is_empty() && !interrupted;
-    let mut errors = broken;
-    errors.extend(beside.into_iter().filter_map(Result::err));
-    let last = if is_broken || !is_red { errors.pop() } else { None };
-    let code = match last {
-        Some(error) => Err(error),
-        None if interrupted => Ok(cancel::EXIT_CODE),
-        None if is_red => Ok(code::TEST_FAILED),
-        None => Ok(0),
-    };
-    (errors, code)
-}
-
-#[cfg(test)]
-mod tests {
-    use anyhow::anyhow;
-
-    use super::*;
-    use crate::record::{CaseEnd, Tally};
-
-    #[test]
-    fn a_report_that_cannot_be_written_neither_hides_a_failure_nor_is_hidden() {
-        let full = || [Ok(()), Err(anyhow!("the disk is full"))];
-        let run = |end| {
-            let mut tally = Tally::default();
-            tally.count(end, false);
-            Finished { tally, ..Finished::default() }
-        };
-        let (said, code) = outcome(run(CaseEnd::Failed), full());
-        assert_eq!((said.len(), code.unwrap()), (1, code::TEST_FAILED));
-        let (said, code) = outcome(run(CaseEnd::Passed), full());
-        assert_eq!((said.len(), code.unwrap_err().to_string()), (0, "the disk is full".into()));
-        let interrupted = Finished { interrupted: true, ..run(CaseEnd::Passed) };
-        let (said, code) = outcome(interrupted, full());
-        assert_eq!((said.len(), code.unwrap()), (1, cancel::EXIT_CODE));
-        // A kernel that does not build is said last, as ever.
-        let broken = Finished { broken: vec![anyhow!("make failed")], ..run(CaseEnd::Failed) };
-        assert!(outcome(broken, [Ok(()), Ok(())]).1.is_err());
-        assert_eq!(outcome(run(CaseEnd::Passed), [Ok(()), Ok(())]).1.unwrap(), 0);
+        let target = make(0, &ctx.cancel)?;
+        let make = |_: usize, _: &CancelToken| Ok(Arc::clone(&target));
+        plan.lanes = vec![shrunk(ctx, &stage, &plan, make)?];
+        about.cases = plan.lanes.iter().map(Lane::cases).sum();
+        run_plan(ctx, stage, &plan, make, about)
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
-use super::{ByteSize, Config, DebianSource, Kernel, RootfsConfig, Suite, TABLE};
+use super::{ByteSize, Config, DebianSource, Kernel, Known, RootfsConfig, Suite, TABLE};
 
 /// With less, today's kernels have no room for themselves and the agent.
 const LEAST_MEMORY: ByteSize = ByteSize::mib(32);
@@ -12,6 +12,9 @@ const LEAST_IMAGE: ByteSize = ByteSize::mib(64);
 
 /// The name of cargo's tests among suites.
 pub const RUST: &str = "rust";
+
+/// The name of the suite that a kernel's unit tests are.
+pub const KUNIT: &str = "kunit";
 
 impl Config {
     pub(super) fn check(&self) -> Result<()> {
@@ -29,7 +32,14 @@ impl Config {
         for (name, suite) in &self.suites {
             plain("suite", name).with_context(|| format!("{TABLE}.suites"))?;
             ensure!(name != RUST, "{TABLE}.suites.{name}: that is what cargo's tests are called");
+            ensure!(
+                name != KUNIT,
+                "{TABLE}.suites.{name}: that is what the unit tests of kernels are called"
+            );
             suite.check().with_context(|| format!("{TABLE}.suites.{name}"))?;
+        }
+        for (name, known) in &self.known {
+            known.check().with_context(|| format!("{TABLE}.known.{name}"))?;
         }
         for (name, kernel) in &self.kernels {
             plain("kernel", name).with_context(|| format!("{TABLE}.kernels"))?;
@@ -77,6 +87,21 @@ impl Suite {
     fn check(&self) -> Result<()> {
         for pattern in self.programs.iter().chain(&self.ignored) {
             glob::Pattern::new(pattern).with_context(|| format!("`{pattern}`"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Known {
+    fn check(&self) -> Result<()> {
+        for (key, patterns) in [("cases", &self.cases), ("kernels", &self.kernels)] {
+            ensure!(!patterns.is_empty(), "{key}: name at least one");
+            for pattern in patterns {
+                glob::Pattern::new(pattern).with_context(|| format!("{key}: `{pattern}`"))?;
+            }
+        }
+        for (key, text) in [("says", &self.says), ("why", &self.why)] {
+            ensure!(!text.trim().is_empty(), "{key}: there is no text");
         }
         Ok(())
     }

@@ -33,6 +33,9 @@ pub struct Suite {
     /// The exit codes by which one says that it cannot do its work here [default: those of `result`].
     #[serde(default)]
     pub skip_codes: Option<Vec<i32>>,
+    /// Symbols of a kernel's configuration, without `CONFIG_`: on a kernel without one of them its cases are skipped.
+    #[serde(default)]
+    pub needs: Vec<String>,
     /// The time that one may take [default: `case-timeout`].
     #[serde(default, with = "humantime_serde::option")]
     pub timeout: Option<Duration>,

@@ -192,3 +192,25 @@ fn a_variant_has_all_of_its_base_and_more_fragments_and_patches() {
     let error = error_with("/uml/kernels/v", own);
     assert!(error.contains("kernels.v: a variant has the source"), "{error}");
 }
+
+#[test]
+fn what_is_known_to_fail_says_where_how_and_why() {
+    let known = |known: serde_json::Value| {
+        Config::from_metadata(&json!({ "uml": { "known": { "x": known } } }))
+    };
+    let whole = json!({ "cases": ["a *"], "says": "exit code 1", "why": "a bug" });
+    assert!(known(whole.clone()).is_ok());
+    for (key, wrong, says) in [
+        ("cases", json!([]), "uml.known.x: cases: name at least one"),
+        ("cases", json!(["["]), "uml.known.x: cases: `[`"),
+        ("kernels", json!(["***"]), "kernels: `***`"),
+        ("says", json!(""), "uml.known.x: says: there is no text"),
+        ("why", json!(" "), "why: there is no text"),
+        ("reason", json!("x"), "x.reason: unknown key"),
+    ] {
+        let mut table = whole.clone();
+        table[key] = wrong;
+        let error = format!("{:#}", known(table).unwrap_err());
+        assert!(error.contains(says), "{error}");
+    }
+}

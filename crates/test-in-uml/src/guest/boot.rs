@@ -18,7 +18,7 @@ use super::console::ConsoleLog;
 use super::cow::{Disk, sight};
 use super::driver::Guest;
 use super::host::{GuestHost, OwnLink};
-use super::machine::{GuestEvent, Machine, TimeLimits};
+use super::machine::{End, GuestEvent, Machine, TimeLimits};
 use super::spec::{EVENTS, GuestSpec};
 use crate::config::ByteSize;
 use crate::stage::{GuestCommand, GuestStatus, Sight};
@@ -28,18 +28,27 @@ use crate::threads;
 /// A guest that did not come up: its state, its command line, and what it said.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the guest {name} {end}\n  to boot it by hand:\n    {by_hand}\n  as it was booted:\n    {argv}\n  \
+    "the guest {name} {end}{hint}\n  to boot it by hand:\n    {by_hand}\n  as it was booted:\n    {argv}\n  \
      the end of its console, {}:\n    | {}", console_log.display(), tail.join("\n    | ")
 )]
 pub struct BootFailed {
     name: String,
     /// How it ended instead.
-    pub end: String,
+    pub end: End,
+    /// What that may come from.
+    hint: String,
     by_hand: String,
     argv: String,
     /// Where its console is.
     pub console_log: PathBuf,
     tail: Vec<String>,
+}
+
+impl BootFailed {
+    /// How it ended, and what that may come from.
+    pub fn how(&self) -> String {
+        format!("{}{}", self.end, self.hint)
+    }
 }
 
 /// Boots a guest and waits until its agent has greeted us.
@@ -103,7 +112,7 @@ pub fn boot<'a>(
     guest.by_hand.clone_from(&commands.by_hand);
     match guest.come_up(calibration)? {
         None => Ok(guest),
-        Some(end) => Err(failed(spec, commands, end.to_string()).into()),
+        Some(end) => Err(failed(spec, commands, end).into()),
     }
 }
 
@@ -159,18 +168,23 @@ impl Commands {
     }
 }
 
-fn failed(spec: &GuestSpec<'_>, commands: Commands, mut end: String) -> BootFailed {
+fn failed(spec: &GuestSpec<'_>, commands: Commands, end: End) -> BootFailed {
     let text = fs::read(&spec.console_log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
-    if Complaint::of_log(&lines).iter().any(|complaint| complaint.name == complaint::NO_INIT) {
-        let program = spec.init.program();
-        end += &format!("; the image has no {program}, or none that this kernel can run");
-    }
+    let complaints = Complaint::of_log(&lines);
+    let hint = match complaints.iter().any(|complaint| complaint.name == complaint::NO_INIT) {
+        true => {
+            let program = spec.init.program();
+            format!("; the image has no {program}, or none that this kernel can run")
+        }
+        false => String::new(),
+    };
     let tail = &lines[lines.len().saturating_sub(25)..];
     BootFailed {
         name: spec.name.into(),
         end,
+        hint,
         by_hand: commands.by_hand,
         argv: commands.argv,
         console_log: spec.console_log.clone(),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use uml_protocol::marker::Expectation;
+
 use super::kernel_line::LogLine;
 
 mod patterns;
@@ -31,9 +33,15 @@ impl fmt::Display for Complaint {
 impl Complaint {
     /// The complaints of a kernel's log, given as lines of its console.
     pub fn of_log<S: AsRef<str>>(log: &[S]) -> Vec<Self> {
+        let lines: Vec<LogLine> = log.iter().map(|line| LogLine::of_boot(line.as_ref())).collect();
+        Self::of_lines(&lines, &[])
+    }
+
+    /// Those that nobody declared, of lines of a kernel's log.
+    pub fn of_lines(lines: &[LogLine], declared: &[Expectation]) -> Vec<Self> {
         let mut reports = Reports::default();
-        for line in log {
-            reports.take(&LogLine::of_boot(line.as_ref()).text, &[]);
+        for line in lines {
+            reports.take(&line.text, declared);
         }
         reports.finish();
         reports.undeclared().to_vec()

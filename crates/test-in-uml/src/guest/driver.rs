@@ -194,9 +194,9 @@ impl<'a> Guest<'a> {
         TestProgram { program, package, called }: TestProgram<'_>,
         args: Vec<String>,
         mut env: Vec<(String, String)>,
-        how: CaseOptions,
+        how: CaseOptions<'_>,
     ) -> Result<CaseRun> {
-        let CaseOptions { timeout, word, leave } = how;
+        let CaseOptions { timeout, word, leave, injections } = how;
         self.cases += 1;
         let sequence = self.cases;
         self.offer(program)?;
@@ -210,7 +210,9 @@ impl<'a> Guest<'a> {
         self.feed(GuestEvent::Run { sequence, limit: timeout + MARGIN });
         let package = package.map(PackageFolder::on_wire);
         let (program, called) = (program.hash(), called.map(String::from));
-        let run = Run { sequence, program, called, args, env, timeout, word, leave, package };
+        let injections = injections.to_vec();
+        let run =
+            Run { sequence, program, called, args, env, timeout, word, leave, package, injections };
         self.say(&ToGuest::Run(run));
         loop {
             if let Some(case) = self.machine.take_case_if_settled() {

@@ -85,6 +85,7 @@ type Script = dyn Fn(u16, &str) -> Play + Send + Sync;
 pub(crate) struct FakeHost {
     script: Arc<Script>,
     boots: fn(u16) -> bool,
+    unit_tests: fn(&str) -> &'static str,
     next: AtomicU16,
     guests: Mutex<BTreeMap<Ipv4Addr, Arc<FakeGuest>>>,
     /// Where the host end of each link listens.
@@ -103,6 +104,7 @@ impl FakeHost {
         Self {
             script: Arc::new(script),
             boots: |_| true,
+            unit_tests: |_| "",
             next: AtomicU16::new(0),
             guests: Mutex::default(),
             peers: Arc::default(),
@@ -112,6 +114,12 @@ impl FakeHost {
     /// The same, and guests whose number is not among these panic before the agent is up.
     pub fn booting(self, boots: fn(u16) -> bool) -> Self {
         Self { boots, ..self }
+    }
+
+    /// The same, and guests say this while they boot, by what their command line has as `kunit.filter_glob`; a line in it that is
+    /// a panic is their last.
+    pub fn with_unit_tests(self, unit_tests: fn(&str) -> &'static str) -> Self {
+        Self { unit_tests, ..self }
     }
 
     /// How many guests were started.
@@ -169,12 +177,15 @@ impl GuestHost for FakeHost {
     fn spawn(&self, link: &Link, command: &GuestCommand) -> Result<Box<dyn HostProcess + '_>> {
         let (status, theirs) = std::io::pipe()?;
         let listener = TcpListener::bind("127.0.0.1:0")?;
-        let argv = command.argv.iter().filter_map(|word| word.to_str());
-        let parameter = format!("{}=", uml_protocol::NONCE_PARAMETER);
-        let nonce = argv.filter_map(|word| word.strip_prefix(&*parameter)).next();
+        let value = |parameter: &str| {
+            let mut words = command.argv.iter().filter_map(|word| word.to_str());
+            words.find_map(|word| word.strip_prefix(parameter)?.strip_prefix('='))
+        };
+        let nonce = value(uml_protocol::NONCE_PARAMETER);
         let guest = Arc::new(FakeGuest {
             number: link.index(),
             nonce: nonce.context("no nonce on the command line")?.into(),
+            boot_log: value("kunit.filter_glob").map_or("", self.unit_tests),
             address: address(&listener),
             host: link.host(),
             peers: Arc::clone(&self.peers),

@@ -35,6 +35,7 @@ pub struct KernelBinary {
     pub path: PathBuf,
     /// The `.config` that it was built with.
     pub config: PathBuf,
+    values: Values,
     /// What `uname -r` says in its guests.
     pub release: String,
     /// The compiler that built it, as it calls itself.
@@ -119,6 +120,11 @@ impl KernelBinary {
         Self::of_folder(name, dir, "gcc").unwrap()
     }
 
+    /// Returns true if it has what a symbol of its configuration stands for, built in or as a module.
+    pub fn has(&self, symbol: &str) -> bool {
+        self.values.get(symbol) != "n"
+    }
+
     fn read(name: &str, dir: &Path, key: String, compiler: &str) -> Result<Self> {
         let results = Results(dir);
         let path = dir.join(ABOUT);
@@ -128,11 +134,13 @@ impl KernelBinary {
         let config = results.config();
         let text = fs::read_to_string(&config)
             .with_context(|| format!("cannot read {}", config.display()))?;
+        let values = Values::parse(&text)?;
         Ok(Self {
             name: name.into(),
             path: results.linux(),
-            net_driver: net_driver(&Values::parse(&text)?)?,
+            net_driver: net_driver(&values)?,
             config,
+            values,
             release: about.release,
             compiler: compiler.into(),
             key,

@@ -1,6 +1,6 @@
 //! Fragments: what is asked of a configuration, each line with the place it was asked at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -46,6 +46,11 @@ impl Setting {
             .and_then(|text| text.split_once('='))
             .with_context(|| format!("`{line}` is neither `{PREFIX}NAME=value` nor a comment"))?;
         Self::new(symbol, value).map(Some)
+    }
+
+    /// Returns true if it asks for this symbol.
+    fn is_for(&self, symbol: &str) -> bool {
+        self.symbol == symbol && self.value != "n"
     }
 
     fn new(symbol: &str, value: &str) -> Result<Self> {
@@ -169,6 +174,25 @@ impl fmt::Display for ConfigRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.settings().try_for_each(|setting| writeln!(f, "{setting}"))
     }
+}
+
+/// The names of the fragments of any kernel that ask for what this symbol stands for.
+///
+/// # Errors
+/// When one cannot be read or understood.
+pub fn fragments_with(ctx: &Ctx, symbol: &str) -> Result<Vec<String>> {
+    let all: BTreeSet<&String> =
+        ctx.config.kernels.values().flat_map(|kernel| &kernel.fragments).collect();
+    let mut found = Vec::new();
+    for name in all {
+        let path = ctx.layout.fragment(name);
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        if ConfigRequest::merge([(path, text)])?.settings().any(|setting| setting.is_for(symbol)) {
+            found.push(name.clone());
+        }
+    }
+    Ok(found)
 }
 
 /// The names of the fragments in the folder of this one.

@@ -190,7 +190,8 @@ impl LabGuest<'_, '_, '_> {
         self.named = hosts.len();
         environment.push((env::HOSTS.into(), hosts.join("\n")));
         environment.push((env::NAME.into(), self.spec.name.clone()));
-        let how = CaseOptions { timeout: self.lab.timeout, word: Word::Stdout, leave: true };
+        let (timeout, injections) = (self.lab.timeout, &[][..]);
+        let how = CaseOptions { timeout, word: Word::Stdout, leave: true, injections };
         made.guest.set_cancel(&self.lab.over);
         let ran = made.guest.run_case(self.lab.program, Vec::new(), environment, how);
         // The scenario's end is not that of its guests: each is still asked how it went.

@@ -16,6 +16,8 @@ pub enum CaseEnd {
     TimedOut,
     /// It said why it could not do its work.
     Skipped,
+    /// It failed as it is known to.
+    Known,
     /// The guest's kernel panicked.
     Panicked,
     /// The guest hung.
@@ -40,6 +42,7 @@ impl CaseEnd {
             CaseEnd::Kernel => "kernel",
             CaseEnd::TimedOut => "timed-out",
             CaseEnd::Skipped => "skipped",
+            CaseEnd::Known => "known",
             CaseEnd::Panicked => "panicked",
             CaseEnd::Hung => "hung",
             CaseEnd::Lost => "lost",
@@ -57,6 +60,7 @@ impl CaseEnd {
             CaseEnd::Kernel => "KERNEL",
             CaseEnd::TimedOut => "TIMEOUT",
             CaseEnd::Skipped => "SKIP",
+            CaseEnd::Known => "KNOWN",
             CaseEnd::Panicked => "PANIC",
             CaseEnd::Hung => "HUNG",
             CaseEnd::Lost => "LOST",
@@ -67,7 +71,8 @@ impl CaseEnd {
 
     /// Returns true if the run is red because of it.
     pub fn is_failure(self) -> bool {
-        !matches!(self, CaseEnd::Passed | CaseEnd::Skipped | CaseEnd::NotRun)
+        use CaseEnd::{Known, NotRun, Passed, Skipped};
+        !matches!(self, Passed | Skipped | Known | NotRun)
     }
 }
 

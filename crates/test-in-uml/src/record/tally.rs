@@ -16,6 +16,8 @@ pub struct Tally {
     pub failed: usize,
     /// Cases that said why they could not do their work.
     pub skipped: usize,
+    /// Cases that failed as they are known to.
+    pub known: usize,
     /// Cases that were not begun, or that were interrupted.
     pub not_run: usize,
 }
@@ -27,6 +29,7 @@ impl Tally {
         *match end {
             CaseEnd::Passed => &mut self.passed,
             CaseEnd::Skipped => &mut self.skipped,
+            CaseEnd::Known => &mut self.known,
             CaseEnd::NotRun => &mut self.not_run,
             _ => &mut self.failed,
         } += 1;
@@ -34,7 +37,7 @@ impl Tally {
 
     /// How many cases were begun.
     pub fn run(&self) -> usize {
-        self.passed + self.failed + self.skipped
+        self.passed + self.failed + self.skipped + self.known
     }
 
     /// How many there are.
@@ -44,11 +47,15 @@ impl Tally {
 
     /// The numbers in words; what is none is left out.
     pub fn words(&self) -> String {
-        let Self { passed, flaky, failed, skipped, not_run } = *self;
+        let Self { passed, flaky, failed, skipped, known, not_run } = *self;
         let mut words = vec![format!("{passed} passed")];
-        for (count, word) in
-            [(flaky, "flaky"), (failed, "failed"), (skipped, "skipped"), (not_run, "not run")]
-        {
+        for (count, word) in [
+            (flaky, "flaky"),
+            (failed, "failed"),
+            (skipped, "skipped"),
+            (known, "known"),
+            (not_run, "not run"),
+        ] {
             if count > 0 {
                 words.push(format!("{count} {word}"));
             }

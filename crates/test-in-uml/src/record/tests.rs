@@ -35,8 +35,11 @@ fn run() -> impl Strategy<Value = Line<'static>> {
 }
 
 fn case() -> impl Strategy<Value = Line<'static>> {
-    use CaseEnd::{Error, Failed, Hung, Kernel, Lost, NotRun, Panicked, Passed, Skipped, TimedOut};
-    let ends = [Passed, Failed, Kernel, TimedOut, Skipped, Panicked, Hung, Lost, Error, NotRun];
+    use CaseEnd::{
+        Error, Failed, Hung, Kernel, Known, Lost, NotRun, Panicked, Passed, Skipped, TimedOut,
+    };
+    let ends =
+        [Passed, Failed, Kernel, Known, TimedOut, Skipped, Panicked, Hung, Lost, Error, NotRun];
     let end = select(ends.to_vec());
     let parts = (
         text(),

@@ -19,7 +19,7 @@ impl Again {
     pub fn among(&self, all: &[Case]) -> (Vec<Case>, Vec<String>) {
         let (mut found, mut gone) = (Vec::new(), Vec::new());
         for name in &self.cases {
-            match all.iter().find(|case| case.full_name() == *name) {
+            match all.iter().find(|case| case.name().to_string() == *name) {
                 Some(case) => found.push(case.clone()),
                 None => gone.push(name.clone()),
             }

@@ -86,7 +86,8 @@ pub fn compare(baseline: &RunReport, run: &RunReport) -> Comparison {
     for (id, cases) in &after {
         let now = Ending::of(cases);
         let then = before.get(id).map(|cases| Ending::of(cases));
-        let ran = |end: CaseEnd| !matches!(end, CaseEnd::Skipped | CaseEnd::NotRun);
+        let ran =
+            |end: CaseEnd| !matches!(end, CaseEnd::Skipped | CaseEnd::Known | CaseEnd::NotRun);
         let list = match then.as_ref().map(|then| then.end) {
             Some(end) if end.is_failure() && now.end.is_failure() => &mut comparison.still_failing,
             _ if now.end.is_failure() => &mut comparison.newly_failing,

@@ -198,6 +198,9 @@ fn summary_line(word: &str, tally: &Tally, took: Duration) -> String {
         tally.failed,
         tally.skipped
     );
+    if tally.known > 0 {
+        line += &format!(", {} failed as known", tally.known);
+    }
     if tally.not_run > 0 {
         line += &format!(", {} not run", tally.not_run);
     }

@@ -104,9 +104,12 @@ fn headline(report: &RunReport) -> String {
     } else {
         format!("{} passed", counts.passed)
     };
-    for (count, word) in
-        [(counts.flaky, "flaky"), (counts.skipped, "skipped"), (counts.not_run, "not run")]
-    {
+    for (count, word) in [
+        (counts.flaky, "flaky"),
+        (counts.skipped, "skipped"),
+        (counts.known, "known"),
+        (counts.not_run, "not run"),
+    ] {
         if count > 0 {
             let _ = write!(text, ", {count} {word}");
         }

@@ -50,7 +50,7 @@ fn test_case(case: &CaseResult) -> TestCase {
     let last = case.last();
     let mut status = match last.end {
         CaseEnd::Passed => TestCaseStatus::success(),
-        CaseEnd::Skipped | CaseEnd::NotRun => TestCaseStatus::skipped(),
+        CaseEnd::Skipped | CaseEnd::Known | CaseEnd::NotRun => TestCaseStatus::skipped(),
         end => TestCaseStatus::non_success(kind(end)),
     };
     if last.end != CaseEnd::Passed {

@@ -112,14 +112,15 @@ impl Out {
         let directive = match last.end {
             CaseEnd::Passed => String::new(),
             CaseEnd::Skipped => format!(" # SKIP {detail}"),
+            CaseEnd::Known => format!(" # XFAIL {detail}"),
             CaseEnd::NotRun => format!(" # SKIP not run: {detail}"),
             CaseEnd::TimedOut => format!(" # TIMEOUT {:.0} seconds", last.seconds),
             // The word keeps a guest's `SKIP` from being a directive.
             end @ (CaseEnd::Failed | CaseEnd::Kernel) => format!(" # {}: {detail}", end.word()),
             end => format!(" # ERROR {}: {detail}", end.word()),
         };
-        let result =
-            if matches!(last.end, CaseEnd::Passed | CaseEnd::Skipped) { "ok" } else { "not ok" };
+        let is_ok = matches!(last.end, CaseEnd::Passed | CaseEnd::Skipped | CaseEnd::Known);
+        let result = if is_ok { "ok" } else { "not ok" };
         self.line(depth, format!("{result} {number} {name}{directive}").trim_end());
     }
 
@@ -153,7 +154,7 @@ impl Out {
 
 fn sum_of_case(end: CaseEnd) -> Sum {
     match end {
-        CaseEnd::Passed => Sum::Ok,
+        CaseEnd::Passed | CaseEnd::Known => Sum::Ok,
         CaseEnd::Skipped => Sum::Skipped,
         // A test that was not run is skipped to a parser, but its parent cannot be `ok`.
         _ => Sum::NotOk,

@@ -72,12 +72,13 @@ impl Progress {
     }
 
     fn lines(&self) -> Vec<String> {
-        let Tally { passed, failed, skipped, .. } = self.tally;
+        let Tally { passed, failed, skipped, known, .. } = self.tally;
+        let known = if known > 0 { format!(", {known} known") } else { String::new() };
         let done = self.tally.listed();
         let took = human_duration(Duration::from_secs(self.started.elapsed().as_secs()));
         let mut lines = vec![format!(
             "{:>12} [{took:>8}] {done}/{} cases: {} running, {passed} passed, {failed} failed, \
-             {skipped} skipped",
+             {skipped} skipped{known}",
             "Running",
             self.cases,
             self.running.len(),

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use uml_protocol::{PROGRAMS, env, path_of};
 
-use super::cases::Case;
+use super::binary_case::BinaryCase;
 use crate::guest::{PackageFolder, Program};
 use crate::kernel::{KernelBinary, Module};
 
@@ -24,7 +24,7 @@ const DECLARATIONS: &str = include_str!("by_hand/declarations");
 /// # Errors
 /// When something cannot be written.
 pub fn write_by_hand(
-    case: &Case,
+    case: &BinaryCase,
     kernel: &KernelBinary,
     modules: &[Module],
     folder: &Path,
@@ -54,7 +54,7 @@ fn file_of(module: &Module) -> String {
     format!("{}.ko", module.name)
 }
 
-fn script(case: &Case, kernel: &KernelBinary, modules: &[Module]) -> Result<String> {
+fn script(case: &BinaryCase, kernel: &KernelBinary, modules: &[Module]) -> Result<String> {
     let quoted = |text: &str| shlex::try_quote(text).map(std::borrow::Cow::into_owned);
     let program = |program: &Program| path_of(&program.hash()).display().to_string();
     let mut text = format!(
@@ -65,7 +65,7 @@ fn script(case: &Case, kernel: &KernelBinary, modules: &[Module]) -> Result<Stri
          if [ ! -e {PROGRAMS}/by-hand ]; then\n    \
              mkdir -p {PROGRAMS}\n    mount -t tmpfs -o mode=0755 by-hand {PROGRAMS}\n    \
              cp \"$here\"/files/* {PROGRAMS}/\n    chmod 755 {PROGRAMS}/*\n",
-        case.full_name().replace('\n', " "),
+        case.name().to_string().replace('\n', " "),
     );
     let mut dir = "\"$work\"".into();
     // Writing to a string does not fail.

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use uml_protocol::wire::Leftover;
 
-use super::plan::Job;
+use super::case_name::CaseName;
 use super::verdict::Verdict;
 use crate::record::{CaseEnd, CaseLine};
 use crate::text::plain;
 
-/// What is kept of a job whose attempt with this number, from 1, ended like this. The attempts before it failed.
+/// What is kept of a case whose attempt with this number, from 1, ended like this. The attempts before it failed.
 pub(super) fn case_line(
     kernel: &str,
-    job: &Job,
+    CaseName { binary, name }: CaseName,
+    repetition: u32,
     attempt: u32,
     started: Duration,
     verdict: Verdict,
@@ -22,14 +23,13 @@ pub(super) fn case_line(
     let order = verdict.place.as_ref().map(|place| place.order);
     let output = String::from_utf8(verdict.output)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-    let case = &job.case;
     CaseLine {
         kernel: kernel.into(),
         guest: verdict.place.map(|place| place.guest),
         order,
-        binary: case.binary.name.clone(),
-        name: case.name.clone(),
-        repeat: Some(job.repetition),
+        binary,
+        name,
+        repeat: Some(repetition),
         attempt: Some(attempt),
         flaky: attempt > 1 && end == CaseEnd::Passed,
         started: Some(started.as_secs_f64()),
@@ -63,27 +63,12 @@ fn describe(leftover: &Leftover) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-    use std::sync::Arc;
-
-    use super::super::cases::{Case, OpenBinary};
     use super::super::verdict::Outcome;
-    use super::super::word::Word;
     use super::*;
-    use crate::guest::Program;
 
     #[test]
     fn only_a_case_that_passed_after_it_had_failed_is_flaky() {
-        let program = Program::open(Path::new("/dev/null")).unwrap();
-        let binary = Arc::new(OpenBinary {
-            name: "ext4".into(),
-            program: Arc::new(program),
-            package: None,
-            word: Word::LogFile,
-            listed: 1,
-            of_suite: None,
-        });
-        let job = Job { case: Case { binary, name: "acls".into(), ignored: false }, repetition: 1 };
+        let name = CaseName { binary: "ext4".into(), name: "acls".into() };
         for (outcome, attempt, flaky) in [
             (Outcome::Passed, 1, false),
             (Outcome::Passed, 2, true),
@@ -91,7 +76,7 @@ mod tests {
             (Outcome::Failed("exit code 1".into()), 2, false),
         ] {
             let verdict = Verdict { outcome, ..Verdict::not_run("") };
-            let line = case_line("6.12", &job, attempt, Duration::ZERO, verdict);
+            let line = case_line("6.12", name.clone(), 1, attempt, Duration::ZERO, verdict);
             assert_eq!(line.flaky, flaky, "{line:?}");
         }
     }

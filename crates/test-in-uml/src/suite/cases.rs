@@ -1,70 +1,29 @@
 //! The cases of the test binaries, as the binaries themselves list them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Result;
 
+use super::binary_case::{BinaryCase, OfSuite, OpenBinary};
+use super::case_name::CaseName;
+use super::kunit::KunitTest;
 use super::listing::Listing;
 use super::lists::Lists;
 use super::packages::Packages;
-use super::programs::{ProgramCase, ProgramSuite, Rules, SuiteProgram};
+use super::programs::{ProgramCase, ProgramSuite, SuiteProgram};
 use super::suites::Suites;
-use super::verdict::Asked;
 use super::word::Word;
 use crate::ctx::Ctx;
-use crate::guest::{PackageFolder, Program, TestProgram};
+use crate::guest::Program;
 use crate::store::hex;
 
-/// One `#[test]`.
+/// A test with a verdict of its own.
 #[derive(Debug, Clone)]
-pub struct Case {
-    /// The binary that it is in.
-    pub binary: Arc<OpenBinary>,
-    /// Its name within the binary, with its modules.
-    pub name: String,
-    /// True if it is `#[ignore]`d.
-    pub ignored: bool,
-}
-
-/// A test binary, ready to be sent to guests.
-#[derive(Debug)]
-pub struct OpenBinary {
-    /// The name of the test target.
-    pub name: String,
-    /// What guests are sent.
-    pub program: Arc<Program>,
-    /// Where it runs, if guests have its package's files.
-    pub package: Option<PackageFolder>,
-    /// Where its harness says how a case ended.
-    pub word: Word,
-    /// How many cases and benchmarks it lists, wanted or not.
-    pub listed: usize,
-    /// What it is of a suite of programs, if it is of one.
-    pub of_suite: Option<OfSuite>,
-}
-
-/// A program of a suite.
-#[derive(Debug)]
-pub struct OfSuite {
-    /// Where it is called at in guests.
-    pub called: String,
-    /// What it is called with.
-    pub arguments: Vec<String>,
-    /// How it says how it ended.
-    pub rules: Rules,
-    /// The time that it may take, if it is not that of any case.
-    pub timeout: Option<Duration>,
-    /// The kernel that it is of, if it is of one alone.
-    pub kernel: Option<String>,
-}
-
-impl OpenBinary {
-    /// What a guest is asked to run of it.
-    pub fn placed(&self) -> TestProgram<'_> {
-        let called = self.of_suite.as_ref().map(|of_suite| of_suite.called.as_str());
-        TestProgram { program: &self.program, package: self.package.as_ref(), called }
-    }
+pub enum Case {
+    /// A test of a binary, or a program.
+    Binary(BinaryCase),
+    /// A unit test of a kernel.
+    Kunit(KunitTest),
 }
 
 /// Which ignored cases are wanted.
@@ -90,61 +49,61 @@ pub struct CaseFilter {
 
 impl CaseFilter {
     fn wants(&self, case: &Case) -> bool {
-        let name = case.full_name();
+        let name = case.name().to_string();
         let named = self.words.is_empty() || self.words.iter().any(|word| name.contains(word));
         named
             && match self.ignored {
-                Ignored::Default => !case.ignored,
-                Ignored::Only => case.ignored,
+                Ignored::Default => !case.is_ignored(),
+                Ignored::Only => case.is_ignored(),
                 Ignored::All => true,
             }
     }
 }
 
 impl Case {
-    /// What a guest is asked to run.
-    pub(super) fn asked(&self) -> Asked<'_> {
-        let OpenBinary { word, listed, of_suite, .. } = &*self.binary;
-        let rules = of_suite.as_ref().map(|of_suite| &of_suite.rules);
-        Asked { name: &self.name, word: *word, listed: *listed, rules }
-    }
-
-    /// What its binary is called with.
-    pub(super) fn args(&self) -> Vec<String> {
-        if let Some(of_suite) = &self.binary.of_suite {
-            return of_suite.arguments.clone();
+    /// What it is called.
+    pub fn name(&self) -> CaseName {
+        match self {
+            Case::Binary(case) => case.name(),
+            Case::Kunit(test) => test.name(),
         }
-        if self.binary.word == Word::ExitCode {
-            return Vec::new();
-        }
-        // Without the last libtest counts CPUs for its one test: twenty system calls.
-        let fixed = ["--exact", "--nocapture", "--test-threads=1"];
-        let mut args = vec![self.name.clone()];
-        args.extend(fixed.map(String::from));
-        if self.ignored {
-            args.push("--ignored".into());
-        }
-        args
     }
 
     /// Returns true if it is run on the kernel of that name.
     pub fn is_for(&self, kernel: &str) -> bool {
-        let of_suite = self.binary.of_suite.as_ref();
-        of_suite.and_then(|of_suite| of_suite.kernel.as_ref()).is_none_or(|own| own == kernel)
+        match self {
+            Case::Binary(case) => case.is_for(kernel),
+            Case::Kunit(test) => &*test.kernel == kernel,
+        }
     }
 
-    /// `BINARY NAME`, as it is shown and filtered.
-    pub fn full_name(&self) -> String {
-        format!("{} {}", self.binary.name, self.name)
+    /// The same, if it is a program.
+    pub fn into_binary_case(self) -> Option<BinaryCase> {
+        match self {
+            Case::Binary(case) => Some(case),
+            Case::Kunit(_) => None,
+        }
+    }
+
+    fn is_ignored(&self) -> bool {
+        match self {
+            Case::Binary(case) => case.ignored,
+            Case::Kunit(_) => false,
+        }
     }
 }
 
 /// Lists the wanted cases of the binaries, in the order of the binaries and then of their names; after them those of the
-/// suites.
+/// suites, and these unit tests of kernels.
 ///
 /// # Errors
 /// When a binary cannot be read or does not list its cases.
-pub fn list(ctx: &Ctx, suites: &Suites, filter: &CaseFilter) -> Result<Vec<Case>> {
+pub fn list(
+    ctx: &Ctx,
+    suites: &Suites,
+    kunit: &[KunitTest],
+    filter: &CaseFilter,
+) -> Result<Vec<Case>> {
     let Suites { rust, programs } = suites;
     let mut cases = Vec::new();
     let mut lists = Lists::read(&ctx.layout.lists());
@@ -178,22 +137,25 @@ pub fn list(ctx: &Ctx, suites: &Suites, filter: &CaseFilter) -> Result<Vec<Case>
             of_suite: None,
         };
         let binary = Arc::new(binary);
-        cases.extend(listed.into_iter().map(|case| Case {
-            binary: Arc::clone(&binary),
-            name: case.name,
-            ignored: case.ignored,
+        cases.extend(listed.into_iter().map(|case| {
+            Case::Binary(BinaryCase {
+                binary: Arc::clone(&binary),
+                test: case.name,
+                ignored: case.ignored,
+            })
         }));
     }
     lists.keep()?;
     for suite in programs {
-        cases.extend(of_suite(suite, &packages));
+        cases.extend(of_suite(suite, &packages).into_iter().map(Case::Binary));
     }
+    cases.extend(kunit.iter().cloned().map(Case::Kunit));
     cases.retain(|case| filter.wants(case));
     Ok(cases)
 }
 
 /// The cases of a suite of programs.
-fn of_suite(suite: &ProgramSuite, packages: &Packages) -> Vec<Case> {
+fn of_suite(suite: &ProgramSuite, packages: &Packages) -> Vec<BinaryCase> {
     let mut cases = Vec::new();
     for SuiteProgram { path, program, cases: of_program } in suite.programs() {
         let program = Arc::new(program);
@@ -204,6 +166,7 @@ fn of_suite(suite: &ProgramSuite, packages: &Packages) -> Vec<Case> {
                 rules: suite.cases.rules.clone(),
                 timeout: suite.cases.timeout,
                 kernel: suite.kernel.clone(),
+                needs: suite.cases.needs.clone(),
             };
             let binary = OpenBinary {
                 name: suite.name.clone(),
@@ -213,10 +176,10 @@ fn of_suite(suite: &ProgramSuite, packages: &Packages) -> Vec<Case> {
                 listed: 1,
                 of_suite: Some(of_suite),
             };
-            cases.push(Case { binary: Arc::new(binary), name, ignored });
+            cases.push(BinaryCase { binary: Arc::new(binary), test: name, ignored });
         }
     }
-    cases.sort_by(|one, other| one.name.cmp(&other.name));
+    cases.sort_by(|one, other| one.test.cmp(&other.test));
     cases
 }
 
@@ -237,8 +200,9 @@ mod tests {
             listed: 2,
             of_suite: None,
         });
-        let case =
-            |name: &str, ignored| Case { binary: Arc::clone(&binary), name: name.into(), ignored };
+        let case = |test: &str, ignored| {
+            Case::Binary(BinaryCase { binary: Arc::clone(&binary), test: test.into(), ignored })
+        };
         let words = |words: &[&str], ignored| CaseFilter {
             words: words.iter().map(|&word| word.to_owned()).collect(),
             ignored,

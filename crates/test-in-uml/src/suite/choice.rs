@@ -1,5 +1,6 @@
 //! Which of the cases are run, in which order, and in how many guests.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -7,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
 use super::cases::Case;
-use super::plan::Job;
+use super::plan::{Job, Work};
 use crate::config::ByteSize;
 use crate::host::memory_left;
 use crate::stage::cpus;
@@ -63,7 +64,7 @@ impl Partition {
     pub fn of(&self, cases: Vec<Case>) -> Vec<Case> {
         let numbered = cases.into_iter().enumerate();
         numbered
-            .filter(|(index, case)| self.holds(*index, &case.full_name()))
+            .filter(|(index, case)| self.holds(*index, &case.name().to_string()))
             .map(|(_, case)| case)
             .collect()
     }
@@ -80,12 +81,6 @@ impl Partition {
     }
 }
 
-/// A seed that nobody chose.
-pub fn random_seed() -> u64 {
-    // Short enough to be typed again.
-    fastrand::u64(..1 << 32)
-}
-
 /// Brings the cases into the order of a seed.
 pub fn shuffle(cases: &mut [Case], seed: u64) {
     fastrand::Rng::with_seed(seed).shuffle(cases);
@@ -94,8 +89,26 @@ pub fn shuffle(cases: &mut [Case], seed: u64) {
 /// A job for each repetition of each case, in whole rounds: what a case leaves in a kernel meets the
 /// other cases.
 pub fn repeated(cases: &[Case], times: u32) -> Vec<Job> {
-    let round = |repetition| cases.iter().map(move |case| Job { case: case.clone(), repetition });
+    let round = |repetition| works(cases).into_iter().map(move |work| Job { work, repetition });
     (1..=times).flat_map(round).collect()
+}
+
+/// What is run in one go of the cases: unit tests of one suite are, at the place of the first of them.
+fn works(cases: &[Case]) -> Vec<Work> {
+    let (mut works, mut suites) = (Vec::new(), HashMap::new());
+    for case in cases {
+        match case {
+            Case::Binary(case) => works.push(Work::Case(case.clone())),
+            Case::Kunit(test) => {
+                let at = *suites.entry(&test.suite).or_insert(works.len());
+                match works.get_mut(at) {
+                    Some(Work::Kunit(tests)) => tests.push(test.clone()),
+                    _ => works.push(Work::Kunit(vec![test.clone()])),
+                }
+            }
+        }
+    }
+    works
 }
 
 /// The number of guests there are at once.

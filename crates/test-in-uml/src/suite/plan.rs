@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::cases::Case;
+use super::binary_case::BinaryCase;
+use super::case_name::CaseName;
+use super::inject::Inject;
+use super::kunit::KunitTest;
 use crate::guest::{Init, Program};
 use crate::kernel::{KernelBinary, Module};
 use crate::rootfs::Image;
 
 /// What is to be run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Plan<'a> {
     /// The kernels, and what is to be run on each.
     pub lanes: Vec<Lane>,
@@ -34,26 +37,54 @@ pub struct Plan<'a> {
     pub captures: bool,
     /// True if guests of cases reach what this host reaches.
     pub online: bool,
+    /// What fails of that which cases ask of their kernels.
+    pub inject: Option<Inject>,
     /// After this long, the run is ended.
     pub deadline: Option<Duration>,
 }
 
 /// What is to be run on a kernel.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Lane {
     /// What the kernel is called until it is built: the default one is not known before.
     pub name: String,
-    /// The cases, in their order.
+    /// What is done, in this order.
     pub jobs: Vec<Job>,
 }
 
-/// A case that is to be run on a kernel.
+impl Lane {
+    /// How many verdicts there will be.
+    pub fn cases(&self) -> usize {
+        self.jobs.iter().map(|job| job.work.names().len()).sum()
+    }
+}
+
+/// What is to be run on a kernel in one go.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// The case.
-    pub case: Case,
-    /// Which of its repetitions this is, from 1.
+    /// The cases.
+    pub work: Work,
+    /// Which of their repetitions this is, from 1.
     pub repetition: u32,
+}
+
+/// What is run in one go.
+#[derive(Debug, Clone)]
+pub enum Work {
+    /// A case, in a guest that may have run others.
+    Case(BinaryCase),
+    /// Unit tests of one suite, while a guest of their own boots.
+    Kunit(Vec<KunitTest>),
+}
+
+impl Work {
+    /// What its cases are called.
+    pub fn names(&self) -> Vec<CaseName> {
+        match self {
+            Work::Case(case) => vec![case.name()],
+            Work::Kunit(tests) => tests.iter().map(KunitTest::name).collect(),
+        }
+    }
 }
 
 /// Which guest a case gets.

@@ -1,16 +1,19 @@
 //! Guests of a run are switched on here: those of seats, and those that cases ask for.
 
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use anyhow::Result;
 
 use super::plan::Target;
-use super::session::RunSession;
 use crate::cancel::CancelToken;
 use crate::config::ByteSize;
+use crate::ctx::Ctx;
 use crate::guest::{
-    Calibration, Connect, Cow, Disk, ExtraDisk, Guest, GuestSpec, Init, Interface, LinkBy, boot,
+    Calibration, Connect, Cow, Disk, ExtraDisk, Guest, GuestHost, GuestSpec, Init, Interface,
+    LinkBy, boot,
 };
+use crate::rootfs::Image;
 use crate::stage::Share;
 use crate::store::Key;
 
@@ -27,6 +30,8 @@ pub(super) struct Wishes<'w> {
     /// What it runs, if that is not what the run says.
     pub init: Option<Init>,
     pub link_by: LinkBy,
+    /// The time its boot may take, if it is not that of any guest.
+    pub boot_timeout: Option<Duration>,
     /// Ends its boot and whatever it is asked for.
     pub cancel: &'w CancelToken,
 }
@@ -44,21 +49,33 @@ impl<'w> Wishes<'w> {
             arguments: &[],
             init: None,
             link_by: LinkBy::Kernel,
+            boot_timeout: None,
             cancel,
         }
     }
 }
 
+/// What guests are switched on with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Power<'a> {
+    pub ctx: &'a Ctx,
+    pub host: &'a dyn GuestHost,
+    /// The image that they boot from.
+    pub image: &'a Image,
+    /// What they run, if nothing else is wished.
+    pub init: Init,
+}
+
 /// Boots a guest called `name`.
 pub(super) fn power_on<'a>(
-    session: &RunSession<'a>,
+    power: Power<'a>,
     target: &Target,
     name: &str,
     share: Share,
     wishes: &Wishes<'_>,
 ) -> Result<Guest<'a>> {
-    let (ctx, host, kernel) = (session.ctx, session.host, &target.kernel);
-    let image = session.plan.image;
+    let Power { ctx, host, image, init } = power;
+    let kernel = &target.kernel;
     let image_path = image.path();
     let shown_kernel = host.expose(&kernel.path, &format!("kernel-{}", kernel.key))?;
     let shown_image = host.expose(&image_path, &format!("image-{}", image.key().as_str()))?;
@@ -73,7 +90,7 @@ pub(super) fn power_on<'a>(
         memory: wishes.memory.unwrap_or(ctx.config.memory),
         net_driver: kernel.net_driver,
         link_by: wishes.link_by,
-        init: wishes.init.unwrap_or(session.plan.init),
+        init: wishes.init.unwrap_or(init),
         disks: wishes.disks,
         interfaces: wishes.interfaces,
         connect: wishes.connect,
@@ -83,24 +100,24 @@ pub(super) fn power_on<'a>(
         nonce: &nonce.as_str()[..12],
         share,
         cancel: wishes.cancel,
-        boot_timeout: ctx.config.boot_timeout,
+        boot_timeout: wishes.boot_timeout.unwrap_or(ctx.config.boot_timeout),
         console_log: run.console_log(name),
     };
-    boot_calibrated(session, target, &spec)
+    boot_calibrated(power, target, &spec)
 }
 
 /// Boots a guest; the first of its kernel on this machine alone, because it measures the CPU.
 fn boot_calibrated<'a>(
-    session: &RunSession<'a>,
+    power: Power<'a>,
     target: &Target,
     spec: &GuestSpec<'_>,
 ) -> Result<Guest<'a>> {
     let key = &target.kernel.key;
-    let mut calibration = Calibration::of(&session.ctx.layout, key);
+    let mut calibration = Calibration::of(&power.ctx.layout, key);
     let mut _alone = None;
     if calibration.lpj().is_none() {
         _alone = Some(target.calibrating.lock().unwrap_or_else(PoisonError::into_inner));
-        calibration = Calibration::of(&session.ctx.layout, key);
+        calibration = Calibration::of(&power.ctx.layout, key);
     }
-    boot(session.host, spec, &mut calibration)
+    boot(power.host, spec, &mut calibration)
 }

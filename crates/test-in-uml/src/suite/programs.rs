@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::ctx::Ctx;
 use crate::guest::Program;
-use crate::kernel::Toolchain;
+use crate::kernel::{KernelBinary, Toolchain};
 use crate::step::Step;
 use crate::store::Kind;
 
@@ -75,6 +75,10 @@ pub struct Cases {
     pub rules: Rules,
     /// The time that one may take, if it is not that of any case.
     pub timeout: Option<Duration>,
+    /// What the configuration of a kernel has to have for them.
+    pub needs: Vec<String>,
+    /// What they ask of a kernel's configuration, and some of them do without.
+    pub asks: Vec<String>,
     /// What they have in their environment.
     pub environment: BTreeMap<String, String>,
     /// True if each runs in the folder that it is in, and is called by its name there.
@@ -201,6 +205,13 @@ impl ProgramSuite {
             ctx.ui.warn(&line);
         }
         Ok(())
+    }
+
+    /// What it asks of this kernel, which has not got it; nothing if it is of another.
+    pub fn lacks<'s>(&'s self, kernel: &'s KernelBinary) -> Vec<&'s str> {
+        let is_its = self.kernel.as_ref().is_none_or(|name| *name == kernel.name);
+        let asks = self.cases.asks.iter().filter(|symbol| is_its && !kernel.has(symbol));
+        asks.map(String::as_str).collect()
     }
 
     /// Where it is in guests.

@@ -182,7 +182,8 @@ mod tests {
 
     use super::*;
     use crate::guest::Program;
-    use crate::suite::cases::{Case, OpenBinary};
+    use crate::suite::binary_case::{BinaryCase, OpenBinary};
+    use crate::suite::plan::Work;
     use crate::suite::word::Word;
 
     fn queue(lanes: &[(&str, &[&str])]) -> Queue<()> {
@@ -196,7 +197,11 @@ mod tests {
             of_suite: None,
         });
         let job = |name: &&str| Job {
-            case: Case { binary: Arc::clone(&binary), name: (*name).into(), ignored: false },
+            work: Work::Case(BinaryCase {
+                binary: Arc::clone(&binary),
+                test: (*name).into(),
+                ignored: false,
+            }),
             repetition: 1,
         };
         let lane = |(name, jobs): &(&str, &[&str])| plan::Lane {
@@ -207,7 +212,7 @@ mod tests {
     }
 
     fn name<T>(taken: Option<Taken<T>>) -> Option<String> {
-        taken.map(|taken| taken.job.case.name)
+        taken.map(|taken| taken.job.work.names()[0].name.clone())
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Each seat is a thread with a guest; one more thread builds kernels. All of them tell the thread
 //! that called us what happens, which alone reports it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -10,19 +11,21 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::case_line::case_line;
+use super::execute::{execute, release_guest};
+use super::known::KnownFailures;
 use super::note::{Note, Observer};
-use super::plan::Job;
-use super::plan::{AfterFailure, Plan, Reuse, Target};
-use super::queue::{Queue, Taken};
+use super::plan::{Job, Lane, Plan, Target};
+use super::queue::Queue;
 use super::seat::{Retire, Seat};
 use super::session::RunSession;
 use super::verdict::Verdict;
+use super::wants::symbols;
 use crate::cancel::{self, CancelToken, Interrupted};
 use crate::ctx::Ctx;
 use crate::guest::GuestHost;
 use crate::host::memory_left;
 use crate::lab::Turns;
-use crate::record::Tally;
+use crate::record::{CaseEnd, Tally};
 use crate::stage::Share;
 use crate::threads;
 
@@ -38,6 +41,8 @@ pub struct Finished {
     pub guests_failed: bool,
     /// True if the user asked us to stop.
     pub interrupted: bool,
+    /// The symbols of kernels' configurations for want of which cases were skipped, each with their number.
+    pub wants: BTreeMap<String, usize>,
     /// Why there was no kernel or no guest for some cases.
     pub broken: Vec<anyhow::Error>,
 }
@@ -51,7 +56,7 @@ pub fn run(
     ctx: &Ctx,
     host: &dyn GuestHost,
     plan: &Plan<'_>,
-    make: impl Fn(usize, &CancelToken) -> Result<Target> + Sync,
+    make: impl Fn(usize, &CancelToken) -> Result<Arc<Target>> + Sync,
     observer: &mut impl Observer,
 ) -> Result<Finished> {
     // The folder is there before any two threads ask for it.
@@ -62,6 +67,7 @@ pub fn run(
         host,
         plan,
         started: Instant::now(),
+        known: KnownFailures::of(&ctx.config)?,
         queue: Queue::new(&plan.lanes),
         cases: CancelToken::default(),
         builds: CancelToken::default(),
@@ -86,13 +92,16 @@ pub fn run(
             session.cases.cancel();
         })
     })?;
-    for (kernel, job, why) in session.queue.rest() {
-        let verdict = Verdict::not_run(&why);
-        let note = Note::Ended(case_line(&kernel, &job, 1, session.elapsed(), verdict).into());
-        finished.count(&note);
-        observer.note(&note);
+    for (kernel, Job { work, repetition }, why) in session.queue.rest() {
+        for name in work.names() {
+            let verdict = Verdict::not_run(&why);
+            let line = case_line(&kernel, name, repetition, 1, session.elapsed(), verdict);
+            let note = Note::Ended(line.into());
+            finished.count(&note);
+            observer.note(&note);
+        }
     }
-    let listed: usize = plan.lanes.iter().map(|lane| lane.jobs.len()).sum();
+    let listed: usize = plan.lanes.iter().map(Lane::cases).sum();
     ensure!(finished.tally.listed() == listed, "a case was lost: this is a bug of ours");
     Ok(finished)
 }
@@ -138,7 +147,14 @@ fn listen(
 impl Finished {
     fn count(&mut self, note: &Note) {
         match note {
-            Note::Ended(case) => self.tally.count(case.end, case.flaky),
+            Note::Ended(case) => {
+                self.tally.count(case.end, case.flaky);
+                if case.end == CaseEnd::Skipped {
+                    for symbol in symbols(&case.detail) {
+                        *self.wants.entry(symbol.into()).or_default() += 1;
+                    }
+                }
+            }
             Note::GuestEnded(guest) => self.guests_failed |= guest.is_failure(),
             _ => {}
         }
@@ -146,14 +162,13 @@ impl Finished {
 }
 
 /// Builds the kernels, one after another.
-fn build(session: &RunSession<'_>, make: &impl Fn(usize, &CancelToken) -> Result<Target>) {
+fn build(session: &RunSession<'_>, make: &impl Fn(usize, &CancelToken) -> Result<Arc<Target>>) {
     for lane in 0..session.plan.lanes.len() {
         if session.queue.stopped().is_some() {
             return;
         }
         match make(lane, &session.builds) {
             Ok(target) => {
-                let target = Arc::new(target);
                 session.tell(Note::Ready(Arc::clone(&target)));
                 session.queue.open(lane, &target.kernel.name, Arc::clone(&target));
             }
@@ -181,79 +196,4 @@ fn seat_loop<'a>(session: &'a RunSession<'a>, number: usize, mut seat: Seat<'a>)
         execute(session, number, &mut seat, taken);
     }
     release_guest(session, &mut seat, Retire::SwitchOff);
-}
-
-/// Parts with the guest of a seat, if there is one.
-fn release_guest(session: &RunSession<'_>, seat: &mut Seat<'_>, how: Retire) {
-    let parted = match session.cases.check() {
-        Ok(()) => seat.retire(how),
-        Err(_) => seat.retire(Retire::Drop),
-    };
-    match parted {
-        Err(error) if !error.is::<Interrupted>() => session.tell(Note::Broken(error)),
-        _ => {}
-    }
-}
-
-/// Runs a job, and again if it fails and may be tried again.
-fn execute(session: &RunSession<'_>, number: usize, seat: &mut Seat<'_>, taken: Taken<Target>) {
-    let Taken { lane, target, job } = taken;
-    let plan = session.plan;
-    let mut attempt = 1;
-    loop {
-        let apart = plan.reuse == Reuse::Never || is_apart(session, &job);
-        if ((attempt > 1 || apart) && seat.is_used()) || seat.is_spoilt() {
-            release_guest(session, seat, Retire::SwitchOff);
-        }
-        let kernel = target.kernel.name.clone();
-        let case = job.case.full_name();
-        session.tell(Note::Began { seat: number, kernel: kernel.clone(), case });
-        let asked = session.elapsed();
-        let ran = seat.run(&target, &job.case, attempt);
-        let verdict = ran.unwrap_or_else(|error| give_up(session, lane, error));
-        let failed = verdict.outcome.is_failure();
-        let starved = verdict.starved;
-        let started = verdict.place.as_ref().map_or(asked, |place| place.began);
-        let line = Box::new(case_line(&kernel, &job, attempt, started, verdict));
-        let tries = if starved { plan.retries.max(MOST_FOR_STARVED) } else { plan.retries };
-        if failed && attempt <= tries && session.queue.stopped().is_none() {
-            session.tell(Note::Again(line));
-            attempt += 1;
-            continue;
-        }
-        if failed && plan.after_failure == AfterFailure::Stop {
-            session.stop(FAIL_FAST);
-        }
-        // How the case went is told first: the end of a guest may take its time.
-        session.tell(Note::Ended(line));
-        if (apart && seat.is_used()) || seat.is_spoilt() {
-            session.tell(Note::Idle(number));
-            release_guest(session, seat, Retire::SwitchOff);
-        }
-        return;
-    }
-}
-
-/// How often a case is run again whose kernel complained of time that the host did not give it.
-const MOST_FOR_STARVED: u32 = 2;
-
-/// Why cases are not begun after another has failed.
-pub const FAIL_FAST: &str = "a case failed (--no-fail-fast goes on)";
-
-/// Returns true if a case is one of those that share no guest.
-fn is_apart(session: &RunSession<'_>, job: &Job) -> bool {
-    let name = job.case.full_name();
-    session.ctx.config.tests.fresh.iter().any(|word| name.contains(word))
-}
-
-/// A case for which there was no guest to the end.
-fn give_up(session: &RunSession<'_>, lane: usize, error: anyhow::Error) -> Verdict {
-    if error.is::<Interrupted>() {
-        session.stop("interrupted");
-        return Verdict::not_run(&session.queue.stopped().unwrap_or_default());
-    }
-    let why = "there was no guest for it";
-    session.queue.close(lane, why);
-    session.tell(Note::Broken(error));
-    Verdict::not_run(why)
 }

@@ -73,9 +73,10 @@ impl<'a> GuestMaker<'a> for ScenarioMaker<'a, '_> {
             arguments: &arguments,
             init: Some(Init::Agent),
             link_by: LinkBy::Agent,
+            boot_timeout: None,
             cancel: order.cancel,
         };
-        let guest = power_on(session, &target, &name, share, &wishes)?;
+        let guest = power_on(session.power(), &target, &name, share, &wishes)?;
         let console = session.ctx.run()?.console_log(&name);
         let kernel = target.kernel.name.clone();
         Ok(MadeGuest { guest, kernel, net_driver, console })

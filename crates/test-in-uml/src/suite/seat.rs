@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use uml_protocol::wire::Owner;
 
-use super::cases::Case;
+use super::binary_case::BinaryCase;
 use super::note::Note;
 use super::plan::Target;
 use super::session::RunSession;
@@ -43,6 +43,11 @@ impl<'a> Seat<'a> {
         Self { session, share, current: None }
     }
 
+    /// What its guests have of the host.
+    pub fn share(&self) -> Share {
+        self.share
+    }
+
     /// Returns true if a guest is there that has run a case.
     pub fn is_used(&self) -> bool {
         self.current.as_ref().is_some_and(|current| !current.ran.is_empty())
@@ -67,7 +72,12 @@ impl<'a> Seat<'a> {
     }
 
     /// Runs a case in a guest that lives.
-    pub fn run(&mut self, target: &Arc<Target>, case: &Case, attempt: u32) -> Result<Verdict> {
+    pub fn run(
+        &mut self,
+        target: &Arc<Target>,
+        case: &BinaryCase,
+        attempt: u32,
+    ) -> Result<Verdict> {
         // A guest that dies before a case begins is no fault of this case. A second one that does
         // the same is.
         let mut end = End::Lost("twice".into());
@@ -84,14 +94,19 @@ impl<'a> Seat<'a> {
                     continue;
                 }
             };
-            current.ran.push(case.full_name());
-            let mut verdict =
-                Verdict::of(record, case.asked(), clock.elapsed(), current.guest.end());
+            current.ran.push(case.name().to_string());
+            let mut verdict = Verdict::of(
+                record,
+                case.asked(session.plan.inject.is_some()),
+                clock.elapsed(),
+                current.guest.end(),
+            );
             let LabRecord { guests, networks } = scenario;
             guests.into_iter().for_each(|guest| verdict.add_guest(guest));
             let keeps = session.plan.captures || verdict.outcome.is_failure();
             for (network, capture) in networks {
-                let kept = keeps.then(|| session.keep_capture(case, attempt, &network, &capture));
+                let kept =
+                    keeps.then(|| session.keep_capture(&case.name(), attempt, &network, &capture));
                 verdict.add_network(network, kept);
             }
             verdict.place =
@@ -99,7 +114,7 @@ impl<'a> Seat<'a> {
             if verdict.outcome.complaint().is_some() {
                 verdict.hold_against(current.guest.withheld_from_case());
             }
-            verdict.goes_after(&mut current.loads, &case.full_name());
+            verdict.goes_after(&mut current.loads, &case.name().to_string());
             current.charged = current.guest.end().is_some();
             current.failed |= verdict.outcome.is_failure();
             // What a failed case left on a disk that is kept is not to be overwritten.
@@ -107,7 +122,7 @@ impl<'a> Seat<'a> {
             current.spoilt = current.charged || kept || verdict.spoils_guest();
             return Ok(verdict);
         }
-        Ok(Verdict::of(CaseRecord::default(), case.asked(), Duration::ZERO, Some(&end)))
+        Ok(Verdict::of(CaseRecord::default(), case.asked(false), Duration::ZERO, Some(&end)))
     }
 
     /// Parts with the guest that there is, if any.
@@ -170,7 +185,7 @@ fn lost_memory((owner, what): &(Owner, String), ran: &[String]) -> Complaint {
     Complaint { name: "kmemleak", line: format!("memory was lost {whose}: {what}") }
 }
 
-fn word_of(end: &End) -> GuestEnd {
+pub(super) fn word_of(end: &End) -> GuestEnd {
     match end {
         End::Clean { .. } => GuestEnd::Clean,
         End::BootFailed(_) => GuestEnd::BootFailed,

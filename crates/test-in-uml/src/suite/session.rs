@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::cases::Case;
+use super::case_name::CaseName;
+use super::known::KnownFailures;
 use super::note::Note;
 use super::plan::{Plan, Target};
+use super::power_on::Power;
 use super::queue::Queue;
 use crate::cancel::CancelToken;
 use crate::ctx::Ctx;
@@ -21,6 +23,8 @@ pub(super) struct RunSession<'a> {
     pub host: &'a dyn GuestHost,
     pub plan: &'a Plan<'a>,
     pub started: Instant,
+    /// Which failures are known.
+    pub known: KnownFailures<'a>,
     /// What is left to run.
     pub queue: Queue<Target>,
     /// Ends the cases that run.
@@ -33,10 +37,16 @@ pub(super) struct RunSession<'a> {
     pub notes: Sender<Note>,
 }
 
-impl RunSession<'_> {
+impl<'a> RunSession<'a> {
     /// Since the run began.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// What its guests are switched on with.
+    pub fn power(&self) -> Power<'a> {
+        let Plan { image, init, .. } = *self.plan;
+        Power { ctx: self.ctx, host: self.host, image, init }
     }
 
     pub fn tell(&self, note: Note) {
@@ -47,12 +57,12 @@ impl RunSession<'_> {
     /// Keeps what passed in a network of a case's scenario; says where.
     pub fn keep_capture(
         &self,
-        case: &Case,
+        case: &CaseName,
         attempt: u32,
         network: &str,
         capture: &Capture,
     ) -> Result<PathBuf> {
-        let path = self.ctx.run()?.capture(&format!("{} {attempt} {network}", case.full_name()));
+        let path = self.ctx.run()?.capture(&format!("{} {attempt} {network}", case));
         capture.write(&path, network).map(|()| path)
     }
 

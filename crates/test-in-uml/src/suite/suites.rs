@@ -7,9 +7,9 @@ use anyhow::{Result, bail};
 use super::build::{Built, test_binaries};
 use super::programs::{FolderSuite, KSELFTEST, Kselftest, ProgramSuite};
 use super::selection::Selection;
-use crate::config::{RUST, hint};
+use crate::config::{KUNIT, RUST, hint};
 use crate::ctx::Ctx;
-use crate::kernel::KernelSource;
+use crate::kernel::{KernelBinary, KernelSource};
 
 /// Suites that are built.
 #[derive(Debug)]
@@ -19,6 +19,21 @@ pub struct Suites {
 }
 
 impl Suites {
+    /// Says what they ask of a kernel that has not got it.
+    pub fn say_what_is_missing(&self, ctx: &Ctx, kernel: &KernelBinary) {
+        for suite in &self.programs {
+            let lacks = suite.lacks(kernel);
+            if !lacks.is_empty() {
+                ctx.ui.warn(&format!(
+                    "suite {} asks for what kernel {} was built without: CONFIG_{}",
+                    suite.name,
+                    kernel.name,
+                    lacks.join(", CONFIG_")
+                ));
+            }
+        }
+    }
+
     /// Builds the suites of these names, those of kernels for each of these; without any name, all that are configured, and cargo's tests. Whoever selects among cargo's
     /// tests means these.
     ///
@@ -31,7 +46,7 @@ impl Suites {
         kernels: &[KernelSource<'_>],
     ) -> Result<Self> {
         let configured = &ctx.config.suites;
-        let known = || configured.keys().map(String::as_str).chain([RUST]);
+        let known = || configured.keys().map(String::as_str).chain([RUST, KUNIT]);
         let is_known = |name: &str| known().any(|known| known == name) || target_of(name).is_some();
         if let Some(name) = names.iter().find(|name| !is_known(name)) {
             bail!(NoSuite(format!("no suite `{name}`{}", hint(name, known()))));
@@ -80,7 +95,8 @@ fn target_of(name: &str) -> Option<&str> {
 /// The suites of these cases, each once, if any is of a kernel; those of the configuration need not be named.
 pub fn named_by(ctx: &Ctx, cases: &[String]) -> Vec<String> {
     let suites = cases.iter().filter_map(|case| case.split(' ').next());
-    let of_kernels: BTreeSet<&str> = suites.filter(|suite| target_of(suite).is_some()).collect();
+    let of_kernels: BTreeSet<&str> =
+        suites.filter(|suite| *suite == KUNIT || target_of(suite).is_some()).collect();
     if of_kernels.is_empty() {
         return Vec::new();
     }
@@ -91,6 +107,11 @@ pub fn named_by(ctx: &Ctx, cases: &[String]) -> Vec<String> {
 /// Returns true if suites of these names are of kernels, whose source they are built from.
 pub fn are_of_kernels(names: &[String]) -> bool {
     names.iter().any(|name| target_of(name).is_some())
+}
+
+/// Returns true if suites of these names have unit tests of kernels, which the kernels themselves list.
+pub fn have_unit_tests(names: &[String]) -> bool {
+    names.iter().any(|name| name == KUNIT)
 }
 
 /// There is no suite of a name that was asked for.

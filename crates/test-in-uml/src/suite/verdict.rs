@@ -5,19 +5,22 @@ use std::time::Duration;
 use uml_protocol::marker::Expectation;
 use uml_protocol::wire::{Exit, Leftover, ProcessEnd};
 
+use super::inject::last_injection;
 use super::programs::{Judgement, Rules, Wrote};
 use super::word::{self, Word};
+use crate::guest::is_starved;
 use crate::guest::kernel_line::LogLine;
 use crate::guest::machine::{CaseRecord, End, lost_lines, out_of_memory};
-use crate::guest::{Complaint, is_starved};
 use crate::record::Scenario;
 
 mod outcome;
 mod scenario;
+mod taint;
 #[cfg(test)]
 mod tests;
 
 pub use outcome::Outcome;
+use taint::{HARMLESS_TAINT, added_taint};
 
 /// What a guest was asked to run.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +33,8 @@ pub struct Asked<'a> {
     pub listed: usize,
     /// How a program of a suite says how it ended, if it is one.
     pub rules: Option<&'a Rules>,
+    /// True if some of what it asked of the kernel failed on purpose: that it fails then is no fault.
+    pub injected: bool,
 }
 
 impl Asked<'_> {
@@ -66,6 +71,8 @@ pub struct Verdict {
     /// Which cases had loaded which modules in the same guest before, if its kernel is to blame: what a
     /// module leaves behind may harm long after.
     pub earlier: Vec<String>,
+    /// Which failure was injected last before its kernel complained.
+    pub after_injection: Option<String>,
     /// True if its kernel complained of time that the host did not give it: that says nothing of the case.
     pub starved: bool,
     /// True if a detector of its kernel has spoken or was switched off, and may be blind for what comes.
@@ -101,6 +108,7 @@ impl Verdict {
             leftovers: Vec::new(),
             loaded: Vec::new(),
             earlier: Vec::new(),
+            after_injection: None,
             starved: false,
             spent_detector: false,
             place: None,
@@ -124,7 +132,10 @@ impl Verdict {
     /// Judges a case, which took this long by our clock, by its record and by the end of its guest,
     /// if it ended.
     pub fn of(record: CaseRecord, asked: Asked<'_>, took: Duration, guest: Option<&End>) -> Self {
-        let outcome = outcome(&record, asked, guest);
+        let outcome = match outcome(&record, asked, guest) {
+            Outcome::Failed(_) if asked.injected => Outcome::Passed,
+            outcome => outcome,
+        };
         let tainted = record.exit.as_ref().map_or(0, |exit| exit.tainted);
         let spent_detector =
             record.reports.spent_detector().is_some() || tainted & !HARMLESS_TAINT != 0;
@@ -133,7 +144,10 @@ impl Verdict {
             word::drop_deprecation(&mut output);
         }
         let log = record.log.all();
-        let mut verdict = Self { outcome, output, log, spent_detector, ..Self::not_run("") };
+        let said_last = outcome.said_last().filter(|_| asked.injected);
+        let after_injection = said_last.and_then(|line| last_injection(&log, line));
+        let mut verdict =
+            Self { outcome, output, log, spent_detector, after_injection, ..Self::not_run("") };
         verdict.duration = took;
         if let Some(exit) = record.exit {
             (verdict.duration, verdict.leftovers) = (exit.duration, exit.leftovers);
@@ -147,6 +161,9 @@ impl Verdict {
         let mut outcome = self.outcome.to_string();
         if self.starved {
             outcome += "; the host gave this guest no CPU for much of that time";
+        }
+        if let Some(what) = &self.after_injection {
+            outcome += &format!("; after an injected {what}");
         }
         match self.earlier.as_slice() {
             [] => outcome,
@@ -267,22 +284,4 @@ fn absent(record: &CaseRecord) -> Option<String> {
             Some(format!("the guest lives, and was declared to die with `{text}`"))
         }
     })
-}
-
-/// Taint flags that mean that the kernel found a fault (tainted-kernels.rst): a machine check, a
-/// bad page, an oops, a warning, a soft lockup.
-const FAULTS: [(u64, char); 5] = [(4, 'M'), (5, 'B'), (7, 'D'), (9, 'W'), (14, 'L')];
-
-/// Taint flags that change nothing of a kernel: a module of ours (`O`), without a signature (`E`).
-const HARMLESS_TAINT: u64 = 1 << 12 | 1 << 13;
-
-/// A fault of which the log does not tell, unless the kernel complained of one that the case declared.
-fn added_taint(record: &CaseRecord, exit: &Exit) -> Option<Complaint> {
-    let flags: String = FAULTS
-        .iter()
-        .filter(|(bit, _)| exit.tainted & 1 << bit != 0)
-        .map(|(_, letter)| letter)
-        .collect();
-    let silent = !flags.is_empty() && !record.reports.has_declared();
-    silent.then(|| Complaint { name: "taint", line: format!("the kernel is tainted now: {flags}") })
 }

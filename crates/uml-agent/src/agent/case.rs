@@ -19,6 +19,7 @@ use uml_protocol::wire::{self, Exit, Leftover, ProcessEnd, Run, ToHost, add_fram
 
 use crate::case_dir::{CaseDir, Said};
 use crate::file_systems;
+use crate::injection::Injected;
 use crate::leftovers::{Changes, Watch};
 use crate::lost_memory::LostMemory;
 use crate::package_files::PackageFiles;
@@ -84,6 +85,7 @@ impl Cases {
         let dir = CaseDir::make(run.sequence)?;
         log.mark_and_read(Event::Begin(run.sequence), &mut self.frames)?;
         let started = since_the_kernel_started()?;
+        let injected = Injected::begin(&run.injections)?;
         let mut case = Case::start(self, run, &dir, host)?;
         let end = case.wait(run.timeout, log)?;
         let ended = since_the_kernel_started()?;
@@ -100,6 +102,7 @@ impl Cases {
             case.say_where_it_is(log)?;
         }
         let mut leftovers = case.cases.watch.end_processes()?;
+        drop(injected);
         leftovers.extend(std::mem::take(&mut case.stuck).into_iter().map(Leftover::Stuck));
         case.drain(log)?;
         let Changes { leftovers: changed, loaded } = self.watch.end_changes(&self.packages)?;

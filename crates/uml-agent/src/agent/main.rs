@@ -11,6 +11,7 @@ mod declarations;
 mod detectors;
 mod file_systems;
 mod init;
+mod injection;
 mod leftovers;
 mod log;
 mod lost_memory;

@@ -4,17 +4,18 @@
 //! fault is what a UML guest is slowest at: the start took twice as long.
 
 use std::convert::Infallible;
-use std::ffi::{CString, NulError, OsStr, OsString, c_char};
+use std::ffi::{CStr, CString, NulError, OsStr, OsString, c_char};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::libc;
 use nix::sched::{CloneFlags, clone};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
+use nix::sys::stat::Mode;
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, setpgid, write};
 
@@ -36,6 +37,8 @@ pub struct Start<'a> {
     standard: [BorrowedFd<'a>; 3],
     /// What it gets besides, by the same number.
     more: BorrowedFd<'a>,
+    /// A file that is given a 1 by the process itself.
+    mark: Option<&'a CStr>,
 }
 
 impl<'a> Start<'a> {
@@ -58,7 +61,13 @@ impl<'a> Start<'a> {
             dir: c_string(dir.as_os_str())?,
             standard: [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
             more: more.as_fd(),
+            mark: None,
         })
+    }
+
+    /// Has the process write a 1 to this file, last of all.
+    pub fn mark(&mut self, file: &'a CStr) {
+        self.mark = Some(file);
     }
 
     /// Sets a variable; the last that is set of a name is the one that there is.
@@ -120,6 +129,10 @@ impl<'a> Start<'a> {
         unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.map_err(at("signal"))?;
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
             .map_err(at("sigprocmask"))?;
+        if let Some(file) = self.mark {
+            let file = open(file, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty());
+            file.and_then(|file| write(&file, b"1")).map_err(at("its mark"))?;
+        }
         // SAFETY: the pointers are to strings that outlive the call, and end with a null pointer.
         unsafe { libc::execve(self.program.as_ptr(), args.as_ptr(), env.as_ptr()) };
         Err((EXECVE, Errno::last()))

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use uml_protocol::wire::{
-    Error, Exit, LONGEST, Leftover, Log, Owner, PackageFolder, ProcessEnd, Run, Stream, ToGuest,
-    ToHost, VERSION, Word, greet, receive, send,
+    Error, Exit, Injection, LONGEST, Leftover, Log, Owner, PackageFolder, ProcessEnd, Run, Stream,
+    ToGuest, ToHost, VERSION, Word, greet, receive, send,
 };
 
 fn to_guest() -> impl Strategy<Value = ToGuest> {
@@ -26,6 +26,11 @@ fn to_guest() -> impl Strategy<Value = ToGuest> {
                 archive: program,
                 roots: vec!["/".into()],
             }),
+            injections: vec![Injection {
+                kind: format!("fail{sequence}"),
+                interval: sequence,
+                space: 0,
+            }],
         })),
         any::<bool>().prop_map(|search| ToGuest::PowerOff { search }),
     ]

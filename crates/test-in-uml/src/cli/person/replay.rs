@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
 use crate::cli::choice;
@@ -12,7 +12,7 @@ use crate::ctx::Ctx;
 use crate::kernel::{KernelBinary, build_modules};
 use crate::person::{self, GuestName, Place};
 use crate::report::Again;
-use crate::suite::{self, Case, CaseFilter, Ignored, Selection, Suites};
+use crate::suite::{self, BinaryCase, Case, CaseFilter, Ignored, Selection, Suites};
 
 /// Where a case that is to be run by hand is in the guest.
 const CASE: &str = "/root/case";
@@ -30,7 +30,7 @@ pub(super) struct ReplayChoice {
 pub(super) struct Replayed {
     name: String,
     pub again: Again,
-    case: Case,
+    case: BinaryCase,
 }
 
 impl ReplayChoice {
@@ -39,12 +39,18 @@ impl ReplayChoice {
         let Some(replay) = &self.replay else { return Ok(None) };
         let again = choice::sequence(ctx, replay)?;
         let names = suite::named_by(ctx, &again.cases);
+        ensure!(
+            !suite::have_unit_tests(&names),
+            "{replay}: a unit test of a kernel runs while that boots, and cannot be run in a guest by hand; \
+             `test-in-uml --replay {replay}` runs it again"
+        );
         let kernel = WantedKernel::named(ctx, &again.kernel, Source::Configured)?;
         let suites = Suites::build(ctx, &names, &Selection::default(), &[kernel.source(ctx)?])?;
         let all = CaseFilter { words: Vec::new(), ignored: Ignored::All };
-        let (found, _) = again.among(&suite::list(ctx, &suites, &all)?);
+        let (found, _) = again.among(&suite::list(ctx, &suites, &[], &all)?);
         let name = again.cases.last().cloned().unwrap_or_default();
-        let case = found.into_iter().rfind(|case| case.full_name() == name);
+        let case = found.into_iter().filter_map(Case::into_binary_case);
+        let case = case.filter(|case| case.name().to_string() == name).last();
         let case = case.with_context(|| format!("`{name}` no longer exists"))?;
         Ok(Some(Replayed { name: replay.clone(), again, case }))
     }

@@ -2,20 +2,22 @@
 
 use std::time::Duration;
 
-use uml_protocol::wire::{Leaks, Word};
+use uml_protocol::wire::{Injection, Leaks, Word};
 
 use crate::guest::complaint::Complaint;
 use crate::guest::machine::{CaseRecord, End};
 
 /// How a program is run.
 #[derive(Debug, Clone, Copy)]
-pub struct CaseOptions {
+pub struct CaseOptions<'a> {
     /// After this long it is ended.
     pub timeout: Duration,
     /// Where it says how it ended.
     pub word: Word,
     /// True if what it leaves behind stays.
     pub leave: bool,
+    /// What fails of that which it asks of the kernel.
+    pub injections: &'a [Injection],
 }
 
 /// What became of a case that a guest was asked to run.

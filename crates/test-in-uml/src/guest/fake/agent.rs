@@ -26,6 +26,8 @@ pub(super) const SIGKILL: i32 = 9;
 pub(super) struct FakeGuest {
     pub number: u16,
     pub nonce: String,
+    /// What its kernel says before the agent is up.
+    pub boot_log: &'static str,
     pub address: SocketAddrV4,
     /// The host end of its link, and where each of those listens.
     pub host: Ipv4Addr,
@@ -74,6 +76,12 @@ impl FakeGuest {
 
     pub fn live(&self, listener: &TcpListener, script: &Script) -> Result<()> {
         self.console("[    0.000000] Linux version 6.12 (fake)")?;
+        for line in self.boot_log.lines() {
+            if line.contains("Kernel panic") {
+                return self.panic(line);
+            }
+            self.console(&format!("[    0.000500] {line}"))?;
+        }
         let ready = self.marker(None, Event::Ready(7878));
         self.console(&format!("[    0.001000] {ready}"))?;
         let (mut stream, _) = listener.accept()?;
@@ -81,7 +89,11 @@ impl FakeGuest {
         greet(&mut stream)?;
         send(&mut stream, &ToHost::Hello { release: "6.12".into() })?;
         let Some(ToGuest::Seal(key)) = receive(&mut stream)? else { return Ok(()) };
-        let text = b"<5>[    0.000000] Linux version 6.12 (fake)\n".to_vec();
+        let mut text = String::from("<5>[    0.000000] Linux version 6.12 (fake)\n");
+        for line in self.boot_log.lines() {
+            text += &format!("<4>[    0.000500] {line}\n");
+        }
+        let text = text.into_bytes();
         send(&mut stream, &ToHost::Log(Log::Boot { text, records: true }))?;
         let mut messages = BufReader::new(stream.try_clone()?);
         let mut session = Session { stream, key, next: 100 };

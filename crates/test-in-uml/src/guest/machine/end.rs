@@ -10,8 +10,8 @@ pub enum End {
         /// The process was aborted *after* the farewell, as some kernels do now and then.
         aborted: bool,
     },
-    /// It never became ready.
-    BootFailed(String),
+    /// It never became ready, but ended so.
+    BootFailed(Box<End>),
     /// Its kernel gave up, and said so.
     Panicked(String),
     /// It did not answer in time.
@@ -26,7 +26,8 @@ impl End {
         match self {
             End::Clean { aborted: false } => "",
             End::Clean { aborted: true } => "aborted after its farewell",
-            End::BootFailed(text) | End::Panicked(text) | End::Hung(text) | End::Lost(text) => text,
+            End::BootFailed(end) => end.detail(),
+            End::Panicked(text) | End::Hung(text) | End::Lost(text) => text,
         }
     }
 }
@@ -34,9 +35,15 @@ impl End {
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            End::BootFailed(end) => {
+                f.write_str("did not come up: ")?;
+                return match &**end {
+                    End::Panicked(line) => f.write_str(line),
+                    end => end.fmt(f),
+                };
+            }
             End::Clean { aborted: false } => "clean",
             End::Clean { aborted: true } => "clean, but ",
-            End::BootFailed(_) => "did not come up: ",
             End::Panicked(_) => "kernel panic: ",
             End::Hung(_) => "hung: ",
             End::Lost(_) => "lost: ",

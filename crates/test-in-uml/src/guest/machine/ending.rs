@@ -42,8 +42,8 @@ impl Machine {
             GuestState::Over(end) => self.state = GuestState::Over(end),
             // The first sign names the end, but a panic explains it better.
             GuestState::Ending(End::BootFailed(first)) => {
-                let why = self.panic.clone().unwrap_or(first);
-                self.state = GuestState::Ending(End::BootFailed(why));
+                let end = self.panic.clone().map_or(first, |line| End::Panicked(line).into());
+                self.state = GuestState::Ending(End::BootFailed(end));
             }
             GuestState::Ending(first) => self.state = GuestState::Ending(self.prefer_panic(first)),
             // In an orderly power-off the connection and the console end as they should.
@@ -52,8 +52,8 @@ impl Machine {
                 return self.finish_if_complete(Some(Action::Grant(self.limits.grace)));
             }
             GuestState::Booting | GuestState::Connecting => {
-                let why = self.panic.clone().unwrap_or_else(|| end.to_string());
-                self.state = GuestState::Ending(End::BootFailed(why));
+                let end = self.panic.clone().map_or(end, End::Panicked);
+                self.state = GuestState::Ending(End::BootFailed(end.into()));
                 return self.finish_if_complete(Some(Action::Grant(self.limits.grace)));
             }
             GuestState::Running(case) => {

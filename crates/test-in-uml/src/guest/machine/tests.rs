@@ -476,7 +476,9 @@ fn a_panic_is_why_a_guest_does_not_come_up_though_the_connection_broke_first() {
     machine.step(console("Kernel panic - not syncing: corrupted stack end"));
     machine.step(exited(ABORT));
     machine.step(GuestEvent::ConsoleClosed);
-    let expected = End::BootFailed("Kernel panic - not syncing: corrupted stack end".into());
+    let expected = End::BootFailed(
+        End::Panicked("Kernel panic - not syncing: corrupted stack end".into()).into(),
+    );
     assert_eq!(*end(&machine), expected);
 }
 

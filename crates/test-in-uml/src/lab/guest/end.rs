@@ -43,10 +43,10 @@ impl LabGuest<'_, '_, '_> {
     /// It did not come up: that is a death like any other.
     pub(super) fn not_up(&mut self, error: &anyhow::Error, powered_on: Duration) {
         self.disconnect();
-        if let Some(BootFailed { end, console_log, .. }) = error.downcast_ref() {
+        if let Some(failed) = error.downcast_ref::<BootFailed>() {
             self.boots.push(powered_on);
-            self.consoles.push(console_log.clone());
-            self.judge_death("not up", end);
+            self.consoles.push(failed.console_log.clone());
+            self.judge_death("not up", &failed.how());
         }
     }
 

@@ -72,10 +72,10 @@ fn a_flood_does_not_scroll_everything_else_away() {
 
 #[test]
 fn the_summary_counts_every_case() {
-    let tally = Tally { passed: 3, flaky: 1, failed: 2, skipped: 1, not_run: 1 };
+    let tally = Tally { passed: 3, flaky: 1, failed: 2, skipped: 1, known: 1, not_run: 1 };
     let line = summary_line("     Summary", &tally, Duration::from_secs(2));
     expect![
-        "     Summary [   2.00s] 6 cases run: 3 passed (1 flaky), 2 failed, 1 skipped, 1 not run"
+        "     Summary [   2.00s] 7 cases run: 3 passed (1 flaky), 2 failed, 1 skipped, 1 failed as known, 1 not run"
     ]
     .assert_eq(&line);
 }

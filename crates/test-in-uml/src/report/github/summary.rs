@@ -80,18 +80,19 @@ fn headline(report: &RunReport) -> String {
 }
 
 fn kernels(report: &RunReport) -> String {
-    let mut text =
-        String::from("| Kernel | Release | Passed | Flaky | Failed | Skipped | Not run |\n");
-    text += "|---|---|--:|--:|--:|--:|--:|\n";
+    let mut text = String::from(
+        "| Kernel | Release | Passed | Flaky | Failed | Skipped | Known | Not run |\n",
+    );
+    text += "|---|---|--:|--:|--:|--:|--:|--:|\n";
     for name in report.kernel_names() {
-        let Tally { passed, flaky, failed, skipped, not_run } =
+        let Tally { passed, flaky, failed, skipped, known, not_run } =
             tally(report.cases.iter().filter(|case| case.id.kernel == name));
         let kernel = report.kernels.iter().find(|kernel| kernel.kernel == name);
         let release = kernel.map_or("", |kernel| kernel.release.as_str());
         let (name, release) = (markdown(name), markdown(release));
         let _ = writeln!(
             text,
-            "| {name} | {release} | {passed} | {flaky} | {failed} | {skipped} | {not_run} |"
+            "| {name} | {release} | {passed} | {flaky} | {failed} | {skipped} | {known} | {not_run} |"
         );
     }
     text + "\n"

@@ -39,9 +39,9 @@ fn the_summary_shows_what_failed() {
     expect![[r#"
         ## ❌ 2 passed, 1 flaky, 2 failed in 12.5 s
 
-        | Kernel | Release | Passed | Flaky | Failed | Skipped | Not run |
-        |---|---|--:|--:|--:|--:|--:|
-        | 6.12 | 6.12.1 | 2 | 1 | 2 | 0 | 0 |
+        | Kernel | Release | Passed | Flaky | Failed | Skipped | Known | Not run |
+        |---|---|--:|--:|--:|--:|--:|--:|
+        | 6.12 | 6.12.1 | 2 | 1 | 2 | 0 | 0 | 0 |
 
         ### Beside the cases
 

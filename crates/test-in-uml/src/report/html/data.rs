@@ -174,6 +174,7 @@ fn state(end: CaseEnd, is_flaky: bool) -> &'static str {
         CaseEnd::Passed if is_flaky => "flaky",
         CaseEnd::Passed => "passed",
         CaseEnd::Skipped => "skipped",
+        CaseEnd::Known => "known",
         CaseEnd::NotRun => "not-run",
         _ => "failure",
     }

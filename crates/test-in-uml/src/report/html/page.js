@@ -27,9 +27,9 @@ function fill(element, properties, children) {
   }
 }
 
-const STATES = ["failure", "flaky", "passed", "skipped", "not-run"];
-const LABELS = { failure: "Failed", flaky: "Flaky", passed: "Passed", skipped: "Skipped", "not-run": "Not run", slower: "Slower" };
-const SIGNS = { failure: "✗", flaky: "≈", passed: "✓", skipped: "–", "not-run": "○" };
+const STATES = ["failure", "flaky", "passed", "skipped", "known", "not-run"];
+const LABELS = { failure: "Failed", flaky: "Flaky", passed: "Passed", skipped: "Skipped", known: "Known", "not-run": "Not run", slower: "Slower" };
+const SIGNS = { failure: "✗", flaky: "≈", passed: "✓", skipped: "–", known: "!", "not-run": "○" };
 
 function seconds(value) {
   if (value === undefined || value === null) return "";
@@ -92,7 +92,7 @@ function worst(list) {
 }
 
 function count(list) {
-  const counts = { failure: 0, flaky: 0, passed: 0, skipped: 0, "not-run": 0, slower: 0 };
+  const counts = { failure: 0, flaky: 0, passed: 0, skipped: 0, known: 0, "not-run": 0, slower: 0 };
   for (const result of list) {
     counts[result.state] += 1;
     if (result.slower) counts.slower += 1;

@@ -63,6 +63,8 @@ impl Adapter for FolderSuite<'_> {
             ignored: patterns(ignored)?,
             rules: Rules::new(*result, skip_codes.clone()),
             timeout: *timeout,
+            needs: self.suite.needs.clone(),
+            asks: Vec::new(),
             environment: environment.clone(),
             in_own_folder: false,
             // Lists come from elsewhere, with more in them than is built.

@@ -28,8 +28,11 @@ const FOLDER: &str = "tools/testing/selftests";
 /// What `make install` writes of the programs that are tests.
 const LIST: &str = "kselftest-list.txt";
 
+/// What a target asks for of the kernel's configuration, in its folder.
+const CONFIG: &str = "config";
+
 /// Raised whenever they are built otherwise.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Where this host has what tests are built with beside the kernel's own.
 const LIBRARIES: [&str; 2] = ["/usr/include", "/usr/lib/x86_64-linux-gnu"];
@@ -112,7 +115,13 @@ impl Adapter for Kselftest<'_> {
             let make = make.arg(format!("CC={}", compiler(work)?.display()));
             // Its older name, and its newer one.
             let places = ["INSTALL_PATH", "KSFT_INSTALL_PATH"];
-            step.run(&make.args(places.map(|name| format!("{name}={}", out.display()))))
+            step.run(&make.args(places.map(|name| format!("{name}={}", out.display()))))?;
+            let asked = folder.join(self.target).join(CONFIG);
+            if asked.is_file() {
+                let to = out.join(self.target).join(CONFIG);
+                fs::copy(asked, &to).with_context(|| format!("cannot write {}", to.display()))?;
+            }
+            Ok(())
         })
     }
 
@@ -133,11 +142,20 @@ impl Adapter for Kselftest<'_> {
             ignored: Vec::new(),
             rules: Rules::new(ResultBy::Kselftest, None),
             timeout: Some(time_limit(&settings.unwrap_or_default()).max(self.least_time)),
+            needs: Vec::new(),
+            asks: asked(&built.text_of(&format!("{}/{CONFIG}", self.target))?.unwrap_or_default()),
             environment: BTreeMap::new(),
             in_own_folder: true,
             may_be_missing: true,
         })
     }
+}
+
+/// The symbols that a target's `config` asks for.
+fn asked(config: &str) -> Vec<String> {
+    let lines =
+        config.lines().filter_map(|line| line.trim().strip_prefix("CONFIG_")?.split_once('='));
+    lines.filter(|(_, value)| *value != "n").map(|(symbol, _)| symbol.into()).collect()
 }
 
 /// When the host's libraries last changed: what was not built without one is built with it.
@@ -193,6 +211,13 @@ fn time_limit(settings: &str) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_targets_configuration_names_symbols() {
+        let config =
+            "CONFIG_VETH=y\n# CONFIG_X is not set\n  CONFIG_VLAN=m\nCONFIG_HZ=n\n\nVETH=y\n";
+        assert_eq!(asked(config), ["VETH", "VLAN"]);
+    }
 
     #[test]
     fn a_targets_settings_say_how_long_its_tests_may_take() {

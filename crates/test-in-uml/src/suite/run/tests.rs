@@ -3,59 +3,26 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::super::cases::{Case, OpenBinary};
-use super::super::plan::Lane;
+use super::super::binary_case::{BinaryCase, OpenBinary};
+use super::super::cases::Case;
+use super::super::choice::repeated;
+use super::super::execute::FAIL_FAST;
+use super::super::kunit;
+use super::super::plan::{AfterFailure, Reuse};
 use super::super::word::Word;
 use super::*;
 use crate::config::Config;
 use crate::guest::fake::{FakeHost, Play};
 use crate::guest::{Init, Program};
 use crate::kernel::KernelBinary;
-use crate::record::{CaseEnd, CaseLine, GuestEnd, GuestLine};
+use crate::record::{CaseEnd, GuestEnd};
 use crate::rootfs::Image;
 
+mod kunit_boots;
 mod scenario;
+mod told;
 
-/// What was told of a run.
-#[derive(Debug, Default)]
-struct Told {
-    cases: Vec<CaseLine>,
-    again: Vec<CaseLine>,
-    guests: Vec<GuestLine>,
-}
-
-impl Observer for Told {
-    fn note(&mut self, note: &Note) {
-        match note {
-            Note::Ended(case) => self.cases.push(CaseLine::clone(case)),
-            Note::Again(case) => self.again.push(CaseLine::clone(case)),
-            Note::GuestEnded(guest) => self.guests.push(guest.clone()),
-            _ => {}
-        }
-    }
-
-    fn tick(&mut self) {}
-}
-
-impl Told {
-    /// How each case ended, by its name.
-    fn ends(&self) -> Vec<(&str, CaseEnd)> {
-        let mut ends: Vec<_> =
-            self.cases.iter().map(|case| (case.name.as_str(), case.end)).collect();
-        ends.sort_by_key(|(name, _)| *name);
-        ends
-    }
-
-    fn case(&self, name: &str) -> &CaseLine {
-        self.cases.iter().find(|case| case.name == name).unwrap()
-    }
-
-    fn guest_ends(&self) -> Vec<GuestEnd> {
-        let mut guests: Vec<_> = self.guests.iter().collect();
-        guests.sort_by_key(|guest| &guest.guest);
-        guests.iter().map(|guest| guest.end).collect()
-    }
-}
+use told::Told;
 
 /// What a run is asked for; one seat, and nothing else that is not said.
 struct Run<'a> {
@@ -81,6 +48,26 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// A job for each case, and one for all unit tests of one suite: those whose names are `kunit SUITE.TEST`.
+    fn jobs(&self, kernel: &str, path: &Path) -> Vec<Job> {
+        let binary = Arc::new(OpenBinary {
+            name: "suite".into(),
+            program: Arc::new(Program::open(path).unwrap()),
+            package: None,
+            word: Word::LogFile,
+            listed: self.cases.len(),
+            of_suite: None,
+        });
+        let unit_tests = self.cases.iter().filter_map(|name| name.strip_prefix("kunit "));
+        let unit_tests = kunit::tests_of(kernel, unit_tests).into_iter().map(Case::Kunit);
+        let others = self.cases.iter().filter(|name| !name.starts_with("kunit "));
+        let others = others.map(|name| {
+            let (binary, test) = (Arc::clone(&binary), (*name).into());
+            Case::Binary(BinaryCase { binary, test, ignored: false })
+        });
+        repeated(&others.chain(unit_tests).collect::<Vec<_>>(), 1)
+    }
+
     /// Runs it on `host`. A kernel whose name is `none` cannot be had.
     fn on(self, host: &FakeHost) -> (Finished, Told) {
         let dir = tempfile::tempdir().unwrap();
@@ -90,22 +77,7 @@ impl<'a> Run<'a> {
         let image = Image::empty(&ctx.store);
         let path = dir.path().join("tests");
         std::fs::write(&path, "a test binary").unwrap();
-        let binary = Arc::new(OpenBinary {
-            name: "suite".into(),
-            program: Arc::new(Program::open(&path).unwrap()),
-            package: None,
-            word: Word::LogFile,
-            listed: self.cases.len(),
-            of_suite: None,
-        });
-        let job = |name: &&str| Job {
-            case: Case { binary: Arc::clone(&binary), name: (*name).into(), ignored: false },
-            repetition: 1,
-        };
-        let lane = |kernel: &&str| Lane {
-            name: (*kernel).into(),
-            jobs: self.cases.iter().map(job).collect(),
-        };
+        let lane = |kernel: &&str| Lane { name: (*kernel).into(), jobs: self.jobs(kernel, &path) };
         let plan = Plan {
             lanes: self.kernels.iter().map(lane).collect(),
             image: &image,
@@ -116,10 +88,12 @@ impl<'a> Run<'a> {
             after_failure: self.after_failure,
             keep_failed: false,
             online: false,
+            inject: None,
             captures: false,
             deadline: self.deadline,
         };
-        let make = |lane: usize, _: &CancelToken| target(dir.path(), self.kernels[lane]);
+        let make =
+            |lane: usize, _: &CancelToken| target(dir.path(), self.kernels[lane]).map(Arc::new);
         let mut told = Told::default();
         let finished = run(&ctx, host, &plan, make, &mut told).unwrap();
         assert_eq!(host.there(), 0, "a guest was left behind");

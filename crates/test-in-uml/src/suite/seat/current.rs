@@ -11,7 +11,7 @@ use uml_protocol::{env, lab, wire};
 use crate::guest::{CaseOptions, CaseRun, Connect, Cow, Guest, LinkBy, fresh_token};
 use crate::lab::{Lab, LabRecord};
 use crate::stage::Share;
-use crate::suite::cases::Case;
+use crate::suite::binary_case::BinaryCase;
 use crate::suite::note::Note;
 use crate::suite::plan::Target;
 use crate::suite::power_on::{Wishes, power_on};
@@ -58,7 +58,7 @@ impl<'a> Current<'a> {
             session.plan.online.then(|| WayOut::open(&session.cases, &name)).transpose()?;
         let wishes = Wishes::of_cases(cow.as_ref(), &session.cases);
         let mut guest = match &way_out {
-            None => power_on(session, target, &name, share, &wishes)?,
+            None => power_on(session.power(), target, &name, share, &wishes)?,
             Some(way_out) => {
                 let wishes = Wishes {
                     interfaces: &[way_out.interface()],
@@ -67,7 +67,7 @@ impl<'a> Current<'a> {
                     link_by: LinkBy::Agent,
                     ..wishes
                 };
-                power_on(session, target, &name, share, &wishes)?
+                power_on(session.power(), target, &name, share, &wishes)?
             }
         };
         for (_, program) in &target.modules {
@@ -100,7 +100,7 @@ impl<'a> Current<'a> {
     pub fn run(
         &mut self,
         session: &RunSession<'_>,
-        case: &Case,
+        case: &BinaryCase,
         attempt: u32,
     ) -> Result<(CaseRun, LabRecord)> {
         let of_suite = case.binary.of_suite.as_ref().and_then(|of_suite| of_suite.timeout);
@@ -124,7 +124,10 @@ impl<'a> Current<'a> {
         environment.push((lab::env::TOKEN.into(), token.clone()));
         environment.push((lab::env::KERNELS.into(), session.queue.names().join("\n")));
         let word = wire_word(case.binary.word);
-        let options = CaseOptions { timeout, word, leave: false };
+        let injections = session.plan.inject.as_ref();
+        let injections =
+            injections.map_or_else(Vec::new, |inject| inject.of_case(&case.name().to_string()));
+        let options = CaseOptions { timeout, word, leave: false, injections: &injections };
         let (connections, asked) = channel();
         let (guest, lab) = (&mut self.guest, &lab);
         guest.open_lab(&token, connections);
@@ -137,7 +140,7 @@ impl<'a> Current<'a> {
             drop(serving);
             ran
         });
-        let ran = ran.with_context(|| format!("cannot run {}", case.full_name()))?;
+        let ran = ran.with_context(|| format!("cannot run {}", case.name()))?;
         Ok((ran, lab.take_record()))
     }
 }

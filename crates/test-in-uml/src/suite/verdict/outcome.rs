@@ -28,6 +28,13 @@ pub enum Outcome {
     },
     /// The case's own record cannot be trusted.
     Untrusted(String),
+    /// It failed as it is known to.
+    Known {
+        /// Why it does.
+        why: String,
+        /// How it failed.
+        found: Box<Outcome>,
+    },
     /// The case was not begun.
     NotRun(String),
 }
@@ -45,6 +52,7 @@ impl Outcome {
             Outcome::Died { end: End::Hung(_), .. } => CaseEnd::Hung,
             Outcome::Died { .. } => CaseEnd::Lost,
             Outcome::Untrusted(_) => CaseEnd::Error,
+            Outcome::Known { .. } => CaseEnd::Known,
             Outcome::NotRun(_) => CaseEnd::NotRun,
         }
     }
@@ -54,12 +62,24 @@ impl Outcome {
         self.end().is_failure()
     }
 
+    /// What was said last that makes it a failure of the kernel's.
+    pub fn said_last(&self) -> Option<&str> {
+        match self {
+            Outcome::Kernel(complaint) | Outcome::Died { complaint: Some(complaint), .. } => {
+                Some(&complaint.line)
+            }
+            Outcome::Died { end, .. } => Some(end.detail()),
+            _ => None,
+        }
+    }
+
     /// What the kernel complained of, by the name of its pattern.
     pub fn complaint(&self) -> Option<&'static str> {
         match self {
             Outcome::Kernel(complaint) | Outcome::Died { complaint: Some(complaint), .. } => {
                 Some(complaint.name)
             }
+            Outcome::Known { found, .. } => found.complaint(),
             _ => None,
         }
     }
@@ -71,6 +91,7 @@ impl fmt::Display for Outcome {
         match self {
             Outcome::Passed | Outcome::TimedOut => Ok(()),
             Outcome::Kernel(complaint) => write!(f, "{complaint}"),
+            Outcome::Known { why, found } => write!(f, "{why} ({found})"),
             Outcome::Failed(why)
             | Outcome::Skipped(why)
             | Outcome::Untrusted(why)

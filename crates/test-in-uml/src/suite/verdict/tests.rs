@@ -7,7 +7,8 @@ use crate::guest::kernel_line::{LogLine, Origin};
 const PASSED: &str = "\nrunning 1 test\ntest a ... ok\n\n\
     test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n";
 
-const ASKED: Asked<'_> = Asked { name: "a", word: Word::Stdout, listed: 1, rules: None };
+const ASKED: Asked<'_> =
+    Asked { name: "a", word: Word::Stdout, listed: 1, rules: None, injected: false };
 
 fn outcome(record: &CaseRecord, guest: Option<&End>) -> Outcome {
     super::outcome(record, ASKED, guest)
@@ -264,4 +265,28 @@ fn a_guest_whose_detector_has_spoken_is_not_for_others() {
         record.exit.as_mut().unwrap().tainted = tainted;
         assert_eq!(spoils(record), spoilt, "{tainted}");
     }
+}
+
+#[test]
+fn what_fails_because_something_was_made_to_fail_is_no_failure_and_a_complaint_is_one() {
+    let asked = Asked { injected: true, ..ASKED };
+    let of = |record: CaseRecord| Verdict::of(record, asked, Duration::ZERO, None);
+    for end in [ProcessEnd::Code(101), ProcessEnd::Signal(6)] {
+        assert_eq!(of(record(end, None, "")).outcome, Outcome::Passed);
+    }
+    assert_eq!(of(record(ProcessEnd::TimedOut, None, "")).outcome, Outcome::TimedOut);
+    let mut complains = record(ProcessEnd::Code(101), None, "");
+    for text in [
+        "FAULT_INJECTION: forcing a failure.",
+        "name failslab, interval 7, probability 100, space 0, times -1",
+        "BUG: something new",
+    ] {
+        let text = text.into();
+        complains.begin_seen = true;
+        complains.line(&LogLine { stamp: Some(1), origin: Origin::Kernel, text });
+    }
+    complains.reports.finish();
+    let verdict = of(complains);
+    assert!(matches!(verdict.outcome, Outcome::Kernel(_)));
+    assert_eq!(verdict.detail(), "other-bug: BUG: something new; after an injected failslab");
 }

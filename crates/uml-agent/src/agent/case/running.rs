@@ -24,6 +24,7 @@ use crate::Log;
 use crate::case_dir::CaseDir;
 use crate::declarations::Declarations;
 use crate::file_systems;
+use crate::injection;
 use crate::processes::reap;
 use crate::spawn::Start;
 
@@ -78,6 +79,9 @@ impl<'a> Case<'a> {
         start.env(env::DECLARATIONS, their_declarations.as_raw_fd().to_string())?;
         for (name, value) in &run.env {
             start.env(name, value)?;
+        }
+        if !run.injections.is_empty() {
+            start.mark(injection::MARK);
         }
         let pid = start.spawn(cases.role)?;
         let pipes =

@@ -5,6 +5,7 @@ use uml_protocol::wire::ProcessEnd;
 
 use super::*;
 use crate::guest::fake::Asker;
+use crate::record::CaseLine;
 
 /// Guests of scenarios do what they are told; the case is whatever else there is.
 fn host(case: fn(&Asker)) -> FakeHost {

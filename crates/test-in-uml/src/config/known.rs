@@ -1,0 +1,26 @@
+//! `[workspace.metadata.uml.known.NAME]`: failures whose cause was found.
+
+use serde::{Deserialize, Serialize};
+
+/// `[workspace.metadata.uml.known.NAME]`: cases that fail for a reason that is known, and do not make a run red. One of them that
+/// passes does, until it is taken out of here.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Known {
+    /// The cases, each `BINARY NAME`, in which `*` is any text.
+    pub cases: Vec<String>,
+    /// The kernels on which they fail, in the same words.
+    #[serde(default = "every")]
+    pub kernels: Vec<String>,
+    /// What is reported of them: who fails without this text has failed otherwise.
+    pub says: String,
+    /// Why they fail.
+    pub why: String,
+    /// True if they pass now and then.
+    #[serde(default)]
+    pub sometimes: bool,
+}
+
+fn every() -> Vec<String> {
+    vec!["*".into()]
+}
