@@ -44,10 +44,10 @@ pub fn run(ctx: &Ctx) -> Result<ExitCode> {
     step(
         ctx,
         "the console of the full guest, an ordinary user's guest, images that no guest comes up from, a \
-         full disk, another repository",
+         full disk, another repository, clients of ours",
         cmd!(
             shell,
-            "{cargo} test --package test-in-uml --test it -- --ignored full_guest background_guest guests_on_a_network ordinary broken_image folder_fills own_repository"
+            "{cargo} test --package test-in-uml --test it -- --ignored full_guest background_guest guests_on_a_network ordinary broken_image folder_fills own_repository in_guest"
         ),
     )?;
     ctx.ui.line(&format!("{:>12} tests after a full boot", "ci"));

@@ -16,6 +16,7 @@ mod config;
 mod doctor;
 mod environment;
 mod exit;
+mod in_guest;
 mod init;
 mod kernels;
 mod modules;
@@ -83,6 +84,8 @@ enum Command {
     Image,
     /// Build everything, boot guests, and run the tests in them
     TestInUml(Box<test_in_uml::TestInUml>),
+    /// Run a command whose test processes run in guests: `in-guest -- cargo nextest run`
+    InGuest(Box<in_guest::InGuest>),
     /// Show runs that are over in other formats, compare and merge them
     Report {
         #[command(subcommand)]
@@ -128,7 +131,11 @@ impl Command {
             Command::Clean { .. } | Command::Init(_) | Command::Net { .. } => false,
             Command::Exec(_) | Command::Cp(_) | Command::Ps | Command::Down(_) => false,
             Command::Fetch { .. } | Command::Kernel { .. } | Command::Image => true,
-            Command::TestInUml(_) | Command::Shell(_) | Command::Up(_) | Command::Config => true,
+            Command::TestInUml(_)
+            | Command::InGuest(_)
+            | Command::Shell(_)
+            | Command::Up(_)
+            | Command::Config => true,
         }
     }
 }
@@ -234,6 +241,7 @@ fn act(ctx: &Ctx, command: &Command) -> Result<ExitCode> {
         }
         Command::Image => ui::print(image(ctx)?.path().display())?,
         Command::TestInUml(args) => return Ok(ExitCode::from(args.run(ctx)?)),
+        Command::InGuest(args) => return args.run(ctx),
         Command::Report { what } => return Ok(ExitCode::from(what.run(ctx)?)),
         Command::Shell(args) => return args.run(ctx),
         Command::Up(args) => return args.run(ctx),

@@ -36,7 +36,7 @@ pub use complaint::Complaint;
 pub(crate) use console::keep_console;
 pub(crate) use cow::sight;
 pub use cow::{Cow, Disk, ExtraDisk};
-pub use driver::{CaseOptions, CaseRun, Gone, Guest};
+pub use driver::{CaseOptions, CaseRun, Gone, Guest, Sink};
 pub use host::GuestHost;
 pub use interface::{Connect, Interface};
 pub use limit::KeptWaiting;

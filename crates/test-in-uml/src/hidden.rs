@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use nix::sys::stat::Mode;
 
-use crate::{isolation, stage};
+use crate::{isolation, runner, stage};
 
 /// Serves a hidden subcommand and does not return, or returns if there is none.
 ///
@@ -13,9 +13,10 @@ pub(crate) fn entry() {
     let mut args = std::env::args_os().skip(1);
     let Some(first) = args.next() else { return };
     let rest: Vec<OsString> = args.collect();
-    let serve = match first == isolation::STAGE {
-        true => stage::serve,
-        false => match isolation::server_of(&first) {
+    let serve = match first.to_str() {
+        Some(isolation::STAGE) => stage::serve,
+        Some(runner::RUNNER) => runner::serve,
+        _ => match isolation::server_of(&first) {
             Some(serve) => serve,
             None => return,
         },

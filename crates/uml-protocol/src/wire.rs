@@ -68,7 +68,7 @@ pub enum ToGuest {
     /// A piece of the program that was offered last.
     Chunk(#[serde(with = "serde_bytes")] Vec<u8>),
     /// Run a case.
-    Run(Run),
+    Run(Box<Run>),
     /// The answer to [`ToHost::TimeIsOver`]: how long the case may still take, if at all.
     MoreTime(Duration),
     /// Switch the guest off.
@@ -99,6 +99,8 @@ pub struct Run {
     pub leave: bool,
     /// The folder that it runs in; without one, it is the case's own.
     pub package: Option<PackageFolder>,
+    /// Links that have to be there: where, and to what.
+    pub links: Vec<(String, String)>,
     /// What fails of that which its processes ask of the kernel.
     pub injections: Vec<Injection>,
 }

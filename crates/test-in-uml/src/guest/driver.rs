@@ -24,7 +24,7 @@ mod answers;
 mod events;
 mod offer;
 
-pub use answers::{CaseOptions, CaseRun, Gone};
+pub use answers::{CaseOptions, CaseRun, Gone, Sink};
 
 /// The agent ends a case that takes too long; this much later we end the guest.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -191,12 +191,12 @@ impl<'a> Guest<'a> {
     /// When the user asks us to stop, or the program cannot be read.
     pub fn run_case(
         &mut self,
-        TestProgram { program, package, called }: TestProgram<'_>,
+        TestProgram { program, package, called, links }: TestProgram<'_>,
         args: Vec<String>,
         mut env: Vec<(String, String)>,
         how: CaseOptions<'_>,
     ) -> Result<CaseRun> {
-        let CaseOptions { timeout, word, leave, injections } = how;
+        let CaseOptions { timeout, word, leave, injections, sink } = how;
         self.cases += 1;
         let sequence = self.cases;
         self.offer(program)?;
@@ -210,10 +210,21 @@ impl<'a> Guest<'a> {
         self.feed(GuestEvent::Run { sequence, limit: timeout + MARGIN });
         let package = package.map(PackageFolder::on_wire);
         let (program, called) = (program.hash(), called.map(String::from));
-        let injections = injections.to_vec();
-        let run =
-            Run { sequence, program, called, args, env, timeout, word, leave, package, injections };
-        self.say(&ToGuest::Run(run));
+        let (injections, links) = (injections.to_vec(), links.to_vec());
+        let run = Run {
+            sequence,
+            program,
+            called,
+            args,
+            env,
+            timeout,
+            word,
+            leave,
+            package,
+            links,
+            injections,
+        };
+        self.say(&ToGuest::Run(run.into()));
         loop {
             if let Some(case) = self.machine.take_case_if_settled() {
                 let died_before = !case.begin_seen && self.end().is_some();
@@ -222,7 +233,13 @@ impl<'a> Guest<'a> {
             if self.end().is_some() {
                 return Ok(CaseRun::NotBegun);
             }
-            self.pump()?;
+            let event = self.next()?;
+            if let (Some(Sink(tell)), GuestEvent::Message(ToHost::Output { stream, bytes })) =
+                (sink, &event)
+            {
+                tell(*stream, bytes);
+            }
+            self.feed(event);
         }
     }
 

@@ -15,6 +15,8 @@ pub struct TestProgram<'a> {
     pub package: Option<&'a PackageFolder>,
     /// Where it is called at in guests, if that matters to it.
     pub called: Option<&'a str>,
+    /// Links that it needs: where, and to what.
+    pub links: &'a [(String, String)],
 }
 
 /// The files of all packages of a run.

@@ -4,7 +4,7 @@
 //! killed: whoever comes across it removes it.
 
 use std::fs::{self, File, TryLockError};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -12,6 +12,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::name::GuestName;
 use crate::layout::Layout;
+use crate::socket_path::socket_in;
 use crate::{invocation, lock};
 
 const SOCKET: &str = "socket";
@@ -165,10 +166,9 @@ fn new_socket() -> Result<Socket> {
     Socket::new(Domain::UNIX, Type::SEQPACKET, None).context("cannot make a socket")
 }
 
-/// The address of the socket in a folder, however long the folder's path is: an address has room for 107 bytes (unix(7)).
+/// The address of the socket in a folder.
 fn address_in(folder: &File) -> Result<SockAddr> {
-    let place = format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd());
-    SockAddr::unix(place).context("a socket's address is too long")
+    SockAddr::unix(socket_in(folder, SOCKET)).context("a socket's address is too long")
 }
 
 #[cfg(test)]

@@ -41,8 +41,12 @@ pub struct OpenBinary {
 /// A program of a suite.
 #[derive(Debug)]
 pub struct OfSuite {
-    /// Where it is called at in guests.
-    pub called: String,
+    /// Where it is called at in guests, if that matters to it.
+    pub called: Option<String>,
+    /// Links that it needs in guests: where, and to what.
+    pub links: Vec<(String, String)>,
+    /// What it has in its environment beside what every case has, and its package.
+    pub environment: Vec<(String, String)>,
     /// What it is called with.
     pub arguments: Vec<String>,
     /// How it says how it ended.
@@ -58,8 +62,9 @@ pub struct OfSuite {
 impl OpenBinary {
     /// What a guest is asked to run of it.
     pub fn placed(&self) -> TestProgram<'_> {
-        let called = self.of_suite.as_ref().map(|of_suite| of_suite.called.as_str());
-        TestProgram { program: &self.program, package: self.package.as_ref(), called }
+        let called = self.of_suite.as_ref().and_then(|of_suite| of_suite.called.as_deref());
+        let links = self.of_suite.as_ref().map_or(&[][..], |of_suite| &of_suite.links);
+        TestProgram { program: &self.program, package: self.package.as_ref(), called, links }
     }
 }
 

@@ -108,7 +108,7 @@ pub fn test_binaries(ctx: &Ctx, selection: &Selection) -> Result<Built> {
     Ok(Built { binaries, members: selected.metadata.packages.iter().map(folder).collect() })
 }
 
-fn folder(package: &Package) -> PathBuf {
+pub(super) fn folder(package: &Package) -> PathBuf {
     package.manifest_path.as_std_path().parent().unwrap_or(Path::new("/")).into()
 }
 

@@ -98,7 +98,7 @@ fn script(case: &BinaryCase, kernel: &KernelBinary, modules: &[Module]) -> Resul
         let _ = writeln!(text, "export {name}={}", quoted(value)?);
     }
     let arguments = shlex::try_join(case.args().iter().map(String::as_str))?;
-    let called = case.binary.of_suite.as_ref().map(|of_suite| of_suite.called.clone());
+    let called = case.binary.of_suite.as_ref().and_then(|of_suite| of_suite.called.clone());
     let program = called.unwrap_or_else(|| program(&case.binary.program));
     let _ = writeln!(text, "exec perl \"$here\"/declarations {program} {arguments} \"$@\"");
     Ok(text)

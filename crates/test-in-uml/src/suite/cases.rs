@@ -161,7 +161,9 @@ fn of_suite(suite: &ProgramSuite, packages: &Packages) -> Vec<BinaryCase> {
         let program = Arc::new(program);
         for ProgramCase { name, arguments, folder, ignored } in of_program {
             let of_suite = OfSuite {
-                called: format!("{}/{path}", suite.place()),
+                called: Some(format!("{}/{path}", suite.place())),
+                links: Vec::new(),
+                environment: Vec::new(),
                 arguments,
                 rules: suite.cases.rules.clone(),
                 timeout: suite.cases.timeout,

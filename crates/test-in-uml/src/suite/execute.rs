@@ -80,7 +80,7 @@ fn execute_case(session: &RunSession<'_>, seat: &mut Seat<'_>, at: &At<'_>, case
         }
         at.began(session, case.name().to_string());
         let asked = session.elapsed();
-        let ran = seat.run(at.target, case, attempt);
+        let ran = seat.run(at.target, case, attempt, None);
         let verdict = ran.unwrap_or_else(|error| give_up(session, at.lane, error));
         // How the case went is told first: the end of a guest may take its time.
         if conclude(session, at, case.name(), attempt, (asked, verdict)) == Next::Again {

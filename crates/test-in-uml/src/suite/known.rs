@@ -36,6 +36,11 @@ impl<'a> KnownFailures<'a> {
         entries.map(Self).context("a known failure")
     }
 
+    /// None are.
+    pub fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// Judges a verdict by what is known of the case on that kernel.
     pub fn apply(&self, kernel: &str, case: &CaseName, verdict: &mut Verdict) {
         let case = case.to_string();

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
+use cargo_metadata::Metadata;
 use memchr::memmem;
 
 use self::contents::Contents;
-use super::build::{Built, TestBinary};
+use super::build::{self, Built, TestBinary};
 use super::programs::{Other, ProgramSuite, SuiteProgram};
 use super::rustflags::TARGET;
 use crate::ctx::Ctx;
@@ -56,15 +57,48 @@ impl Packages {
         if !packages.add_packages(ctx, built, limit, &mut contents)? {
             contents = of_suites;
         }
+        packages.pack(ctx, &mut contents)?;
+        Ok(packages)
+    }
+
+    fn pack(&mut self, ctx: &Ctx, contents: &mut Contents) -> Result<()> {
         if contents.is_empty() {
-            return Ok(packages);
+            return Ok(());
         }
         let archive = Program::of_bytes(c"packages", &contents.pack()?)?;
         for path in contents.unreadable() {
             ctx.ui.warn(&format!("{} cannot be read: guests do not have it", path.display()));
         }
-        packages.files = Some(Arc::new(PackageFiles { archive, roots: contents.roots() }));
+        self.files = Some(Arc::new(PackageFiles { archive, roots: contents.roots() }));
+        Ok(())
+    }
+
+    /// Reads the files of all packages of a workspace, as [`Packages::of`] does.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn of_workspace(ctx: &Ctx, workspace: &Metadata) -> Result<Self> {
+        let members = workspace.workspace_packages();
+        let members: Vec<PathBuf> = members.into_iter().map(build::folder).collect();
+        let (mut packages, mut contents) = (Self::default(), Contents::default());
+        let limit = ctx.config.memory.bytes() / PART_OF_MEMORY;
+        if add_folders(ctx, &members, &members, limit, &mut contents) {
+            packages.with_packages = true;
+            packages.pack(ctx, &mut contents)?;
+        }
         Ok(packages)
+    }
+
+    /// What guests have at this folder of the host, if that is one of a package.
+    pub fn folder_at(&self, path: &str) -> Option<PackageFolder> {
+        let files = Arc::clone(self.files.as_ref().filter(|_| self.with_packages)?);
+        let is_in = |root: &String| Path::new(path).starts_with(root);
+        files.roots.iter().any(is_in).then(|| PackageFolder {
+            path: path.into(),
+            files: Arc::clone(&files),
+            programs: Vec::new(),
+            environment: Vec::new(),
+        })
     }
 
     /// Adds a suite: files, links, and programs by links to where guests keep them.
@@ -104,20 +138,7 @@ impl Packages {
         contents: &mut Contents,
     ) -> Result<bool> {
         let folders: BTreeSet<_> = built.binaries.iter().map(|binary| &binary.folder).collect();
-        for folder in folders {
-            if is_of_system(folder) {
-                let folder = folder.display();
-                ctx.ui.warn(&format!(
-                    "guests have a folder {folder} of their own, without your files"
-                ));
-                return Ok(false);
-            }
-            contents.find(folder, &built.members);
-        }
-        if let Some(too_much) = contents.over(limit) {
-            ctx.ui.warn(&format!(
-                "{too_much}: guests do not have the packages' files, and cases run in an empty folder"
-            ));
+        if !add_folders(ctx, folders, &built.members, limit, contents) {
             return Ok(false);
         }
         // As cargo has it with `--target`.
@@ -178,6 +199,31 @@ impl Packages {
         let programs = known.iter().filter_map(|program| self.programs.get(program).cloned());
         Some(PackageFolder { path, files, programs: programs.collect(), environment })
     }
+}
+
+/// Adds the files of these folders; false, and why, if guests do not have them.
+fn add_folders<'f>(
+    ctx: &Ctx,
+    folders: impl IntoIterator<Item = &'f PathBuf>,
+    members: &[PathBuf],
+    limit: u64,
+    contents: &mut Contents,
+) -> bool {
+    for folder in folders {
+        if is_of_system(folder) {
+            let folder = folder.display();
+            ctx.ui.warn(&format!("guests have a folder {folder} of their own, without your files"));
+            return false;
+        }
+        contents.find(folder, members);
+    }
+    if let Some(too_much) = contents.over(limit) {
+        ctx.ui.warn(&format!(
+            "{too_much}: guests do not have the packages' files, and cases run in an empty folder"
+        ));
+        return false;
+    }
+    true
 }
 
 /// Returns true if guests have, and need, such a folder of their own.

@@ -37,6 +37,18 @@ pub fn of_guests(folders: &[(&Path, &str)]) -> Vec<String> {
     flags
 }
 
+/// The flags for what a client of ours builds for guests in the workspace at `root`: the user's own, and what guests need. All of it is
+/// linked with that object.
+///
+/// # Errors
+/// When the configuration of cargo cannot be read, or a flag would undo what guests need.
+pub fn of_clients(root: &Path, object: &Path) -> Result<Vec<String>> {
+    let mut flags = of_user(root)?;
+    flags.extend(STATIC.map(Into::into));
+    flags.push(format!("-Clink-arg={}", object.display()));
+    Ok(flags)
+}
+
 /// In one text for `CARGO_ENCODED_RUSTFLAGS`: a path may have spaces.
 pub fn encoded(flags: &[String]) -> String {
     flags.join("\x1f")

@@ -13,7 +13,7 @@ use super::plan::Target;
 use super::session::RunSession;
 use super::verdict::{Place, Verdict};
 use crate::guest::machine::{CaseRecord, End};
-use crate::guest::{CaseRun, Complaint, Gone};
+use crate::guest::{CaseRun, Complaint, Gone, Sink};
 use crate::lab::LabRecord;
 use crate::record::{GuestEnd, GuestLine};
 use crate::stage::Share;
@@ -72,11 +72,13 @@ impl<'a> Seat<'a> {
     }
 
     /// Runs a case in a guest that lives.
+    /// `sink` is told what it writes as it comes.
     pub fn run(
         &mut self,
         target: &Arc<Target>,
         case: &BinaryCase,
         attempt: u32,
+        sink: Option<Sink<'_>>,
     ) -> Result<Verdict> {
         // A guest that dies before a case begins is no fault of this case. A second one that does
         // the same is.
@@ -85,7 +87,7 @@ impl<'a> Seat<'a> {
             let session = self.session;
             let current = self.ensure_guest(target)?;
             let (began, clock) = (session.elapsed(), Instant::now());
-            let (ran, scenario) = current.run(session, case, attempt)?;
+            let (ran, scenario) = current.run(session, case, attempt, sink)?;
             let record = match ran {
                 CaseRun::Ran(record) => *record,
                 CaseRun::NotBegun => {

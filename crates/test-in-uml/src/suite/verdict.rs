@@ -58,6 +58,8 @@ impl Asked<'_> {
 pub struct Verdict {
     /// The outcome.
     pub outcome: Outcome,
+    /// How its process ended, if the guest lived to tell.
+    pub ended: Option<ProcessEnd>,
     /// The time its process took, by the guest's clock; by ours if the guest did not live to tell.
     pub duration: Duration,
     /// What it wrote.
@@ -102,6 +104,7 @@ impl Verdict {
     pub fn not_run(why: &str) -> Self {
         Self {
             outcome: Outcome::NotRun(why.into()),
+            ended: None,
             duration: Duration::ZERO,
             output: Vec::new(),
             log: Vec::new(),
@@ -152,6 +155,7 @@ impl Verdict {
         if let Some(exit) = record.exit {
             (verdict.duration, verdict.leftovers) = (exit.duration, exit.leftovers);
             verdict.loaded = exit.loaded;
+            verdict.ended = Some(exit.end);
         }
         verdict
     }

@@ -16,6 +16,7 @@ mod guard;
 mod guests_on_a_network;
 mod host_network;
 mod hosts;
+mod in_guest;
 mod interruption;
 mod kernel;
 mod kernel_log;

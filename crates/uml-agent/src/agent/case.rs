@@ -80,6 +80,9 @@ impl Cases {
         if let Some(called) = &run.called {
             self.packages.place_program(called, &run.program, programs)?;
         }
+        if !run.links.is_empty() {
+            self.packages.link(&run.links)?;
+        }
         programs.settle()?;
         self.watch.begin()?;
         let dir = CaseDir::make(run.sequence)?;

@@ -85,6 +85,22 @@ impl PackageFiles {
         Ok(())
     }
 
+    /// Has these links be there, each at its place.
+    pub fn link(&self, links: &[(String, String)]) -> Result<()> {
+        for (place, target) in links {
+            let place = Path::new(place);
+            if place.exists() {
+                continue;
+            }
+            fs::create_dir_all(place.parent().unwrap_or(Path::new("/")))
+                .and_then(|()| symlink(target, place))
+                .with_context(|| format!("cannot put a link at {}", place.display()))?;
+        }
+        // That was us.
+        self.folders.changed();
+        Ok(())
+    }
+
     /// Readable when one was changed.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.folders.as_fd()

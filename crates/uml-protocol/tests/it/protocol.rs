@@ -12,7 +12,7 @@ fn to_guest() -> impl Strategy<Value = ToGuest> {
     prop_oneof![
         (any::<[u8; 32]>(), any::<u64>()).prop_map(|(hash, size)| ToGuest::Offer { hash, size }),
         any::<Vec<u8>>().prop_map(ToGuest::Chunk),
-        run.prop_map(|(sequence, program, args, millis)| ToGuest::Run(Run {
+        run.prop_map(|(sequence, program, args, millis)| ToGuest::Run(Box::new(Run {
             called: None,
             sequence,
             program,
@@ -26,12 +26,13 @@ fn to_guest() -> impl Strategy<Value = ToGuest> {
                 archive: program,
                 roots: vec!["/".into()],
             }),
+            links: vec![("/a".into(), "/b".into())],
             injections: vec![Injection {
                 kind: format!("fail{sequence}"),
                 interval: sequence,
                 space: 0,
             }],
-        })),
+        }))),
         any::<bool>().prop_map(|search| ToGuest::PowerOff { search }),
     ]
 }

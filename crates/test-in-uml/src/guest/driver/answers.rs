@@ -1,8 +1,9 @@
 //! What a guest is asked for, and what becomes of it.
 
+use std::fmt;
 use std::time::Duration;
 
-use uml_protocol::wire::{Injection, Leaks, Word};
+use uml_protocol::wire::{Injection, Leaks, Stream, Word};
 
 use crate::guest::complaint::Complaint;
 use crate::guest::machine::{CaseRecord, End};
@@ -18,6 +19,18 @@ pub struct CaseOptions<'a> {
     pub leave: bool,
     /// What fails of that which it asks of the kernel.
     pub injections: &'a [Injection],
+    /// Who is told what it writes, as it comes.
+    pub sink: Option<Sink<'a>>,
+}
+
+/// Who is told what a program writes, as it comes.
+#[derive(Clone, Copy)]
+pub struct Sink<'a>(pub &'a dyn Fn(Stream, &[u8]));
+
+impl fmt::Debug for Sink<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sink")
+    }
 }
 
 /// What became of a case that a guest was asked to run.

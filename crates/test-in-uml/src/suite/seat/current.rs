@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use uml_protocol::{env, lab, wire};
 
-use crate::guest::{CaseOptions, CaseRun, Connect, Cow, Guest, LinkBy, fresh_token};
+use crate::guest::{CaseOptions, CaseRun, Connect, Cow, Guest, LinkBy, Sink, fresh_token};
 use crate::lab::{Lab, LabRecord};
 use crate::stage::Share;
 use crate::suite::binary_case::BinaryCase;
@@ -102,6 +102,7 @@ impl<'a> Current<'a> {
         session: &RunSession<'_>,
         case: &BinaryCase,
         attempt: u32,
+        sink: Option<Sink<'_>>,
     ) -> Result<(CaseRun, LabRecord)> {
         let of_suite = case.binary.of_suite.as_ref().and_then(|of_suite| of_suite.timeout);
         let timeout = of_suite.unwrap_or(session.ctx.config.case_timeout);
@@ -120,6 +121,8 @@ impl<'a> Current<'a> {
             &session.cases,
         );
         let mut environment = self.environment.clone();
+        let of_suite = case.binary.of_suite.iter().flat_map(|of_suite| &of_suite.environment);
+        environment.extend(of_suite.cloned());
         environment.push((env::ATTEMPT.into(), attempt.to_string()));
         environment.push((lab::env::TOKEN.into(), token.clone()));
         environment.push((lab::env::KERNELS.into(), session.queue.names().join("\n")));
@@ -127,7 +130,7 @@ impl<'a> Current<'a> {
         let injections = session.plan.inject.as_ref();
         let injections =
             injections.map_or_else(Vec::new, |inject| inject.of_case(&case.name().to_string()));
-        let options = CaseOptions { timeout, word, leave: false, injections: &injections };
+        let options = CaseOptions { timeout, word, leave: false, injections: &injections, sink };
         let (connections, asked) = channel();
         let (guest, lab) = (&mut self.guest, &lab);
         guest.open_lab(&token, connections);
