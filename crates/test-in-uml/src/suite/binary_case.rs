@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::case_name::CaseName;
+use super::inject::Inject;
 use super::programs::Rules;
 use super::verdict::Asked;
 use super::word::Word;
@@ -70,7 +71,7 @@ impl OpenBinary {
 
 impl BinaryCase {
     /// What a guest is asked to run.
-    pub(super) fn asked(&self, injected: bool) -> Asked<'_> {
+    pub(super) fn asked<'a>(&'a self, injected: Option<&'a Inject>) -> Asked<'a> {
         let OpenBinary { word, listed, of_suite, .. } = &*self.binary;
         let rules = of_suite.as_ref().map(|of_suite| &of_suite.rules);
         Asked { name: &self.test, word: *word, listed: *listed, rules, injected }

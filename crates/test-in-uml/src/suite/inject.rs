@@ -9,6 +9,7 @@ use uml_protocol::wire::Injection;
 
 use super::seed::random_seed;
 use crate::config::hint;
+use crate::guest::Complaint;
 
 mod trace;
 
@@ -74,6 +75,14 @@ impl fmt::Display for Inject {
 }
 
 impl Inject {
+    /// Returns true if a kernel only says that it met such a failure.
+    pub(super) fn excuses(&self, complaint: &Complaint) -> bool {
+        const OF_MEMORY: [&str; 1] = ["page-allocation"];
+        const OF_DISKS: [&str; 3] = ["io-error", "ext4-error", "fs-error"];
+        let meets_disks = self.kinds.iter().any(|kind| kind.name == "fail_make_request");
+        OF_MEMORY.contains(&complaint.name) || (meets_disks && OF_DISKS.contains(&complaint.name))
+    }
+
     /// What a kernel's configuration has to have for it.
     pub(super) fn needs(&self) -> impl Iterator<Item = &'static str> {
         [CONTROL].into_iter().chain(self.kinds.iter().map(|kind| kind.symbol))

@@ -99,7 +99,7 @@ impl<'a> Seat<'a> {
             current.ran.push(case.name().to_string());
             let mut verdict = Verdict::of(
                 record,
-                case.asked(session.plan.inject.is_some()),
+                case.asked(session.plan.inject.as_ref()),
                 clock.elapsed(),
                 current.guest.end(),
             );
@@ -124,7 +124,7 @@ impl<'a> Seat<'a> {
             current.spoilt = current.charged || kept || verdict.spoils_guest();
             return Ok(verdict);
         }
-        Ok(Verdict::of(CaseRecord::default(), case.asked(false), Duration::ZERO, Some(&end)))
+        Ok(Verdict::of(CaseRecord::default(), case.asked(None), Duration::ZERO, Some(&end)))
     }
 
     /// Parts with the guest that there is, if any.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use uml_protocol::marker::Expectation;
 use uml_protocol::wire::{Exit, Leftover, ProcessEnd};
 
-use super::inject::last_injection;
+use super::inject::{Inject, last_injection};
 use super::programs::{Judgement, Rules, Wrote};
 use super::word::{self, Word};
 use crate::guest::is_starved;
@@ -33,8 +33,8 @@ pub struct Asked<'a> {
     pub listed: usize,
     /// How a program of a suite says how it ended, if it is one.
     pub rules: Option<&'a Rules>,
-    /// True if some of what it asked of the kernel failed on purpose: that it fails then is no fault.
-    pub injected: bool,
+    /// What of that which it asked of the kernel failed on purpose: that it fails then is no fault.
+    pub injected: Option<&'a Inject>,
 }
 
 impl Asked<'_> {
@@ -134,9 +134,17 @@ impl Verdict {
 
     /// Judges a case, which took this long by our clock, by its record and by the end of its guest,
     /// if it ended.
-    pub fn of(record: CaseRecord, asked: Asked<'_>, took: Duration, guest: Option<&End>) -> Self {
+    pub fn of(
+        mut record: CaseRecord,
+        asked: Asked<'_>,
+        took: Duration,
+        guest: Option<&End>,
+    ) -> Self {
+        if let Some(inject) = asked.injected {
+            record.reports.excuse(|complaint| inject.excuses(complaint));
+        }
         let outcome = match outcome(&record, asked, guest) {
-            Outcome::Failed(_) if asked.injected => Outcome::Passed,
+            Outcome::Failed(_) if asked.injected.is_some() => Outcome::Passed,
             outcome => outcome,
         };
         let tainted = record.exit.as_ref().map_or(0, |exit| exit.tainted);
@@ -147,7 +155,7 @@ impl Verdict {
             word::drop_deprecation(&mut output);
         }
         let log = record.log.all();
-        let said_last = outcome.said_last().filter(|_| asked.injected);
+        let said_last = outcome.said_last().filter(|_| asked.injected.is_some());
         let after_injection = said_last.and_then(|line| last_injection(&log, line));
         let mut verdict =
             Self { outcome, output, log, spent_detector, after_injection, ..Self::not_run("") };

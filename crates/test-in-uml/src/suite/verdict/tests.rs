@@ -8,7 +8,7 @@ const PASSED: &str = "\nrunning 1 test\ntest a ... ok\n\n\
     test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n";
 
 const ASKED: Asked<'_> =
-    Asked { name: "a", word: Word::Stdout, listed: 1, rules: None, injected: false };
+    Asked { name: "a", word: Word::Stdout, listed: 1, rules: None, injected: None };
 
 fn outcome(record: &CaseRecord, guest: Option<&End>) -> Outcome {
     super::outcome(record, ASKED, guest)
@@ -269,7 +269,8 @@ fn a_guest_whose_detector_has_spoken_is_not_for_others() {
 
 #[test]
 fn what_fails_because_something_was_made_to_fail_is_no_failure_and_a_complaint_is_one() {
-    let asked = Asked { injected: true, ..ASKED };
+    let inject = "failslab:1,1".parse().unwrap();
+    let asked = Asked { injected: Some(&inject), ..ASKED };
     let of = |record: CaseRecord| Verdict::of(record, asked, Duration::ZERO, None);
     for end in [ProcessEnd::Code(101), ProcessEnd::Signal(6)] {
         assert_eq!(of(record(end, None, "")).outcome, Outcome::Passed);
@@ -277,6 +278,7 @@ fn what_fails_because_something_was_made_to_fail_is_no_failure_and_a_complaint_i
     assert_eq!(of(record(ProcessEnd::TimedOut, None, "")).outcome, Outcome::TimedOut);
     let mut complains = record(ProcessEnd::Code(101), None, "");
     for text in [
+        "case: page allocation failure: order:0, mode:0x0",
         "FAULT_INJECTION: forcing a failure.",
         "name failslab, interval 7, probability 100, space 0, times -1",
         "BUG: something new",
