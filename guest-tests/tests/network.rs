@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,7 +13,7 @@ use nix::errno::Errno;
 use nix::libc;
 use sha2::{Digest as _, Sha256};
 use uml_protocol::{bulk, interface};
-use uml_test::{HostPeer, TestResult, parameter, run};
+use uml_test::{HostPeer, TestResult, needs, parameter, run};
 
 /// How much is sent each way.
 const BULK: usize = 64 << 20;
@@ -122,4 +123,17 @@ fn a_tap_of_the_guest_passes_a_frame() -> TestResult {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+#[test]
+fn interfaces_that_come_later_speak_version_6() -> TestResult {
+    for interface in ["all", "default", "lo"] {
+        let path = format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6");
+        assert_eq!(std::fs::read_to_string(path)?, "0\n", "{interface}");
+    }
+    if needs("NET_NS")? {
+        let script = "ip link set dev lo up && ip -6 address show dev lo | grep -q ::1";
+        assert!(Command::new("unshare").args(["-n", "sh", "-c", script]).status()?.success());
+    }
+    Ok(())
 }

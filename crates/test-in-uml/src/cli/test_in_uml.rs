@@ -12,7 +12,7 @@ use crate::invocation;
 use crate::kernel;
 use crate::report::{Again, RunFacts};
 use crate::stage::Stage;
-use crate::suite::{AfterFailure, Inject, Lane, Plan, Reuse, Seats, Target};
+use crate::suite::{AfterFailure, Inject, Lane, Plan, Reuse, Seats, Target, Work};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
@@ -130,6 +130,10 @@ impl TestInUml {
         }
         if let Some(inject) = &self.options.inject {
             ctx.ui.say(&format!("{:>12} --inject {inject}", "failures"));
+            let jobs = lanes.iter().flat_map(|(_, lane)| &lane.jobs);
+            if jobs.into_iter().any(|job| matches!(job.work, Work::Kunit(_))) {
+                ctx.ui.warn("unit tests of a kernel are no processes: nothing fails for them");
+            }
         }
         let about = RunFacts {
             walls: walls.to_string(),

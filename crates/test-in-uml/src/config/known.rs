@@ -12,7 +12,7 @@ pub struct Known {
     /// The kernels on which they fail, in the same words.
     #[serde(default = "every")]
     pub kernels: Vec<String>,
-    /// What is reported of them: who fails without this text has failed otherwise.
+    /// A text of what is reported of them, `WORD: DETAIL`, for example `timed-out`: who fails without it has failed otherwise.
     pub says: String,
     /// Why they fail.
     pub why: String,

@@ -167,9 +167,6 @@ impl CommandLine<'_> {
         }
         if self.init.is_for_a_person() {
             add(format!("{}={host}", uml_protocol::commands::PARAMETER));
-        } else {
-            // The agent allows it, but for the link.
-            add("ipv6.disable_ipv6=1".into());
         }
         // Otherwise writes to /dev/kmsg are rate-limited, and markers are lost.
         add("printk.devkmsg=on".into());

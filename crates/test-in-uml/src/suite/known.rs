@@ -50,8 +50,9 @@ impl<'a> KnownFailures<'a> {
             |entry: &&Entry<'_>| is_one(&entry.cases, &case) && is_one(&entry.kernels, kernel);
         let mut entries = self.0.iter().filter(meant);
         if verdict.outcome.is_failure() {
-            let detail = verdict.detail();
-            if let Some(entry) = entries.find(|entry| detail.contains(&entry.known.says)) {
+            // A case that took too long has no detail.
+            let said = format!("{}: {}", verdict.outcome.end().word(), verdict.detail());
+            if let Some(entry) = entries.find(|entry| said.contains(&entry.known.says)) {
                 let found = std::mem::replace(&mut verdict.outcome, Outcome::Passed);
                 let why = entry.known.why.clone();
                 verdict.outcome = Outcome::Known { why, found: found.into() };
@@ -76,6 +77,7 @@ mod tests {
     fn apply(kernel: &str, case: &str, outcome: Outcome) -> Outcome {
         let metadata = json!({ "uml": { "known": {
             "clock": { "cases": ["ext4 cl*"], "kernels": ["6.*"], "says": "exit code", "why": "no clock" },
+            "slow": { "cases": ["ext4 slow"], "says": "timed-out", "why": "many forks" },
             "luck": { "cases": ["ext4 luck"], "says": "signal", "why": "a race", "sometimes": true },
         } } });
         let config = Config::from_metadata(&metadata).unwrap();
@@ -90,13 +92,15 @@ mod tests {
     fn a_failure_is_known_by_its_case_its_kernel_and_what_is_said_of_it() {
         let failed = || Outcome::Failed("exit code 3".into());
         let known = apply("6.12", "clocks", failed());
-        assert_eq!(known.to_string(), "no clock (exit code 3)");
+        assert_eq!(known.to_string(), "no clock (failed: exit code 3)");
         assert!(!known.is_failure());
         assert_eq!(apply("3.0", "clocks", failed()), failed());
         assert_eq!(apply("6.12", "acls", failed()), failed());
         let other = Outcome::Failed("signal 11".into());
         assert_eq!(apply("6.12", "clocks", other.clone()), other);
         assert_eq!(apply("6.12", "clocks", Outcome::TimedOut), Outcome::TimedOut);
+        let slow = apply("6.12", "slow", Outcome::TimedOut);
+        assert_eq!((slow.is_failure(), &*slow.to_string()), (false, "many forks (timed-out)"));
         let skipped = Outcome::Skipped("not here".into());
         assert_eq!(apply("6.12", "clocks", skipped.clone()), skipped);
     }

@@ -67,7 +67,7 @@ pub fn set_up() -> Result<()> {
             make_node(line).with_context(|| format!("in {NODES}: `{line}`"))?;
         }
     }
-    allow_ipv6();
+    keep_links_from_ipv6();
     uml_protocol::interface::bring_up("lo").context("cannot bring the loopback up")?;
     if let Ok(name) = fs::read_to_string("/etc/hostname") {
         nix::unistd::sethostname(name.trim()).context("cannot set the host name")?;
@@ -88,12 +88,15 @@ fn make_links() -> Result<()> {
     Ok(())
 }
 
-/// Has interfaces that come from now on speak IPv6, and the loopback. That of the link was there before, and does not:
-/// while cases run its address would come by itself, and be taken for something that they changed.
-fn allow_ipv6() {
-    for interface in ["default", "lo"] {
-        // A kernel without IPv6 has no such file.
-        let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "0");
+/// Has the interfaces that are there speak no IPv6, but for the loopback: while cases run, addresses would come by themselves, and be
+/// taken for something that they changed. Interfaces that come from now on do, and those of other namespaces, which a parameter of
+/// the kernel's command line would have kept from it.
+fn keep_links_from_ipv6() {
+    // A kernel without IPv6 has no such folder.
+    for interface in fs::read_dir("/proc/sys/net/ipv6/conf").into_iter().flatten().flatten() {
+        if !["all", "default", "lo"].iter().any(|name| interface.file_name() == *name) {
+            let _ = fs::write(interface.path().join("disable_ipv6"), "1");
+        }
     }
 }
 
@@ -113,7 +116,7 @@ fn configure(link: &str) -> Result<()> {
 
 /// What is left to do where the guest has an init of its own.
 pub fn set_up_service() -> Result<()> {
-    allow_ipv6();
+    keep_links_from_ipv6();
     make_links()?;
     // That init lets nothing be run from /run, and leaves little room there.
     make_dir(uml_protocol::PROGRAMS)?;

@@ -91,7 +91,13 @@ impl fmt::Display for Outcome {
         match self {
             Outcome::Passed | Outcome::TimedOut => Ok(()),
             Outcome::Kernel(complaint) => write!(f, "{complaint}"),
-            Outcome::Known { why, found } => write!(f, "{why} ({found})"),
+            Outcome::Known { why, found } => {
+                let word = found.end().word();
+                match found.to_string().as_str() {
+                    "" => write!(f, "{why} ({word})"),
+                    detail => write!(f, "{why} ({word}: {detail})"),
+                }
+            }
             Outcome::Failed(why)
             | Outcome::Skipped(why)
             | Outcome::Untrusted(why)
