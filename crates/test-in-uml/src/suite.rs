@@ -39,7 +39,7 @@ mod word;
 pub use binary_case::{BinaryCase, OpenBinary};
 pub use build::{Built, Harness, TestBinary, agent, test_binaries};
 pub use by_hand::{RUN, write_by_hand};
-pub use cargo::TestBuildFailed;
+pub use cargo::{TestBuildFailed, told_of_xtask};
 pub use case_name::CaseName;
 pub use cases::{Case, CaseFilter, Ignored, list};
 pub use choice::{Partition, Seats, repeated, shuffle};

@@ -152,12 +152,8 @@ impl InGuest {
         for profile in ["DEV", "TEST"] {
             command.env(format!("CARGO_PROFILE_{profile}_STRIP"), "debuginfo");
         }
-        for (name, _) in std::env::vars_os() {
-            // What cargo told us about xtask would make the inner cargo build everything anew.
-            let text = name.to_string_lossy();
-            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-                command.env_remove(&name);
-            }
+        for name in suite::told_of_xtask() {
+            command.env_remove(name);
         }
         // SAFETY: the call is one of the kernel's alone.
         unsafe {

@@ -123,6 +123,15 @@ impl Build<'_> {
     }
 }
 
+/// The variables by which cargo told us about xtask: with them another cargo would build everything anew.
+pub fn told_of_xtask() -> impl Iterator<Item = OsString> {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    names.filter(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    })
+}
+
 /// Runs cargo, and collects what it built.
 ///
 /// # Errors
@@ -132,12 +141,8 @@ pub fn build(ctx: &Ctx, what: &Build<'_>) -> Result<Vec<Artifact>> {
     ctx.ui.status("building the guest's programs");
     let (output, theirs) = std::io::pipe().context("cannot make a pipe")?;
     let mut cargo = Cmd::new(what.program()).args(what.args(ctx)).dir(what.root(ctx));
-    for (name, _) in std::env::vars_os() {
-        // What cargo told us about xtask would make the inner cargo build everything anew.
-        let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-            cargo = cargo.env_remove(&name);
-        }
+    for name in told_of_xtask() {
+        cargo = cargo.env_remove(name);
     }
     if what.has_own_toolchain() {
         cargo = cargo.env_remove("RUSTUP_TOOLCHAIN");
