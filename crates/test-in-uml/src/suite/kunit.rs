@@ -1,5 +1,6 @@
 //! A kernel's own unit tests (Documentation/dev-tools/kunit): they are in the kernel, and run while it boots.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::case_name::CaseName;
@@ -55,23 +56,45 @@ pub(super) fn arguments_to_list() -> Vec<String> {
 /// What a kernel is given that is to run these tests, which are of one suite; if they are several, it runs all of that.
 pub(super) fn arguments_to_run(tests: &[KunitTest]) -> Vec<String> {
     let glob = match tests {
-        [one] => one.path(),
-        several => suite_of(several).into(),
+        [one] => {
+            format!("{}.{}", as_glob(&one.suite), one.test.split('#').next().unwrap_or_default())
+        }
+        several => as_glob(suite_of(several)),
     };
-    vec!["kunit.enable=1".into(), format!("kunit.filter_glob={glob}")]
+    // Newer kernels do not run them at boot without the second; older ones know no such parameter.
+    let words = ["kunit.enable=1".into(), "kunit.autorun=1".into()];
+    words.into_iter().chain([format!("kunit.filter_glob={glob}")]).collect()
 }
 
-/// The tests of a kernel that listed them while it booted, each `SUITE.TEST`.
+/// A suite's name where the kernel takes a pattern: it ends at the first dot.
+fn as_glob(suite: &str) -> String {
+    suite.replace('.', "?")
+}
+
+/// What the tests of a suite are called one after another: of several of one name, the second is `NAME#2`.
+#[derive(Debug, Default)]
+pub(super) struct Names(HashMap<String, usize>);
+
+impl Names {
+    /// The name of the next one, which the kernel calls so.
+    pub fn next(&mut self, name: &str) -> String {
+        let count = self.0.entry(name.into()).or_default();
+        *count += 1;
+        if *count == 1 { name.into() } else { format!("{name}#{count}") }
+    }
+}
+
+/// The tests of a kernel that listed them while it booted, each `SUITE<TAB>TEST`.
 pub(super) fn listed(lines: &[LogLine]) -> Vec<String> {
     let lines = lines.iter().map(|line| line.text.as_str());
-    let mut suite = "";
+    let (mut suite, mut names) = ("", Names::default());
     let mut tests = Vec::new();
     for line in lines.skip_while(|line| !line.starts_with("KTAP version ")).skip(1) {
         match line.strip_prefix(suite).and_then(|rest| rest.strip_prefix('.')) {
-            Some(_) => tests.push(line.to_owned()),
+            Some(test) => tests.push(format!("{suite}\t{}", names.next(test))),
             // What else is said meanwhile is no name.
             None if line.is_empty() || line.contains(char::is_whitespace) => {}
-            None => suite = line,
+            None => (suite, names) = (line, Names::default()),
         }
     }
     tests
@@ -81,7 +104,7 @@ pub(super) fn listed(lines: &[LogLine]) -> Vec<String> {
 pub(super) fn tests_of<'a>(kernel: &str, list: impl Iterator<Item = &'a str>) -> Vec<KunitTest> {
     let kernel = Arc::<str>::from(kernel);
     let mut tests: Vec<KunitTest> = Vec::new();
-    for (suite, test) in list.filter_map(|path| path.split_once('.')) {
+    for (suite, test) in list.filter_map(|path| path.split_once('\t')) {
         let before = tests.last().filter(|before| &*before.suite == suite);
         let (suite, order) = match before {
             Some(before) => (Arc::clone(&before.suite), before.order + 1),
@@ -105,8 +128,9 @@ mod tests {
             [    0.020000] example.simple_test\n\
             [    0.020000] random: crng init done\n\
             [    0.020000] example.a.dot\n\
-            [    0.020000] list-kunit\n\
-            [    0.020000] list-kunit.list_add\n\
+            [    0.020000] macros.h\n\
+            [    0.020000] macros.h.closest\n\
+            [    0.020000] macros.h.closest\n\
             [    0.030000] VFS: Mounted root\n";
         let lines: Vec<LogLine> = text.lines().map(LogLine::of_boot).collect();
         let list = listed(&lines);
@@ -114,12 +138,18 @@ mod tests {
         let names: Vec<String> = tests.iter().map(|test| test.name().to_string()).collect();
         assert_eq!(
             names,
-            ["kunit example.simple_test", "kunit example.a.dot", "kunit list-kunit.list_add"]
+            [
+                "kunit example.simple_test",
+                "kunit example.a.dot",
+                "kunit macros.h.closest",
+                "kunit macros.h.closest#2"
+            ]
         );
-        assert_eq!(arguments_to_run(&tests[..1])[1], "kunit.filter_glob=example.simple_test");
-        assert_eq!(arguments_to_run(&tests[..2])[1], "kunit.filter_glob=example");
+        assert_eq!(arguments_to_run(&tests[..1])[2], "kunit.filter_glob=example.simple_test");
+        assert_eq!(arguments_to_run(&tests[..2])[2], "kunit.filter_glob=example");
         let orders: Vec<usize> = tests.iter().map(|test| test.order).collect();
-        assert_eq!(orders, [0, 1, 0]);
+        assert_eq!(orders, [0, 1, 0, 1]);
+        assert_eq!(arguments_to_run(&tests[3..])[2], "kunit.filter_glob=macros?h.closest");
         assert!(listed(&lines[..1]).is_empty());
     }
 }

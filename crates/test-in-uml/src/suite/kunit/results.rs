@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::guest::kernel_line::LogLine;
+use crate::suite::kunit::Names;
 use crate::suite::programs::Judgement;
 
 /// How far the lines of a suite's tests are indented.
@@ -34,12 +35,14 @@ pub struct Results {
     pub begun: bool,
     /// True if it ended.
     pub ended: bool,
+    /// Why none of it was run, if it says so.
+    pub skipped: Option<String>,
 }
 
 impl Results {
     /// Reads the log of a boot that ran tests of this suite alone.
     pub fn read(log: Vec<LogLine>, suite: &str) -> Self {
-        let (mut results, mut since) = (Self::default(), 0);
+        let (mut results, mut since, mut names) = (Self::default(), 0, Names::default());
         for line in log {
             let stamp = line.stamp.unwrap_or(since);
             if !results.begun || results.ended {
@@ -48,13 +51,19 @@ impl Results {
                     .strip_prefix(INDENT)
                     .and_then(|rest| rest.strip_prefix("# Subtest: "));
                 results.begun |= title == Some(suite);
+                if let Some((name, Said::Skip(why))) = result(&line.text)
+                    && name == suite
+                {
+                    results.skipped = Some(why.into());
+                }
                 since = stamp;
                 results.around.push(line);
             } else if let Some((name, said)) = line.text.strip_prefix(INDENT).and_then(result) {
                 let took = Duration::from_micros(stamp.saturating_sub(since));
                 since = stamp;
-                let (name, mut lines) = (name.to_owned(), std::mem::take(&mut results.rest));
-                let judgement = said.judgement(&name, &lines);
+                let own_name = name;
+                let (name, mut lines) = (names.next(name), std::mem::take(&mut results.rest));
+                let judgement = said.judgement(own_name, &lines);
                 lines.push(line);
                 results.reached.push(Reached { name, judgement, lines, took });
             } else if result(&line.text).is_some_and(|(name, _)| name == suite) {
@@ -191,6 +200,16 @@ mod tests {
         assert!(results.rest.iter().any(|line| line.text.contains("EXPECTATION FAILED")));
         let before = Results::read(lines(&LOG[..80]), "example");
         assert!(!before.begun && before.reached.is_empty());
+    }
+
+    #[test]
+    fn a_suite_may_be_skipped_as_a_whole_and_have_two_tests_of_one_name() {
+        let skipped = Results::read(lines("1..1\nok 1 s # SKIP not here\n"), "s");
+        assert_eq!((skipped.begun, skipped.skipped.as_deref()), (false, Some("not here")));
+        let text = "    # Subtest: s\n    ok 1 a\n    not ok 2 a\nnot ok 1 s\n";
+        let names: Vec<_> =
+            Results::read(lines(text), "s").reached.into_iter().map(|test| test.name).collect();
+        assert_eq!(names, ["a", "a#2"]);
     }
 
     #[test]

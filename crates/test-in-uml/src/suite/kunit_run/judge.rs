@@ -42,7 +42,7 @@ impl Evidence<'_> {
     /// Judges these of the tests of the suite.
     pub fn judge(self, tests: &[KunitTest]) -> Judged {
         let Self { results, known, death, gone, guest, began } = self;
-        let Results { reached, rest, ended, begun, .. } = results;
+        let Results { reached, rest, ended, begun, skipped, .. } = results;
         let (mut judged, mut charged) = (Judged::default(), BTreeSet::new());
         let mut charge = |lines: &[LogLine]| {
             let complaints = Complaint::of_lines(lines, known);
@@ -84,7 +84,10 @@ impl Evidence<'_> {
                 }
                 Some(end) => of_death(end, complaint.clone()),
                 None if begun => Outcome::Failed("its suite ended without it".into()),
-                None => Outcome::Failed("its kernel ran no such suite".into()),
+                None => match &skipped {
+                    Some(why) => Outcome::Skipped(why.clone()),
+                    None => Outcome::Failed("its kernel ran no such suite".into()),
+                },
             };
             let place = place(guest, count, at);
             judged.verdicts.push((test, verdict(outcome, Duration::ZERO, &rest, place)));

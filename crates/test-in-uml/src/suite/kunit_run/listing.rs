@@ -18,7 +18,7 @@ use crate::suite::plan::Target;
 use crate::suite::power_on::Power;
 
 /// Raised whenever a kernel is asked otherwise, or understood otherwise.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The file of an entry of the store: a line for each test.
 const LIST: &str = "tests";

@@ -59,7 +59,10 @@ impl<'a> Run<'a> {
             of_suite: None,
         });
         let unit_tests = self.cases.iter().filter_map(|name| name.strip_prefix("kunit "));
-        let unit_tests = kunit::tests_of(kernel, unit_tests).into_iter().map(Case::Kunit);
+        let unit_tests: Vec<String> = unit_tests.map(|path| path.replacen('.', "\t", 1)).collect();
+        let unit_tests = kunit::tests_of(kernel, unit_tests.iter().map(String::as_str))
+            .into_iter()
+            .map(Case::Kunit);
         let others = self.cases.iter().filter(|name| !name.starts_with("kunit "));
         let others = others.map(|name| {
             let (binary, test) = (Arc::clone(&binary), (*name).into());
