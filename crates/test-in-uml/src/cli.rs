@@ -148,6 +148,10 @@ struct Yes {
 }
 
 impl Yes {
+    fn consent(&self) -> Option<Consent> {
+        self.given().then_some(Consent::Given)
+    }
+
     fn given(&self) -> bool {
         self.yes || std::env::var_os("CI").is_some_and(|value| value == "true")
     }

@@ -32,7 +32,7 @@ pub use build::{build, build_archive, build_tree};
 pub use configure::KernelConfig;
 pub use default::{build_default, fetch_default, source_path};
 pub use era::{Era, Version};
-pub use fragment::{ConfigRequest, Requested, Values, fragments_with};
+pub use fragment::{ConfigRequest, Requested, Values, all_fragments};
 pub use modules::{Module, build as build_modules};
 pub use net_driver::NetDriver;
 pub use recipe::{Toolchain, compiler_name};

@@ -231,7 +231,23 @@ pub struct GuestLine {
 impl GuestLine {
     /// Returns true if the run is red because of what happened while no case ran.
     pub fn is_failure(&self) -> bool {
-        !(self.end == GuestEnd::Clean || self.charged) || !self.strays.is_empty()
+        self.ended_by_itself() || !self.strays.is_empty()
+    }
+
+    fn ended_by_itself(&self) -> bool {
+        !(self.end == GuestEnd::Clean || self.charged)
+    }
+
+    /// What happened then, in words.
+    pub fn troubles(&self) -> Vec<String> {
+        let strays = self.strays.iter();
+        let said = strays.map(|stray| format!("while no case ran, its kernel said {stray}"));
+        let end = self.ended_by_itself().then(|| {
+            let last = self.last_case.as_deref().unwrap_or("none");
+            let (end, detail) = (self.end.word(), &self.detail);
+            format!("{end}: {detail}; no case ran, and the last was: {last}")
+        });
+        said.chain(end).collect()
     }
 }
 

@@ -22,9 +22,8 @@ use super::modules::module_folders;
 use super::walls::WallsChoice;
 use super::{Yes, code};
 use crate::ctx::Ctx;
-use crate::doctor::{self, Consent};
 use crate::guest::Init;
-use crate::isolation::OWN_EXE;
+use crate::isolation::{Cmd, OWN_EXE, Output};
 use crate::kernel::{build_modules, compiler_name};
 use crate::runner::{RUNNER, SOCKET};
 use crate::socket_path::socket_in;
@@ -72,9 +71,7 @@ impl InGuest {
         let workspace = workspace.context("the current folder is in no workspace of cargo's")?;
         let size = ctx.guest_size()?;
         let modules = module_folders(ctx, &[])?;
-        doctor::ensure(ctx, self.yes.given().then_some(Consent::Given))?;
-        let walls = self.walls.of(ctx)?;
-        walls.ensure(ctx)?;
+        let walls = self.walls.ensured(ctx, self.yes.consent())?;
         let (mut kernels, passed_over) = self.sources.build(ctx)?;
         let (Some(kernel), true) = (kernels.pop(), kernels.is_empty()) else {
             bail!("a client's tests run on one kernel: name one");
@@ -219,16 +216,9 @@ fn guard(ctx: &Ctx, folder: &Path) -> Result<PathBuf> {
     let made = tempfile::tempdir_in(folder).context("cannot make a folder")?;
     let (text, new) = (made.path().join("guard.c"), made.path().join("guard.o"));
     fs::write(&text, GUARD).context("cannot write the guard")?;
-    let status = Command::new(compiler_name())
-        .args(["-O2", "-fno-pie", "-c", "-o"])
-        .arg(&new)
-        .arg(&text)
-        .status();
-    ensure!(
-        status.is_ok_and(|status| status.success()),
-        "cannot compile the guard by {}",
-        compiler_name()
-    );
+    let compiler = Cmd::new(compiler_name()).args(["-O2", "-fno-pie", "-c", "-o"]);
+    let mut compiler = compiler.arg(&new).arg(&text).start(ctx.isolation()?, Output::Ours)?;
+    ensure!(compiler.wait()?.success(), "cannot compile the guard by {}", compiler_name());
     fs::rename(&new, &object)
         .and_then(|()| fs::rename(&text, &source))
         .context("cannot keep the guard")?;

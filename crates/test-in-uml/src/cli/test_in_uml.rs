@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use crate::cancel::CancelToken;
 use crate::ctx::Ctx;
-use crate::doctor::{self, Consent};
 use crate::guest::Init;
 use crate::invocation;
 use crate::kernel;
@@ -157,10 +156,7 @@ impl TestInUml {
 
     /// What guests are run in, on a host that has all that is needed.
     fn ensure_walls(&self, ctx: &Ctx) -> Result<Walls> {
-        doctor::ensure(ctx, self.yes.given().then_some(Consent::Given))?;
-        let walls = self.walls.of(ctx)?;
-        walls.ensure(ctx)?;
-        Ok(walls)
+        self.walls.ensured(ctx, self.yes.consent())
     }
 
     /// The kernels that are meant: those of an earlier run's cases, if no others are named.

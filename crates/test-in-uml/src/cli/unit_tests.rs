@@ -14,13 +14,14 @@ pub(super) fn unit_tests(
     kernels: &[WantedKernel<'_>],
     (walls, size): (&Walls, u64),
 ) -> Result<Vec<KunitTest>> {
-    let image = super::image(ctx)?;
-    let stage = Stage::start(&walls.isolation, &walls.options(size))?;
+    let start = || {
+        let image = super::image(ctx)?;
+        Ok((Stage::start(&walls.isolation, &walls.options(size))?, image))
+    };
     let mut tests = Vec::new();
     for kernel in kernels {
         let (kernel, _) = kernel.build(ctx)?;
-        tests.extend(suite::kunit_tests(ctx, &stage, &image, kernel)?);
+        tests.extend(suite::kunit_tests(ctx, kernel, start)?);
     }
-    stage.shutdown()?;
     Ok(tests)
 }

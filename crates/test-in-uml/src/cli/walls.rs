@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use crate::ctx::Ctx;
-use crate::doctor;
+use crate::doctor::{self, Consent};
 use crate::invocation;
 use crate::isolation::{Facility, Isolation, Privilege};
 use crate::stage::{Attachment, StageOptions};
@@ -55,7 +55,7 @@ impl Walls {
     }
 
     /// Refuses a host on which guests cannot run so, before anything is built for them, and says what they do without.
-    pub fn ensure(&self, ctx: &Ctx) -> Result<()> {
+    fn ensure(&self, ctx: &Ctx) -> Result<()> {
         doctor::ensure_guests(ctx, &self.isolation, self.attachment)?;
         if *self.isolation.privilege() == Privilege::None {
             let left =
@@ -84,7 +84,7 @@ impl fmt::Display for Walls {
 
 impl WallsChoice {
     /// What is meant on this host.
-    pub fn of(&self, ctx: &Ctx) -> Result<Walls> {
+    fn of(&self, ctx: &Ctx) -> Result<Walls> {
         let found = ctx.isolation()?.clone();
         let isolation = match self.isolation {
             IsolationName::Auto => found,
@@ -101,6 +101,14 @@ impl WallsChoice {
             return Err(wrong_usage(anyhow::anyhow!(why)));
         }
         Ok(Walls { isolation, attachment })
+    }
+
+    /// What is meant, on a host that has all that is needed; what is missing is installed if that was agreed to.
+    pub fn ensured(&self, ctx: &Ctx, consent: Option<Consent>) -> Result<Walls> {
+        doctor::ensure(ctx, consent)?;
+        let walls = self.of(ctx)?;
+        walls.ensure(ctx)?;
+        Ok(walls)
     }
 
     /// The flags that say the same.

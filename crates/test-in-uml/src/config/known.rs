@@ -10,7 +10,7 @@ pub struct Known {
     /// The cases, each `BINARY NAME`, in which `*` is any text.
     pub cases: Vec<String>,
     /// The kernels on which they fail, in the same words.
-    #[serde(default = "every")]
+    #[serde(default = "super::suite::every")]
     pub kernels: Vec<String>,
     /// A text of what is reported of them, `WORD: DETAIL`, for example `timed-out`: who fails without it has failed otherwise.
     pub says: String,
@@ -19,8 +19,4 @@ pub struct Known {
     /// True if they pass now and then.
     #[serde(default)]
     pub sometimes: bool,
-}
-
-fn every() -> Vec<String> {
-    vec!["*".into()]
 }

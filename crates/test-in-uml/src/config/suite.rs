@@ -44,7 +44,8 @@ pub struct Suite {
     pub environment: BTreeMap<String, String>,
 }
 
-fn every() -> Vec<String> {
+/// Any text, as a pattern.
+pub(super) fn every() -> Vec<String> {
     vec!["*".into()]
 }
 

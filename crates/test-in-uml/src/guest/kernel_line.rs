@@ -68,6 +68,11 @@ impl LogLine {
         })
     }
 
+    /// What the lines of a log say that is kept as a console shows it.
+    pub fn texts(log: &[String]) -> Vec<String> {
+        log.iter().map(|line| Self::of_boot(line).text).collect()
+    }
+
     /// A line as syslog(2) and /proc/kmsg give it; `records` says whether the kernel keeps whole
     /// records, and so knows a program's lines from its own.
     fn of_syslog(line: &str, records: bool) -> Self {

@@ -1,9 +1,9 @@
 //! The programs that we start on the host: how each is called, whose ids it sees, and where its output goes.
 //!
-//! All of them are contained: they end with us, however we end. There are three other ways to start a program, each
+//! All of them are contained: they end with us, however we end. There are four other ways to start a program, each
 //! where this one cannot be: on the stage, whose PID 1 must have no thread, by `std::process`; a question to a tool
 //! of the system whose answer is a few lines, by duct; what talks to the person before us (apt, sudo) or is a step of
-//! `ci`, by xshell.
+//! `ci`, by xshell; a command of the person's own, which has the terminal (`in-guest`), by `std::process`.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

@@ -163,6 +163,11 @@ impl ConfigRequest {
         self.0.iter()
     }
 
+    /// Returns true if what this symbol stands for is asked for.
+    pub fn asks_for(&self, symbol: &str) -> bool {
+        self.settings().any(|setting| setting.is_for(symbol))
+    }
+
     /// Each line's setting.
     pub fn settings(&self) -> impl Iterator<Item = &Setting> {
         self.0.iter().map(|requested| &requested.setting)
@@ -176,23 +181,20 @@ impl fmt::Display for ConfigRequest {
     }
 }
 
-/// The names of the fragments of any kernel that ask for what this symbol stands for.
+/// The fragments of all kernels, each with its name.
 ///
 /// # Errors
 /// When one cannot be read or understood.
-pub fn fragments_with(ctx: &Ctx, symbol: &str) -> Result<Vec<String>> {
-    let all: BTreeSet<&String> =
+pub fn all_fragments(ctx: &Ctx) -> Result<Vec<(&str, ConfigRequest)>> {
+    let names: BTreeSet<&String> =
         ctx.config.kernels.values().flat_map(|kernel| &kernel.fragments).collect();
-    let mut found = Vec::new();
-    for name in all {
+    let read = |name: &'_ String| {
         let path = ctx.layout.fragment(name);
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("cannot read {}", path.display()))?;
-        if ConfigRequest::merge([(path, text)])?.settings().any(|setting| setting.is_for(symbol)) {
-            found.push(name.clone());
-        }
-    }
-    Ok(found)
+        ConfigRequest::merge([(path, text)])
+    };
+    names.into_iter().map(|name| Ok((name.as_str(), read(name)?))).collect()
 }
 
 /// The names of the fragments in the folder of this one.

@@ -11,8 +11,7 @@ use serde::Deserialize;
 use super::excerpt::Excerpt;
 use super::model::{Attempt, CaseId, CaseResult, missing_parts, tally};
 use crate::record::{
-    CaseEnd, CaseLine, GuestEnd, GuestLine, KernelLine, RunLine, SummaryLine, Tally, Trouble,
-    VERSION,
+    CaseEnd, CaseLine, GuestLine, KernelLine, RunLine, SummaryLine, Tally, Trouble, VERSION,
 };
 use crate::runs::RunFiles;
 use crate::suite::FAIL_FAST;
@@ -139,18 +138,8 @@ impl RunReport {
         let mut say = |subject: &str, what: String| {
             troubles.push(Trouble { subject: subject.into(), what });
         };
-        for guest in self.guests.iter().filter(|guest| guest.is_failure()) {
-            for stray in &guest.strays {
-                say(&guest.guest, format!("while no case ran, its kernel said {stray}"));
-            }
-            if guest.end != GuestEnd::Clean && !guest.charged {
-                let last = guest.last_case.as_deref().unwrap_or("none");
-                let (end, detail) = (guest.end.word(), &guest.detail);
-                say(
-                    &guest.guest,
-                    format!("{end}: {detail}; no case ran, and the last was: {last}"),
-                );
-            }
+        for guest in &self.guests {
+            guest.troubles().into_iter().for_each(|what| say(&guest.guest, what));
         }
         for Trouble { subject, what } in &self.recorded {
             say(subject, what.clone());

@@ -81,7 +81,8 @@ fn execute_case(session: &RunSession<'_>, seat: &mut Seat<'_>, at: &At<'_>, case
         at.began(session, case.name().to_string());
         let asked = session.elapsed();
         let ran = seat.run(at.target, case, attempt, None);
-        let verdict = ran.unwrap_or_else(|error| give_up(session, at.lane, error));
+        let verdict =
+            ran.unwrap_or_else(|error| Verdict::not_run(&give_up(session, at.lane, error)));
         // How the case went is told first: the end of a guest may take its time.
         if conclude(session, at, case.name(), attempt, (asked, verdict)) == Next::Again {
             attempt += 1;
@@ -108,16 +109,14 @@ fn execute_kunit(
     while let Some((tests, attempt)) = left.pop_front() {
         at.began(session, kunit::name_of(&tests));
         let asked = session.elapsed();
-        let stopped = session.queue.stopped();
-        let ran = match stopped {
-            Some(why) => Err(Verdict::not_run(&why)),
+        let ran = match session.queue.stopped() {
+            Some(why) => Err(why),
             None => run_suite(session, at.target, seat.share(), &tests)
                 .map_err(|error| give_up(session, at.lane, error)),
         };
         let (verdicts, unreached) = match ran {
             Ok(judged) => (judged.verdicts, judged.unreached),
-            Err(verdict) => {
-                let why = verdict.detail();
+            Err(why) => {
                 let not_run = |test: &KunitTest| (test.clone(), Verdict::not_run(&why));
                 (tests.iter().map(not_run).collect(), Vec::new())
             }
@@ -179,14 +178,14 @@ fn is_apart(session: &RunSession<'_>, name: &CaseName) -> bool {
     session.ctx.config.tests.fresh.iter().any(|word| name.contains(word))
 }
 
-/// A case for which there was no guest to the end.
-fn give_up(session: &RunSession<'_>, lane: usize, error: anyhow::Error) -> Verdict {
+/// Why a case is not run for which there was no guest to the end.
+fn give_up(session: &RunSession<'_>, lane: usize, error: anyhow::Error) -> String {
     if error.is::<Interrupted>() {
         session.stop("interrupted");
-        return Verdict::not_run(&session.queue.stopped().unwrap_or_default());
+        return session.queue.stopped().unwrap_or_default();
     }
     let why = "there was no guest for it";
     session.queue.close(lane, why);
     session.tell(Note::Broken(error));
-    Verdict::not_run(why)
+    why.into()
 }

@@ -62,8 +62,7 @@ pub(super) fn arguments_to_run(tests: &[KunitTest]) -> Vec<String> {
         several => as_glob(suite_of(several)),
     };
     // Newer kernels do not run them at boot without the second; older ones know no such parameter.
-    let words = ["kunit.enable=1".into(), "kunit.autorun=1".into()];
-    words.into_iter().chain([format!("kunit.filter_glob={glob}")]).collect()
+    vec!["kunit.enable=1".into(), "kunit.autorun=1".into(), format!("kunit.filter_glob={glob}")]
 }
 
 /// A suite's name where the kernel takes a pattern: it ends at the first dot.

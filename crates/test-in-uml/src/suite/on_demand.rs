@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use uml_protocol::wire::{Stream, receive, send};
@@ -21,7 +21,6 @@ use super::note::Note;
 use super::packages::Packages;
 use super::plan::{Plan, Target};
 use super::programs::Rules;
-use super::queue::Queue;
 use super::seat::{Retire, Seat};
 use super::session::RunSession;
 use super::verdict::{Outcome, Verdict};
@@ -30,8 +29,6 @@ use crate::cancel::{CancelToken, Interrupted};
 use crate::config::ResultBy;
 use crate::ctx::Ctx;
 use crate::guest::{GuestHost, Sink};
-use crate::host::memory_left;
-use crate::lab::Turns;
 use crate::runner::{Reply, Request};
 use crate::stage::Share;
 use crate::threads;
@@ -110,21 +107,8 @@ impl<'a> OnDemand<'a> {
     /// Runs what comes until one is given up, whose guest is ended with it; false if no more can come.
     fn serve_until_given_up(&self, share: Share, inbox: &Mutex<Receiver<UnixStream>>) -> bool {
         let (notes, told) = channel();
-        let session = RunSession {
-            ctx: self.ctx,
-            host: self.host,
-            plan: self.plan,
-            started: Instant::now(),
-            known: KnownFailures::none(),
-            queue: Queue::new(&[]),
-            cases: CancelToken::default(),
-            builds: CancelToken::default(),
-            turns: Turns::of_memory(
-                memory_left().unwrap_or(u64::MAX),
-                self.ctx.config.memory.bytes(),
-            ),
-            notes,
-        };
+        let known = KnownFailures::none();
+        let session = RunSession::new(self.ctx, self.host, self.plan, known, notes);
         let mut seat = Seat::new(&session, share);
         let goes_on = loop {
             let next = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -142,16 +126,9 @@ impl<'a> OnDemand<'a> {
             _ => {}
         }
         for note in told.try_iter() {
-            if let Note::GuestEnded(guest) = note
-                && guest.is_failure()
-            {
-                let strays = guest.strays.join("; ");
-                self.trouble(format!(
-                    "{} {} {} {strays}",
-                    guest.guest,
-                    guest.end.word(),
-                    guest.detail
-                ));
+            if let Note::GuestEnded(guest) = note {
+                let troubles = guest.troubles().into_iter();
+                troubles.for_each(|what| self.trouble(format!("{}: {what}", guest.guest)));
             }
         }
         goes_on

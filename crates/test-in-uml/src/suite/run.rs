@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
@@ -15,7 +15,6 @@ use super::execute::{execute, release_guest};
 use super::known::KnownFailures;
 use super::note::{Note, Observer};
 use super::plan::{Job, Lane, Plan, Target};
-use super::queue::Queue;
 use super::seat::{Retire, Seat};
 use super::session::RunSession;
 use super::verdict::Verdict;
@@ -23,8 +22,6 @@ use super::wants::symbols;
 use crate::cancel::{self, CancelToken, Interrupted};
 use crate::ctx::Ctx;
 use crate::guest::GuestHost;
-use crate::host::memory_left;
-use crate::lab::Turns;
 use crate::record::{CaseEnd, Tally};
 use crate::stage::Share;
 use crate::threads;
@@ -62,18 +59,7 @@ pub fn run(
     // The folder is there before any two threads ask for it.
     ctx.run()?;
     let (notes, inbox) = channel();
-    let session = RunSession {
-        ctx,
-        host,
-        plan,
-        started: Instant::now(),
-        known: KnownFailures::of(&ctx.config)?,
-        queue: Queue::new(&plan.lanes),
-        cases: CancelToken::default(),
-        builds: CancelToken::default(),
-        turns: Turns::of_memory(memory_left().unwrap_or(u64::MAX), ctx.config.memory.bytes()),
-        notes,
-    };
+    let session = RunSession::new(ctx, host, plan, KnownFailures::of(&ctx.config)?, notes);
     let mut finished = std::thread::scope(|scope| {
         let mut work = || -> Result<Finished> {
             let builder = || build(&session, &make);

@@ -15,6 +15,7 @@ use super::queue::Queue;
 use crate::cancel::CancelToken;
 use crate::ctx::Ctx;
 use crate::guest::GuestHost;
+use crate::host::memory_left;
 use crate::lab::{Capture, Turns};
 
 /// What all threads of a run share.
@@ -38,6 +39,28 @@ pub(super) struct RunSession<'a> {
 }
 
 impl<'a> RunSession<'a> {
+    /// One that begins now; `notes` is told what happens in it.
+    pub fn new(
+        ctx: &'a Ctx,
+        host: &'a dyn GuestHost,
+        plan: &'a Plan<'a>,
+        known: KnownFailures<'a>,
+        notes: Sender<Note>,
+    ) -> Self {
+        Self {
+            ctx,
+            host,
+            plan,
+            started: Instant::now(),
+            known,
+            queue: Queue::new(&plan.lanes),
+            cases: CancelToken::default(),
+            builds: CancelToken::default(),
+            turns: Turns::of_memory(memory_left().unwrap_or(u64::MAX), ctx.config.memory.bytes()),
+            notes,
+        }
+    }
+
     /// Since the run began.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()

@@ -257,7 +257,7 @@ fn of_program(record: &CaseRecord, rules: &Rules, code: i32) -> Outcome {
 fn killer(record: &CaseRecord, signal: i32) -> Option<String> {
     const SIGKILL: i32 = 9;
     let log = record.log.all();
-    let lines: Vec<String> = log.iter().map(|line| LogLine::of_boot(line).text).collect();
+    let lines = LogLine::texts(&log);
     let lines = lines.iter().map(String::as_str);
     (signal == SIGKILL).then(|| out_of_memory(lines))?
 }

@@ -1,11 +1,12 @@
 //! What cases want of a kernel that was built without it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::Result;
 
 use crate::ctx::Ctx;
-use crate::kernel::fragments_with;
+use crate::kernel::all_fragments;
 
 /// How the name of a symbol begins in a sentence.
 const PREFIX: &str = "CONFIG_";
@@ -30,14 +31,16 @@ pub(super) fn symbols(reason: &str) -> Vec<&str> {
 ///
 /// # Errors
 /// When a fragment cannot be read.
-pub fn wanted<'a>(
-    ctx: &Ctx,
-    wants: impl IntoIterator<Item = (&'a String, &'a usize)>,
-) -> Result<String> {
+pub fn wanted(ctx: &Ctx, wants: &BTreeMap<String, usize>) -> Result<String> {
     let mut text = String::new();
+    if wants.is_empty() {
+        return Ok(text);
+    }
+    let all = all_fragments(ctx)?;
     for (symbol, count) in wants {
         let cases = if *count == 1 { "case was" } else { "cases were" };
-        let fragments = fragments_with(ctx, symbol)?;
+        let asking = all.iter().filter(|(_, fragment)| fragment.asks_for(symbol));
+        let fragments: Vec<&str> = asking.map(|(name, _)| *name).collect();
         let bring = match fragments.as_slice() {
             [] => "no fragment here asks for it".into(),
             [one] => format!("the fragment `{one}` asks for it"),

@@ -12,7 +12,6 @@ use crate::cli::walls::{Walls, WallsChoice};
 use crate::cli::{image, wrong_usage};
 use crate::config::ByteSize;
 use crate::ctx::Ctx;
-use crate::doctor;
 use crate::guest::Cow;
 use crate::guest_network::{AddressBy, GuestNetwork, checked_mac};
 use crate::host_network::{self, NetworkName};
@@ -137,9 +136,7 @@ impl Machine {
         if self.sources.wanted(ctx)?.len() > 1 {
             return Err(wrong_usage(anyhow!("this is for one guest: give `--kernel` once")));
         }
-        doctor::ensure(ctx, None)?;
-        let walls = self.walls.of(ctx)?;
-        walls.ensure(ctx)?;
+        let walls = self.walls.ensured(ctx, None)?;
         let memory = self.memory.unwrap_or(ctx.config.memory);
         let size = match self.memory {
             Some(memory) => ctx.guest_size_with(memory)?,

@@ -34,7 +34,7 @@ const BETWEEN: [&str; 22] = [
 /// `failslab in FUNCTION`, of the last failure that was injected before this line of the log, if any was.
 pub fn last_injection(log: &[String], before: &str) -> Option<String> {
     let (mut name, mut place): (Option<&str>, Option<&str>) = (None, None);
-    let lines: Vec<String> = log.iter().map(|line| LogLine::of_boot(line).text).collect();
+    let lines = LogLine::texts(log);
     for line in &lines {
         let line = line.trim();
         if line == before.trim() {

@@ -8,10 +8,10 @@ use serde::Serialize;
 use super::boot::{Asked, Boot};
 use crate::config::Kernel;
 use crate::ctx::Ctx;
-use crate::guest::{GuestHost, Init};
+use crate::guest::Init;
 use crate::kernel::KernelBinary;
 use crate::rootfs::Image;
-use crate::stage::Share;
+use crate::stage::{Share, Stage};
 use crate::store::Kind;
 use crate::suite::kunit::{self, KunitTest};
 use crate::suite::plan::Target;
@@ -33,15 +33,14 @@ struct ListRecipe<'a> {
     kunit_of_kernel: &'a str,
 }
 
-/// The unit tests of a kernel; one is booted to tell, unless the store knows.
+/// The unit tests of a kernel. One is booted to tell, unless the store knows: only then is anything started for it.
 ///
 /// # Errors
 /// When it has none, or does not boot.
 pub fn kunit_tests(
     ctx: &Ctx,
-    host: &dyn GuestHost,
-    image: &Image,
     kernel: KernelBinary,
+    start: impl Fn() -> Result<(Stage, Image)>,
 ) -> Result<Vec<KunitTest>> {
     let (name, key) = (kernel.name.clone(), kernel.key.clone());
     let has = |(_, kernel): &(&String, &Kernel)| kernel.fragments.iter().any(|one| one == FRAGMENT);
@@ -56,7 +55,8 @@ pub fn kunit_tests(
     let recipe = ListRecipe { version: VERSION, kunit_of_kernel: &key };
     let target = Target::new(kernel, Vec::new(), Vec::new())?;
     let entry = ctx.store.get_or_build(&ctx.cancel, Kind::Suite, &recipe, |entry| {
-        let power = Power { ctx, host, image, init: Init::Agent };
+        let (stage, image) = start()?;
+        let power = Power { ctx, host: &stage, image: &image, init: Init::Agent };
         let asked = Asked {
             arguments: &kunit::arguments_to_list(),
             share: Share::of_guests(1).remove(0),
@@ -65,6 +65,7 @@ pub fn kunit_tests(
         };
         let boot = Boot::of(power, &target, &target.next_name(), &asked)?;
         boot.end?;
+        stage.shutdown()?;
         let tests = kunit::listed(&boot.log);
         ensure!(!tests.is_empty(), "kernel {name} lists no unit test");
         fs::write(entry.join(LIST), tests.join("\n")).context("cannot write the list")
