@@ -24,6 +24,7 @@ mod grid;
 mod html;
 mod junit;
 mod ktap;
+mod markdown;
 mod matrix;
 mod merge;
 mod model;

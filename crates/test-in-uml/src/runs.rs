@@ -127,6 +127,11 @@ impl<'a> RunFiles<'a> {
         self.folder.join("report.ktap")
     }
 
+    /// The same for documents.
+    pub fn markdown(self) -> PathBuf {
+        self.folder.join("report.md")
+    }
+
     /// The same for a browser.
     pub fn html(self) -> PathBuf {
         self.folder.join("report.html")

@@ -18,6 +18,8 @@ pub(super) enum Report {
     Ktap(Show),
     /// JUnit's XML
     Junit(Show),
+    /// Markdown: a table of cases by kernels, for documents
+    Markdown(Show),
     /// Annotations and a job's summary, for GitHub's runner
     Github {
         /// The runs: ids, folders, or `latest`
@@ -83,6 +85,7 @@ impl Report {
             Report::Html(show) => show.run(ctx, Format::Html),
             Report::Ktap(show) => show.run(ctx, Format::Ktap),
             Report::Junit(show) => show.run(ctx, Format::Junit),
+            Report::Markdown(show) => show.run(ctx, Format::Markdown),
             Report::Github { runs } => {
                 let runner = Runner::found(|name| std::env::var_os(name));
                 let runner = runner.context("GITHUB_ACTIONS is not `true`: no runner is here");

@@ -35,6 +35,23 @@ pub(super) fn markdown(text: &str) -> String {
     if out.starts_with(['-', '.']) { format!("&#8203;{out}") } else { out }
 }
 
+/// For Markdown, as it stands in a program: as a code span, which has no structure.
+pub(super) fn code(text: &str) -> String {
+    let text = plain(text);
+    let mut fence = String::from("`");
+    while text.contains(&fence) {
+        fence.push('`');
+    }
+    // One space at each end is taken off (CommonMark 6.1).
+    let space = if text.starts_with(['`', ' ']) || text.ends_with(['`', ' ']) { " " } else { "" };
+    format!("{fence}{space}{text}{space}{fence}")
+}
+
+/// The same in a cell of a table, where a bar ends the cell even within it.
+pub(super) fn code_in_cell(text: &str) -> String {
+    code(text).replace('|', "\\|")
+}
+
 /// For the message of a command to GitHub's runner (`escapeData` of `@actions/core`).
 pub(super) fn github_data(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")

@@ -8,7 +8,7 @@ use super::compare::{Comparison, compare};
 use super::github::Runner;
 use super::html::{PageContext, TextLimits, Texts};
 use super::read::RunReport;
-use super::{html, junit, ktap, plain};
+use super::{html, junit, ktap, markdown, plain};
 use crate::runs::{self, RunFiles};
 
 /// What a run can be shown as.
@@ -20,6 +20,8 @@ pub enum Format {
     Ktap,
     /// JUnit's XML.
     Junit,
+    /// A table for documents.
+    Markdown,
 }
 
 /// How many runs before it the page of a run shows the durations of, …
@@ -41,6 +43,7 @@ pub fn render(
     match format {
         Format::Junit => junit::text(report),
         Format::Ktap => Ok(ktap::text(report)),
+        Format::Markdown => Ok(markdown::text(report)),
         Format::Html => {
             let folder = report.folder.canonicalize().unwrap_or_else(|_| report.folder.clone());
             let beside_it = place.and_then(Path::parent).is_some_and(|place| {
@@ -104,6 +107,7 @@ pub fn file_of(folder: &Path, format: Format) -> PathBuf {
         Format::Html => files.html(),
         Format::Ktap => files.ktap(),
         Format::Junit => files.junit(),
+        Format::Markdown => files.markdown(),
     }
 }
 
