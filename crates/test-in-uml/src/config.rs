@@ -173,19 +173,19 @@ impl Config {
                 "{}: a variant has the source of its base, `{base}`",
                 at()
             );
-            let own = std::mem::take(&mut kernel.fragments);
+            let fragments = std::mem::take(&mut kernel.fragments);
+            let patches = std::mem::take(&mut kernel.patches);
             *kernel = Kernel {
                 base: kernel.base.take(),
-                patches: kernel.patches.take(),
                 known_boot_complaints: [
                     of.known_boot_complaints.as_slice(),
                     &kernel.known_boot_complaints,
                 ]
                 .concat(),
-                patches_of_base: of.patches.clone(),
                 ..of.clone()
             };
-            kernel.fragments.extend(own);
+            kernel.fragments.extend(fragments);
+            kernel.patches.extend(patches);
         }
         self.kernels = complete;
         Ok(())

@@ -19,7 +19,7 @@ pub fn check<'a>(root: &Path, kernels: impl Iterator<Item = &'a Kernel>) -> Resu
     let (mut fragments, mut series) = (BTreeSet::new(), BTreeSet::new());
     for kernel in kernels {
         fragments.extend(kernel.fragments.iter().map(|name| format!("{name}.config")));
-        series.extend(kernel.series().map(str::to_owned));
+        series.extend(kernel.patches.iter().cloned());
     }
     let mut warnings = Vec::new();
     for path in entries(&root.join("rootfs-overlay"))? {

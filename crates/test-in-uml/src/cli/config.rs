@@ -19,7 +19,8 @@ fn text(ctx: &Ctx) -> Result<String> {
     let (layout, kernels) = (&ctx.layout, ctx.config.kernels.values());
     let fragments: BTreeSet<&String> =
         kernels.clone().flat_map(|kernel| &kernel.fragments).collect();
-    let series: BTreeSet<&str> = kernels.flat_map(|kernel| kernel.series()).collect();
+    let series: BTreeSet<&str> =
+        kernels.flat_map(|kernel| &kernel.patches).map(String::as_str).collect();
     let mut paths: Vec<_> = fragments.iter().map(|name| layout.fragment(name)).collect();
     paths.extend(series.iter().map(|name| layout.patches(name)));
     paths.extend(layout.overlays());

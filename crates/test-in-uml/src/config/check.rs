@@ -135,7 +135,7 @@ impl Kernel {
         for fragment in &self.fragments {
             plain("fragment", fragment).context("fragments")?;
         }
-        if let Some(patches) = &self.patches {
+        for patches in &self.patches {
             plain("patch series", patches).context("patches")?;
         }
         if let Some(source) = &self.debian {

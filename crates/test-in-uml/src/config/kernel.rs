@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::one_or_more;
 use crate::layout::Layout;
 
 /// `[workspace.metadata.uml.kernels.NAME]`: one kernel.
@@ -28,24 +29,16 @@ pub struct Kernel {
     pub start: Start,
     /// Names of fragments in `kconfig/`, merged in this order.
     pub fragments: Vec<String>,
-    /// Name of a patch series in `kernel-patches/`.
-    #[serde(default)]
-    pub patches: Option<String>,
+    /// Names of patch series in `kernel-patches/`, applied in this order; a name alone is one of them.
+    #[serde(default, deserialize_with = "one_or_more")]
+    pub patches: Vec<String>,
     /// What its kernel complains of at each boot, and no run is red for: a text of any line of such a
     /// complaint.
     #[serde(default)]
     pub known_boot_complaints: Vec<String>,
-    /// The patch series of the kernel that this one is a variant of.
-    #[serde(skip)]
-    pub(crate) patches_of_base: Option<String>,
 }
 
 impl Kernel {
-    /// The names of its patch series, in the order in which they are applied.
-    pub fn series(&self) -> impl Iterator<Item = &str> {
-        self.patches_of_base.iter().chain(&self.patches).map(String::as_str)
-    }
-
     /// Where its tree is, if that is its source.
     pub(crate) fn tree_of(&self, layout: &Layout) -> Option<PathBuf> {
         self.tree.as_ref().map(|tree| layout.root().join(tree))

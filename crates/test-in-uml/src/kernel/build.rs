@@ -124,7 +124,7 @@ struct MadeFrom<'a, O> {
 impl<'a> Inputs<'a> {
     fn read(ctx: &Ctx, name: &'a str, kernel: &'a Kernel) -> Result<Self> {
         let request = ConfigRequest::read(ctx, kernel)?;
-        let series = Series::read(ctx, kernel.series())?;
+        let series = Series::read(ctx, &kernel.patches)?;
         Ok(Self { name, kernel, series, request, toolchain: Toolchain::find(ctx)? })
     }
 

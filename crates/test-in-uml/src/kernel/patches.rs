@@ -31,7 +31,7 @@ impl Series {
     ///
     /// # Errors
     /// When there is no such series, or it cannot be read.
-    pub fn read<'a>(ctx: &Ctx, names: impl Iterator<Item = &'a str>) -> Result<Self> {
+    pub fn read(ctx: &Ctx, names: &[String]) -> Result<Self> {
         let mut all = Self::default();
         for name in names {
             let one = Self::of_folder(&ctx.layout.patches(name));

@@ -184,9 +184,8 @@ mod tests {
             tree: None,
             start,
             fragments: Vec::new(),
-            patches: None,
+            patches: Vec::new(),
             known_boot_complaints: Vec::new(),
-            patches_of_base: None,
         };
         let request = ConfigRequest::merge([(PathBuf::from("a"), fragment.to_owned())]).unwrap();
         let toolchain = toolchain(compiler);

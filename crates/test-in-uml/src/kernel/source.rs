@@ -73,7 +73,7 @@ impl<'a> KernelSource<'a> {
                 None => vec![fetch::source(ctx, self.name, self.kernel)?.sha256],
             },
         };
-        identity.extend(Series::read(ctx, self.kernel.series())?.hashes());
+        identity.extend(Series::read(ctx, &self.kernel.patches)?.hashes());
         Ok(identity)
     }
 
@@ -94,7 +94,7 @@ impl<'a> KernelSource<'a> {
             Place::Configured => &fetch::source(ctx, self.name, self.kernel)?,
         };
         let folder = Work::open(ctx, self.name)?;
-        let series = Series::read(ctx, self.kernel.series())?;
+        let series = Series::read(ctx, &self.kernel.patches)?;
         let tree = tree::prepare(ctx, self.name, &folder, archive, &series)?;
         work(tree.dir())
     }
