@@ -47,7 +47,7 @@ pub fn run(ctx: &Ctx) -> Result<ExitCode> {
          full disk, another repository, clients of ours",
         cmd!(
             shell,
-            "{cargo} test --package test-in-uml --test it -- --ignored full_guest background_guest guests_on_a_network ordinary broken_image folder_fills own_repository in_guest"
+            "{cargo} test --package test-in-uml --test it -- --ignored full_guest background_guest guests_on_a_network ordinary broken_image folder_fills own_repository in_guest given_programs"
         ),
     )?;
     ctx.ui.line(&format!("{:>12} tests after a full boot", "ci"));

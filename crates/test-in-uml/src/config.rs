@@ -19,7 +19,7 @@ mod suite;
 mod time;
 
 pub use byte_size::ByteSize;
-pub use check::{KUNIT, RUST, check_memory};
+pub use check::{KUNIT, PROGRAM, RUST, check_memory};
 pub use kernel::{DebianSource, Kernel, Start, Tarball};
 pub use known::Known;
 pub use suite::{ResultBy, Suite};

@@ -50,6 +50,7 @@ pub use kunit_run::kunit_tests;
 pub use note::{Note, Observer};
 pub use on_demand::{OnDemand, Served};
 pub use plan::{AfterFailure, Job, Lane, Plan, Reuse, Target, Work};
+pub use programs::GivenPrograms;
 pub use run::{Finished, run};
 pub use rustflags::{TARGET, encoded, of_clients};
 pub use seed::random_seed;

@@ -11,11 +11,13 @@ use serde::{Deserialize, Serialize};
 use crate::marker::Key;
 
 mod frame;
+mod leftover;
 
 pub use frame::{add_frame, greet, receive, send, send_frames};
+pub use leftover::Leftover;
 
 /// Version of the protocol; both sides must speak the same.
-pub const VERSION: u16 = 11;
+pub const VERSION: u16 = 12;
 
 /// The longest message, in bytes. Programs are sent in chunks.
 pub const LONGEST: usize = 1 << 20;
@@ -95,6 +97,8 @@ pub struct Run {
     pub timeout: Duration,
     /// Whether the program is one of libtest's that writes its own word into a file.
     pub word: Word,
+    /// True if it need not end by itself: nobody wants to know where it is when its time is over.
+    pub lasts: bool,
     /// True if what it leaves behind stays: the guest is not for cases, and this is one of several things done in it.
     pub leave: bool,
     /// The folder that it runs in; without one, it is the case's own.
@@ -268,32 +272,4 @@ pub enum ProcessEnd {
     Signal(i32),
     /// It took too long, and the agent killed it.
     TimedOut,
-}
-
-/// Something that a case left behind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Leftover {
-    /// A process, by its command.
-    Process(String),
-    /// A process that SIGKILL does not end, by its command: it is stuck in the kernel.
-    Stuck(String),
-    /// A mount, by its place.
-    Mount(String),
-    /// A kernel module, which is named but not unloaded.
-    Module(String),
-    /// A clock that was set, by so many seconds.
-    Clock(i64),
-    /// A mount that was there before and is gone, by its place.
-    Unmounted(String),
-    /// So many bytes more than before are taken on the file system at this place.
-    Space(String, u64),
-    /// A program or another file that the host sent, which is not what it was, by its place.
-    Program(String),
-    /// A setting of the kernel that was written to, by its file.
-    Setting(String),
-    /// A file of the packages that was written, made or removed, by its place.
-    PackageFile(String),
-    /// Something of the network that is not what it was: an interface, an address, a route, a queueing
-    /// discipline.
-    Network(String),
 }

@@ -1,11 +1,14 @@
 //! Which cases `cargo xtask test-in-uml` runs, and in which order.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
+use std::time::Duration;
 
+use crate::config::PROGRAM;
 use crate::ctx::Ctx;
 use crate::report::Again;
 use crate::suite::{
-    self, Case, CaseFilter, Ignored, KunitTest, Lane, Partition, Selection, Suites,
+    self, Case, CaseFilter, GivenPrograms, Ignored, KunitTest, Lane, Partition, Selection, Suites,
 };
 use crate::ui;
 use anyhow::{Context as _, Result};
@@ -25,8 +28,18 @@ pub(super) struct Choice {
     /// the kernel, or `kselftest:TARGET` for a target of its selftests; may be repeated
     #[arg(long = "suite", value_name = "NAME")]
     pub suites: Vec<String>,
+    /// Run this program: a source in C or C++, which is linked statically, a script, an executable file, or a folder of them; each in
+    /// guests of its own. Nothing else is run but the suites that are named; may be repeated
+    #[arg(long = "program", value_name = "PATH")]
+    programs: Vec<PathBuf>,
+    /// Let each of these programs run for this time, such as `30s`: if nothing was wrong until then, it has passed
+    #[arg(long = "for", id = "run_for", value_name = "TIME", requires = "programs", value_parser = humantime::parse_duration)]
+    run_for: Option<Duration>,
     /// Run only cases whose `BINARY NAME` contains one of these
     filters: Vec<String>,
+    /// What the compiler is given behind the source of a program, such as `-DX -lpthread`
+    #[arg(last = true, value_name = "FLAGS", requires = "programs")]
+    compiler_flags: Vec<String>,
     /// List the cases instead of running them
     #[arg(long)]
     pub list: bool,
@@ -98,9 +111,36 @@ impl Choice {
         Ok(Some(vec![sequence(ctx, replay)?]))
     }
 
+    /// The programs that were given, if any was.
+    fn given(&self) -> Option<GivenPrograms> {
+        let (paths, flags) = (self.programs.clone(), self.compiler_flags.clone());
+        (!paths.is_empty()).then_some(GivenPrograms { paths, flags, run_for: self.run_for })
+    }
+
+    /// The flags that say which programs were given.
+    pub fn given_flags(&self) -> Vec<String> {
+        let paths = self.programs.iter();
+        let mut words: Vec<String> =
+            paths.flat_map(|path| ["--program".into(), path.display().to_string()]).collect();
+        if let Some(time) = self.run_for {
+            words.extend(["--for".into(), humantime::format_duration(time).to_string()]);
+        }
+        words
+    }
+
+    /// What is at the end of the command line, behind all flags.
+    pub fn behind_flags(&self) -> Vec<String> {
+        let flags = self.compiler_flags.as_slice();
+        let dashes = (!flags.is_empty()).then(|| "--".into());
+        dashes.into_iter().chain(flags.iter().cloned()).collect()
+    }
+
     /// The names of the suites that are meant; none if all of the configuration are.
     fn suites(&self, ctx: &Ctx, earlier: Option<&[Again]>) -> Vec<String> {
         match (self.suites.as_slice(), earlier) {
+            (named, _) if !self.programs.is_empty() => {
+                named.iter().cloned().chain([PROGRAM.into()]).collect()
+            }
             ([], Some(earlier)) => {
                 let cases: Vec<String> =
                     earlier.iter().flat_map(|again| again.cases.clone()).collect();
@@ -133,7 +173,8 @@ impl Choice {
             }
         }
         let unit_tests = if in_kernels { unit_tests(&kernels)? } else { Vec::new() };
-        let suites = Suites::build(ctx, &names, &self.selection, &sources)?;
+        let given = self.given();
+        let suites = Suites::build(ctx, &names, given.as_ref(), &self.selection, &sources)?;
         let ignored = if earlier.is_some() { Ignored::All } else { self.run_ignored };
         let filter = CaseFilter { words: self.filters.clone(), ignored };
         let mut cases = suite::list(ctx, &suites, &unit_tests, &filter)?;

@@ -92,6 +92,7 @@ impl InGuest {
             captures: false,
             online: false,
             inject: None,
+            timeout: None,
             deadline: None,
         };
         let stage = Stage::start(&walls.isolation, &walls.options(size))?;

@@ -62,6 +62,9 @@ struct RunOptions {
     /// Go on after a failure
     #[arg(long)]
     no_fail_fast: bool,
+    /// Give each case this time, such as `5m`, instead of what is configured
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with = "run_for")]
+    timeout: Option<Duration>,
     /// End the run after this time, such as `30m`
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     deadline: Option<Duration>,
@@ -189,6 +192,7 @@ impl TestInUml {
         }
         words.extend(self.choice.suites.iter().flat_map(|name| ["--suite".into(), name.clone()]));
         words.extend(self.choice.selection.flags());
+        words.extend(self.choice.given_flags());
         words.extend(self.walls.flags());
         if self.options.online {
             words.push("--online".into());
@@ -202,6 +206,7 @@ impl TestInUml {
         for module in &self.modules {
             words.extend(["--module".into(), module.display().to_string()]);
         }
+        words.extend(self.choice.behind_flags());
         shlex::try_join(words.iter().map(String::as_str)).unwrap_or_default()
     }
 
@@ -219,6 +224,7 @@ impl TestInUml {
             fresh,
             retries,
             no_fail_fast,
+            timeout,
             deadline,
             keep_failed,
             pcap,
@@ -250,6 +256,7 @@ impl TestInUml {
             captures: pcap,
             online,
             inject: inject.clone(),
+            timeout,
             deadline,
         };
         let stage = Stage::start(&walls.isolation, &walls.options(size))?;

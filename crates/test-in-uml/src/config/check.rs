@@ -16,6 +16,9 @@ pub const RUST: &str = "rust";
 /// The name of the suite that a kernel's unit tests are.
 pub const KUNIT: &str = "kunit";
 
+/// The name of the suite that the programs of a command line are.
+pub const PROGRAM: &str = "program";
+
 impl Config {
     pub(super) fn check(&self) -> Result<()> {
         ensure!(!self.kernel.is_empty(), "{TABLE}.kernel: name at least one kernel");
@@ -31,11 +34,13 @@ impl Config {
         }
         for (name, suite) in &self.suites {
             plain("suite", name).with_context(|| format!("{TABLE}.suites"))?;
-            ensure!(name != RUST, "{TABLE}.suites.{name}: that is what cargo's tests are called");
-            ensure!(
-                name != KUNIT,
-                "{TABLE}.suites.{name}: that is what the unit tests of kernels are called"
-            );
+            for (taken, whose) in [
+                (RUST, "cargo's tests"),
+                (KUNIT, "the unit tests of kernels"),
+                (PROGRAM, "the programs of a command line"),
+            ] {
+                ensure!(name != taken, "{TABLE}.suites.{name}: that is what {whose} are called");
+            }
             suite.check().with_context(|| format!("{TABLE}.suites.{name}"))?;
         }
         for (name, known) in &self.known {

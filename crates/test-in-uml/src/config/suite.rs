@@ -39,6 +39,12 @@ pub struct Suite {
     /// The time that one may take [default: `case-timeout`].
     #[serde(default, with = "humantime_serde::option")]
     pub timeout: Option<Duration>,
+    /// The time for which each runs, if it need not end by itself: if nothing was wrong until then, it has passed.
+    #[serde(default, with = "humantime_serde::option")]
+    pub run_for: Option<Duration>,
+    /// True if each gets a guest of its own.
+    #[serde(default)]
+    pub fresh: bool,
     /// Variables that they have.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,

@@ -196,7 +196,7 @@ impl<'a> Guest<'a> {
         mut env: Vec<(String, String)>,
         how: CaseOptions<'_>,
     ) -> Result<CaseRun> {
-        let CaseOptions { timeout, word, leave, injections, sink } = how;
+        let CaseOptions { timeout, word, lasts, leave, injections, sink } = how;
         self.cases += 1;
         let sequence = self.cases;
         self.offer(program)?;
@@ -209,16 +209,16 @@ impl<'a> Guest<'a> {
         self.times.begin_case(timeout);
         self.feed(GuestEvent::Run { sequence, limit: timeout + MARGIN });
         let package = package.map(PackageFolder::on_wire);
-        let (program, called) = (program.hash(), called.map(String::from));
         let (injections, links) = (injections.to_vec(), links.to_vec());
         let run = Run {
             sequence,
-            program,
-            called,
+            program: program.hash(),
+            called: called.map(String::from),
             args,
             env,
             timeout,
             word,
+            lasts,
             leave,
             package,
             links,

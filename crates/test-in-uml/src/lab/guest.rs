@@ -191,7 +191,14 @@ impl LabGuest<'_, '_, '_> {
         environment.push((env::HOSTS.into(), hosts.join("\n")));
         environment.push((env::NAME.into(), self.spec.name.clone()));
         let (timeout, injections) = (self.lab.timeout, &[][..]);
-        let how = CaseOptions { timeout, word: Word::Stdout, leave: true, injections, sink: None };
+        let how = CaseOptions {
+            timeout,
+            word: Word::Stdout,
+            lasts: false,
+            leave: true,
+            injections,
+            sink: None,
+        };
         made.guest.set_cancel(&self.lab.over);
         let ran = made.guest.run_case(self.lab.program, Vec::new(), environment, how);
         // The scenario's end is not that of its guests: each is still asked how it went.

@@ -54,6 +54,8 @@ pub struct OfSuite {
     pub rules: Rules,
     /// The time that it may take, if it is not that of any case.
     pub timeout: Option<Duration>,
+    /// True if it shares its guest with no other case.
+    pub apart: bool,
     /// The kernel that it is of, if it is of one alone.
     pub kernel: Option<String>,
     /// What a kernel's configuration has to have for it.

@@ -39,9 +39,25 @@ pub(super) fn case_line(
         seconds: verdict.duration.as_secs_f64(),
         output,
         kernel_log: verdict.log,
-        left_behind: verdict.leftovers.iter().map(describe).collect(),
+        left_behind: each_once(verdict.leftovers.iter().map(describe)),
         scenario: verdict.scenario,
     }
+}
+
+/// The texts, of which those that are the same are one with their number.
+fn each_once(texts: impl Iterator<Item = String>) -> Vec<String> {
+    let mut counted: Vec<(String, u32)> = Vec::new();
+    for text in texts {
+        match counted.iter_mut().find(|(other, _)| *other == text) {
+            Some((_, count)) => *count += 1,
+            None => counted.push((text, 1)),
+        }
+    }
+    let worded = counted.into_iter().map(|(text, count)| match count {
+        1 => text,
+        count => format!("{text}, {count} times"),
+    });
+    worded.collect()
 }
 
 /// What a case left behind, in words.
@@ -65,6 +81,12 @@ fn describe(leftover: &Leftover) -> String {
 mod tests {
     use super::super::verdict::Outcome;
     use super::*;
+
+    #[test]
+    fn what_is_left_twice_is_told_once() {
+        let texts = ["a", "b", "a"].map(String::from);
+        assert_eq!(each_once(texts.into_iter()), ["a, 2 times", "b"]);
+    }
 
     #[test]
     fn only_a_case_that_passed_after_it_had_failed_is_flaky() {

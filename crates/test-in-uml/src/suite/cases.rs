@@ -167,6 +167,7 @@ fn of_suite(suite: &ProgramSuite, packages: &Packages) -> Vec<BinaryCase> {
                 arguments,
                 rules: suite.cases.rules.clone(),
                 timeout: suite.cases.timeout,
+                apart: suite.cases.apart,
                 kernel: suite.kernel.clone(),
                 needs: suite.cases.needs.clone(),
             };

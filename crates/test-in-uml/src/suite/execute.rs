@@ -74,7 +74,7 @@ fn execute_case(session: &RunSession<'_>, seat: &mut Seat<'_>, at: &At<'_>, case
     }
     let mut attempt = 1;
     loop {
-        let apart = session.plan.reuse == Reuse::Never || is_apart(session, &case.name());
+        let apart = session.plan.reuse == Reuse::Never || is_apart(session, case);
         if ((attempt > 1 || apart) && seat.is_used()) || seat.is_spoilt() {
             release_guest(session, seat, Retire::SwitchOff);
         }
@@ -173,9 +173,11 @@ const MOST_FOR_STARVED: u32 = 2;
 pub const FAIL_FAST: &str = "a case failed (--no-fail-fast goes on)";
 
 /// Returns true if a case is one of those that share no guest.
-fn is_apart(session: &RunSession<'_>, name: &CaseName) -> bool {
-    let name = name.to_string();
-    session.ctx.config.tests.fresh.iter().any(|word| name.contains(word))
+fn is_apart(session: &RunSession<'_>, case: &BinaryCase) -> bool {
+    let name = case.name().to_string();
+    let of_suite = case.binary.of_suite.as_ref();
+    of_suite.is_some_and(|of_suite| of_suite.apart)
+        || session.ctx.config.tests.fresh.iter().any(|word| name.contains(word))
 }
 
 /// Why a case is not run for which there was no guest to the end.

@@ -191,6 +191,7 @@ impl<'a> OnDemand<'a> {
             arguments: args,
             rules: Rules::new(ResultBy::ExitCode, Some(Vec::new())),
             timeout: Some(PATIENCE),
+            apart: false,
             kernel: None,
             needs: Vec::new(),
         };

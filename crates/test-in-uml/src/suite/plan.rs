@@ -39,6 +39,8 @@ pub struct Plan<'a> {
     pub online: bool,
     /// What fails of that which cases ask of their kernels.
     pub inject: Option<Inject>,
+    /// The time that a case may take, if it is none of those that are configured.
+    pub timeout: Option<Duration>,
     /// After this long, the run is ended.
     pub deadline: Option<Duration>,
 }

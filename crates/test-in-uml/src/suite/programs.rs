@@ -1,8 +1,6 @@
 //! Suites of programs: built outside of guests, kept by their contents, each program a case.
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use glob::Pattern;
@@ -14,14 +12,18 @@ use crate::kernel::{KernelBinary, Toolchain};
 use crate::step::Step;
 use crate::store::Kind;
 
+mod adapter;
 mod archive;
 mod folder;
+mod given;
 mod kselftest;
 mod rules;
 mod tap;
 
+pub use adapter::{Adapter, Cases, Listed, Wanted};
 pub use archive::{Archive, Other};
 pub use folder::FolderSuite;
+pub use given::GivenPrograms;
 pub use kselftest::{Kselftest, PREFIX as KSELFTEST};
 pub use rules::{Judgement, Rules, Wrote};
 
@@ -34,78 +36,6 @@ const WITHOUT_LIBRARIES: &str =
 
 /// Where suites are in guests.
 const PLACE: &str = "/srv/suites";
-
-/// What makes a suite of programs.
-pub trait Adapter {
-    /// What the suite is called.
-    fn name(&self) -> String;
-
-    /// The kernel that it is of, if it is of one alone.
-    fn kernel(&self) -> Option<&str> {
-        None
-    }
-
-    /// All that what is built depends on, beside the toolchain.
-    ///
-    /// # Errors
-    /// When its sources cannot be read.
-    fn recipe(&self, ctx: &Ctx) -> Result<serde_json::Value>;
-
-    /// Builds it into the folder `out`; what it needs meanwhile is in `work`.
-    ///
-    /// # Errors
-    /// When it cannot be built.
-    fn make(&self, ctx: &Ctx, step: &Step<'_>, work: &Path, out: &Path) -> Result<()>;
-
-    /// What of it is run, and how.
-    ///
-    /// # Errors
-    /// When what was built cannot be understood.
-    fn cases(&self, built: &Archive) -> Result<Cases>;
-}
-
-/// What of a suite is run, and how.
-#[derive(Debug)]
-pub struct Cases {
-    /// Those that there are.
-    pub wanted: Wanted,
-    /// Those of them that are run only where ignored cases are asked for.
-    pub ignored: Vec<Pattern>,
-    /// How they say how they ended.
-    pub rules: Rules,
-    /// The time that one may take, if it is not that of any case.
-    pub timeout: Option<Duration>,
-    /// What the configuration of a kernel has to have for them.
-    pub needs: Vec<String>,
-    /// What they ask of a kernel's configuration, and some of them do without.
-    pub asks: Vec<String>,
-    /// What they have in their environment.
-    pub environment: BTreeMap<String, String>,
-    /// True if each runs in the folder that it is in, and is called by its name there.
-    pub in_own_folder: bool,
-    /// True if some of them may be missing: not every one can be built everywhere.
-    pub may_be_missing: bool,
-}
-
-/// The cases of a suite.
-#[derive(Debug)]
-pub enum Wanted {
-    /// The programs of these paths, each a case of its name.
-    Programs(Vec<Pattern>),
-    /// These.
-    Listed(Vec<Listed>),
-}
-
-/// A case out of a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// What it is called.
-    pub name: String,
-    /// The name of its program.
-    pub program: String,
-    /// The program's arguments.
-    pub arguments: Vec<String>,
-}
 
 /// What a suite is made from.
 #[derive(Debug, Serialize)]

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use anyhow::{Result, bail};
 
 use super::build::{Built, test_binaries};
-use super::programs::{FolderSuite, KSELFTEST, Kselftest, ProgramSuite};
+use super::programs::{FolderSuite, GivenPrograms, KSELFTEST, Kselftest, ProgramSuite};
 use super::selection::Selection;
-use crate::config::{KUNIT, RUST, hint};
+use crate::config::{KUNIT, PROGRAM, RUST, hint};
 use crate::ctx::Ctx;
 use crate::kernel::{KernelBinary, KernelSource};
 
@@ -34,7 +34,7 @@ impl Suites {
         }
     }
 
-    /// Builds the suites of these names, those of kernels for each of these; without any name, all that are configured, and cargo's tests. Whoever selects among cargo's
+    /// Builds the suites of these names, those of kernels for each of these, and these programs; without any name, all that are configured, and cargo's tests. Whoever selects among cargo's
     /// tests means these.
     ///
     /// # Errors
@@ -42,12 +42,17 @@ impl Suites {
     pub fn build(
         ctx: &Ctx,
         names: &[String],
+        given: Option<&GivenPrograms>,
         selection: &Selection,
         kernels: &[KernelSource<'_>],
     ) -> Result<Self> {
         let configured = &ctx.config.suites;
         let known = || configured.keys().map(String::as_str).chain([RUST, KUNIT]);
-        let is_known = |name: &str| known().any(|known| known == name) || target_of(name).is_some();
+        let is_known = |name: &str| {
+            known().any(|known| known == name)
+                || target_of(name).is_some()
+                || (name == PROGRAM && given.is_some())
+        };
         if let Some(name) = names.iter().find(|name| !is_known(name)) {
             bail!(NoSuite(format!("no suite `{name}`{}", hint(name, known()))));
         }
@@ -63,6 +68,9 @@ impl Suites {
         let programs =
             programs.map(|(name, suite)| ProgramSuite::build(ctx, &FolderSuite { name, suite }));
         let mut programs = programs.collect::<Result<Vec<_>>>()?;
+        if let Some(given) = given {
+            programs.push(ProgramSuite::build(ctx, given)?);
+        }
         for target in names.iter().filter_map(|name| target_of(name)) {
             for source in kernels {
                 let suite = Kselftest::new(target, source, ctx.config.case_timeout);

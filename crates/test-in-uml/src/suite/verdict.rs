@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use uml_protocol::marker::Expectation;
-use uml_protocol::wire::{Exit, Leftover, ProcessEnd};
+use uml_protocol::wire::{Leftover, ProcessEnd};
 
-use super::inject::{Inject, last_injection};
+use super::inject::last_injection;
 use super::programs::{Judgement, Rules, Wrote};
 use super::word::{self, Word};
 use crate::guest::is_starved;
@@ -13,45 +13,16 @@ use crate::guest::kernel_line::LogLine;
 use crate::guest::machine::{CaseRecord, End, lost_lines, out_of_memory};
 use crate::record::Scenario;
 
+mod asked;
 mod outcome;
 mod scenario;
 mod taint;
 #[cfg(test)]
 mod tests;
 
+pub use asked::Asked;
 pub use outcome::Outcome;
 use taint::{HARMLESS_TAINT, added_taint};
-
-/// What a guest was asked to run.
-#[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
-    /// The test's name in its binary.
-    pub name: &'a str,
-    /// Where the binary's harness says how it ended.
-    pub word: Word,
-    /// The number of cases the binary lists.
-    pub listed: usize,
-    /// How a program of a suite says how it ended, if it is one.
-    pub rules: Option<&'a Rules>,
-    /// What of that which it asked of the kernel failed on purpose: that it fails then is no fault.
-    pub injected: Option<&'a Inject>,
-}
-
-impl Asked<'_> {
-    /// libtest's own word. Exit code 0 alone would call a test green that called `exit(0)`, or whose name the
-    /// binary does not know.
-    fn judge(self, record: &CaseRecord, exit: &Exit) -> Result<(), String> {
-        match self.word {
-            Word::LogFile => word::judge_log(exit.word.as_deref().unwrap_or(""), self.name),
-            Word::Stdout => {
-                let stdout = record.output.end_of_stdout();
-                word::judge_stdout(&String::from_utf8_lossy(&stdout), self.listed)
-            }
-            // It is judged by then.
-            Word::ExitCode => Ok(()),
-        }
-    }
-}
 
 /// A case's outcome with its evidence.
 #[derive(Debug)]
@@ -171,6 +142,9 @@ impl Verdict {
     /// What is known beside the outcome's word.
     pub fn detail(&self) -> String {
         let mut outcome = self.outcome.to_string();
+        if self.ended == Some(ProcessEnd::TimedOut) && self.outcome == Outcome::Passed {
+            outcome = "ran for its time, and was ended".into();
+        }
         if self.starved {
             outcome += "; the host gave this guest no CPU for much of that time";
         }
@@ -226,6 +200,9 @@ fn outcome(record: &CaseRecord, asked: Asked<'_>, guest: Option<&End>) -> Outcom
         return of_program(record, rules, code);
     }
     match (exit.end, &exit.skip) {
+        (ProcessEnd::TimedOut, _) if asked.rules.is_some_and(|rules| rules.lasts) => {
+            absent(record).map_or(Outcome::Passed, Outcome::Failed)
+        }
         (ProcessEnd::TimedOut, _) => Outcome::TimedOut,
         (ProcessEnd::Signal(signal), _) => Outcome::Failed(match killer(record, signal) {
             Some(killer) => format!("signal {signal}: {killer}"),

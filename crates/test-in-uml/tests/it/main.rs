@@ -12,6 +12,7 @@ mod contained_program;
 mod faults;
 mod fetch;
 mod full_guest;
+mod given_programs;
 mod guard;
 mod guests_on_a_network;
 mod host_network;

@@ -101,10 +101,14 @@ impl Cases {
             log.mark_and_read(Event::End(sequence), &mut self.frames)?;
             return Ok(Exit::plain(sequence, end, duration, skip, word));
         }
-        if end == ProcessEnd::TimedOut {
+        if end == ProcessEnd::TimedOut && !run.lasts {
             case.say_where_it_is(log)?;
         }
         let mut leftovers = case.cases.watch.end_processes()?;
+        if end == ProcessEnd::TimedOut && run.lasts {
+            // It left none: they were to go on until now.
+            leftovers.clear();
+        }
         drop(injected);
         leftovers.extend(std::mem::take(&mut case.stuck).into_iter().map(Leftover::Stuck));
         case.drain(log)?;

@@ -5,8 +5,10 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString, NulError, OsStr, OsString, c_char};
+use std::fs::File;
+use std::io::Read as _;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -84,10 +86,10 @@ impl<'a> Start<'a> {
     /// Starts it, in a process group of its own and without what protects the agent.
     pub fn spawn(&self, role: Role) -> Result<Pid> {
         let (args, env) = (pointers(&self.args), pointers(&self.env));
-        let mut failed = None;
+        let (mut failed, mut cannot_run) = (None, None);
         let child = Box::new(|| {
             match self.become_the_program(role, &args, &env) {
-                Err((EXECVE, errno)) => say_that_it_cannot_run(errno),
+                Err((EXECVE, errno)) => cannot_run = Some(errno),
                 Err(why) => failed = Some(why),
                 Ok(never) => match never {},
             }
@@ -102,6 +104,12 @@ impl<'a> Start<'a> {
         // nor returns into what we do.
         let pid = unsafe { clone(child, &mut stack, flags, Some(libc::SIGCHLD)) };
         let pid = pid.context("cannot start a process")?;
+        if let Some(errno) = cannot_run {
+            let why =
+                why_it_cannot_run(Path::new(OsStr::from_bytes(self.program.as_bytes())), errno);
+            // Where the program would have written. Nobody may be there to read it.
+            let _ = write(self.standard[2], why.as_bytes());
+        }
         let Some((what, errno)) = failed else { return Ok(pid) };
         waitpid(pid, None).context("cannot reap a process")?;
         Err(errno)
@@ -139,12 +147,23 @@ impl<'a> Start<'a> {
     }
 }
 
-/// Writes it where the program would have written; nothing is allocated for it.
-fn say_that_it_cannot_run(errno: Errno) {
-    for part in ["the program cannot be run: ", errno.desc(), "\n"] {
-        // Nobody may be there to read it.
-        let _ = write(std::io::stderr(), part.as_bytes());
-    }
+/// What execve(2) leaves unsaid: the file that is not there may be one that the program names.
+fn why_it_cannot_run(program: &Path, errno: Errno) -> String {
+    let mut start = [0; 256];
+    let read = File::open(program).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
+    let needs = match (errno, start[..read].strip_prefix(b"#!")) {
+        (Errno::ENOENT | Errno::EACCES, Some(line)) => {
+            let line = String::from_utf8_lossy(line);
+            let interpreter = line.split_whitespace().next().unwrap_or("none");
+            format!(": its interpreter is {interpreter}")
+        }
+        (Errno::ENOENT, None) if start.starts_with(b"\x7fELF") => {
+            ": the dynamic loader that it names; link it statically".into()
+        }
+        (Errno::ENOEXEC, _) => ": it is for another machine, or no program".into(),
+        _ => String::new(),
+    };
+    format!("the program cannot be run: {}{needs}\n", errno.desc())
 }
 
 fn c_string(text: &OsStr) -> Result<CString, NulError> {

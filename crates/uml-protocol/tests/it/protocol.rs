@@ -20,6 +20,7 @@ fn to_guest() -> impl Strategy<Value = ToGuest> {
             args,
             timeout: Duration::from_millis(millis.into()),
             word: if sequence % 2 == 0 { Word::Stdout } else { Word::LogFile },
+            lasts: sequence % 2 == 0,
             leave: sequence % 3 == 0,
             package: (sequence % 5 == 0).then(|| PackageFolder {
                 path: format!("/{sequence}"),

@@ -45,7 +45,8 @@ impl ReplayChoice {
              `test-in-uml --replay {replay}` runs it again"
         );
         let kernel = WantedKernel::named(ctx, &again.kernel, Source::Configured)?;
-        let suites = Suites::build(ctx, &names, &Selection::default(), &[kernel.source(ctx)?])?;
+        let suites =
+            Suites::build(ctx, &names, None, &Selection::default(), &[kernel.source(ctx)?])?;
         let all = CaseFilter { words: Vec::new(), ignored: Ignored::All };
         let (found, _) = again.among(&suite::list(ctx, &suites, &[], &all)?);
         let name = again.cases.last().cloned().unwrap_or_default();

@@ -15,6 +15,8 @@ pub struct CaseOptions<'a> {
     pub timeout: Duration,
     /// Where it says how it ended.
     pub word: Word,
+    /// True if it need not end by itself.
+    pub lasts: bool,
     /// True if what it leaves behind stays.
     pub leave: bool,
     /// What fails of that which it asks of the kernel.

@@ -48,8 +48,8 @@ impl Adapter for FolderSuite<'_> {
     }
 
     fn cases(&self, built: &Archive) -> Result<Cases> {
-        let Suite { programs, list, ignored, result, skip_codes, timeout, environment, .. } =
-            self.suite;
+        let Suite { programs, list, ignored, result, skip_codes, timeout, .. } = self.suite;
+        let Suite { run_for, fresh, environment, .. } = self.suite;
         let wanted = match list {
             None => Wanted::Programs(patterns(programs)?),
             Some(path) => {
@@ -58,17 +58,17 @@ impl Adapter for FolderSuite<'_> {
                 Wanted::Listed(listed(&text).with_context(|| format!("`list`: {path}"))?)
             }
         };
+        let mut rules = Rules::new(*result, skip_codes.clone());
+        rules.lasts = run_for.is_some();
         Ok(Cases {
-            wanted,
             ignored: patterns(ignored)?,
-            rules: Rules::new(*result, skip_codes.clone()),
-            timeout: *timeout,
+            timeout: timeout.or(*run_for),
+            apart: *fresh,
             needs: self.suite.needs.clone(),
-            asks: Vec::new(),
             environment: environment.clone(),
-            in_own_folder: false,
             // Lists come from elsewhere, with more in them than is built.
             may_be_missing: list.is_some(),
+            ..Cases::of(wanted, rules)
         })
     }
 }

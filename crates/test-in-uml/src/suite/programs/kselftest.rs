@@ -1,6 +1,5 @@
 //! Targets of a kernel's own selftests (Documentation/dev-tools/kselftest.rst).
 
-use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -137,16 +136,13 @@ impl Adapter for Kselftest<'_> {
             bail!("it has no test that is run by itself");
         }
         let settings = built.text_of(&format!("{}/settings", self.target))?;
+        let rules = Rules::new(ResultBy::Kselftest, None);
         Ok(Cases {
-            wanted: Wanted::Programs(programs),
-            ignored: Vec::new(),
-            rules: Rules::new(ResultBy::Kselftest, None),
             timeout: Some(time_limit(&settings.unwrap_or_default()).max(self.least_time)),
-            needs: Vec::new(),
             asks: asked(&built.text_of(&format!("{}/{CONFIG}", self.target))?.unwrap_or_default()),
-            environment: BTreeMap::new(),
             in_own_folder: true,
             may_be_missing: true,
+            ..Cases::of(Wanted::Programs(programs), rules)
         })
     }
 }

@@ -8,6 +8,8 @@ use crate::config::ResultBy;
 pub struct Rules {
     by: ResultBy,
     skip_codes: Vec<i32>,
+    /// True if one has passed that goes on until its time is over.
+    pub lasts: bool,
 }
 
 /// What a program wrote.
@@ -47,7 +49,7 @@ impl Rules {
             ResultBy::Kselftest => vec![4],
             ResultBy::Ltp => vec![TCONF],
         };
-        Self { by, skip_codes: skip_codes.unwrap_or_else(usual) }
+        Self { by, skip_codes: skip_codes.unwrap_or_else(usual), lasts: false }
     }
 
     /// Judges the end of one that exited with this code.

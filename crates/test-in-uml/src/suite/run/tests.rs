@@ -93,6 +93,7 @@ impl<'a> Run<'a> {
             online: false,
             inject: None,
             captures: false,
+            timeout: None,
             deadline: self.deadline,
         };
         let make =

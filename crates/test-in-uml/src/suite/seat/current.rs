@@ -104,8 +104,9 @@ impl<'a> Current<'a> {
         attempt: u32,
         sink: Option<Sink<'_>>,
     ) -> Result<(CaseRun, LabRecord)> {
-        let of_suite = case.binary.of_suite.as_ref().and_then(|of_suite| of_suite.timeout);
-        let timeout = of_suite.unwrap_or(session.ctx.config.case_timeout);
+        let of_suite = case.binary.of_suite.as_ref();
+        let timeout = of_suite.and_then(|of_suite| of_suite.timeout);
+        let timeout = session.plan.timeout.or(timeout).unwrap_or(session.ctx.config.case_timeout);
         let timeout = timeout.max(Duration::from_secs(1));
         let program = case.binary.placed();
         let maker = ScenarioMaker::new(session, &self.target, self.guest.link().clone());
@@ -121,8 +122,7 @@ impl<'a> Current<'a> {
             &session.cases,
         );
         let mut environment = self.environment.clone();
-        let of_suite = case.binary.of_suite.iter().flat_map(|of_suite| &of_suite.environment);
-        environment.extend(of_suite.cloned());
+        environment.extend(of_suite.into_iter().flat_map(|of_suite| of_suite.environment.clone()));
         environment.push((env::ATTEMPT.into(), attempt.to_string()));
         environment.push((lab::env::TOKEN.into(), token.clone()));
         environment.push((lab::env::KERNELS.into(), session.queue.names().join("\n")));
@@ -130,7 +130,9 @@ impl<'a> Current<'a> {
         let injections = session.plan.inject.as_ref();
         let injections =
             injections.map_or_else(Vec::new, |inject| inject.of_case(&case.name().to_string()));
-        let options = CaseOptions { timeout, word, leave: false, injections: &injections, sink };
+        let lasts = of_suite.is_some_and(|of_suite| of_suite.rules.lasts);
+        let injections = injections.as_slice();
+        let options = CaseOptions { timeout, word, lasts, leave: false, injections, sink };
         let (connections, asked) = channel();
         let (guest, lab) = (&mut self.guest, &lab);
         guest.open_lab(&token, connections);

@@ -1,4 +1,4 @@
-use uml_protocol::wire::Stream;
+use uml_protocol::wire::{Exit, Stream};
 
 use super::*;
 use crate::guest::Output;
