@@ -88,6 +88,11 @@ impl Layout {
         self.target.join("kernels").join(name)
     }
 
+    /// What modules are built with for one kernel of this checkout, and their objects.
+    pub fn module_work(&self, kernel: &str) -> PathBuf {
+        self.target.join("modules").join(kernel)
+    }
+
     /// The cargo target directory for what runs inside guests.
     pub fn guest_target(&self) -> PathBuf {
         self.target.join("guest-target")
@@ -116,7 +121,7 @@ impl Layout {
     /// What belongs to this checkout alone and can be built again. Runs that are going on keep their
     /// folders: those are pruned by the runs themselves.
     pub fn checkout_dirs(&self) -> Vec<PathBuf> {
-        vec![self.target.join("kernels"), self.guest_target()]
+        vec![self.target.join("kernels"), self.target.join("modules"), self.guest_target()]
     }
 
     /// The folders that this checkout and the shared cache are written to, below what the store

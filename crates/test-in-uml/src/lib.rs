@@ -29,6 +29,7 @@ pub mod lockfile;
 mod packet;
 pub mod person;
 pub mod record;
+mod removal;
 pub mod report;
 pub mod rootfs;
 mod runner;

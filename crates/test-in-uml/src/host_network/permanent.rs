@@ -14,6 +14,7 @@ use super::ip;
 use super::name::NetworkName;
 use super::record::Record;
 use crate::invocation;
+use crate::removal::remove_file;
 
 mod blueprint;
 mod host_file;
@@ -24,7 +25,7 @@ mod networkd;
 mod sections;
 
 use blueprint::Blueprint;
-use host_file::{HostFile, remove_if_there};
+use host_file::HostFile;
 pub use manager::Manager;
 
 /// Where the records of such networks are.
@@ -98,8 +99,8 @@ impl Permanent {
             .collect();
         ensure!(failed.is_empty(), "{}", failed.join("\n"));
         let own = HostFile::new(path_of(name), String::new());
-        remove_if_there(&own.beside())?;
-        remove_if_there(&own.path)?;
+        remove_file(&own.beside())?;
+        remove_file(&own.path)?;
         for folder in own.path.ancestors().skip(1).take(2) {
             // Another network's may be there.
             let _ = fs::remove_dir(folder);

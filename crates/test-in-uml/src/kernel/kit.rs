@@ -13,6 +13,8 @@ use tar::{Builder, HeaderMode};
 use walkdir::{DirEntry, WalkDir};
 
 use super::tree::KernelTree;
+use super::work::Work;
+use crate::removal::remove_folder;
 
 /// What the build of a module reads of the source (Documentation/kbuild/modules.rst,
 /// scripts/package/install-extmod-build); not every kernel has all of it.
@@ -91,41 +93,42 @@ fn kept(entry: &DirEntry) -> bool {
     }
 }
 
-/// A kit, unpacked; removed when this is dropped.
+/// A kit, unpacked.
 #[derive(Debug)]
 pub(super) struct Kit {
-    dir: tempfile::TempDir,
+    /// Nobody else has it meanwhile.
+    work: Work,
 }
 
 impl Kit {
-    /// Unpacks the kit at `path` into a folder of its own within `parent`.
+    /// Unpacks the kit at `path`, whose hash is given, unless it is there.
     ///
     /// # Errors
     /// When it cannot be unpacked.
-    pub fn unpack(path: &Path, parent: &Path) -> Result<Self> {
-        let dir = tempfile::Builder::new()
-            .prefix("kit-")
-            .tempdir_in(parent)
-            .with_context(|| format!("cannot make a folder in {}", parent.display()))?;
+    pub fn ready(work: Work, path: &Path, hash: &str) -> Result<Self> {
+        let (dir, partial, stamp) = (work.source(), work.partial_source(), work.source_stamp());
+        if stamp.says(&hash) {
+            return Ok(Self { work });
+        }
+        stamp.remove()?;
+        remove_folder(&dir)?;
+        remove_folder(&partial)?;
         let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         tar::Archive::new(GzDecoder::new(BufReader::new(file)))
-            .unpack(dir.path())
+            .unpack(&partial)
+            .and_then(|()| fs::rename(&partial, &dir))
             .with_context(|| format!("cannot unpack {}", path.display()))?;
-        Ok(Self { dir })
+        stamp.write(&hash)?;
+        Ok(Self { work })
     }
 
     /// The source, as far as modules need it.
     pub fn tree(&self) -> Result<KernelTree> {
-        KernelTree::at(self.dir.path().join("src"))
+        KernelTree::at(self.work.source().join("src"))
     }
 
     /// The build folder, as far as modules need it.
     pub fn build(&self) -> PathBuf {
-        self.dir.path().join("build")
-    }
-
-    /// A place for the source of a module.
-    pub fn module(&self) -> PathBuf {
-        self.dir.path().join("module")
+        self.work.source().join("build")
     }
 }

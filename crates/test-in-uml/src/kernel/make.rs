@@ -34,20 +34,20 @@ pub struct Make<'a> {
     step: &'a Step<'a>,
     tree: &'a KernelTree,
     build: &'a Path,
-    /// A folder whose files the binary calls by their names within it.
-    named_within: Option<&'a Path>,
+    /// A folder whose files the binary calls by their names within it, and what it is a copy of.
+    copy: Option<(&'a Path, &'a Path)>,
 }
 
 impl<'a> Make<'a> {
     /// Make within `step`, for `tree`, with its output in `build`.
     pub fn new(step: &'a Step<'a>, tree: &'a KernelTree, build: &'a Path) -> Self {
-        Self { step, tree, build, named_within: None }
+        Self { step, tree, build, copy: None }
     }
 
-    /// The same, and what is built calls files of `dir` by their names within it, for example where
-    /// a WARN says its place: wherever `dir` is, the binary is the same.
-    pub fn naming(self, dir: &'a Path) -> Self {
-        Self { named_within: Some(dir), ..self }
+    /// The same for files of `dir`, a copy of `original`. What is built calls them by their names within it, for example
+    /// where a WARN says its place: wherever `dir` is, the binary is the same. Errors call them as the user does.
+    pub fn of_copy(self, dir: &'a Path, original: &'a Path) -> Self {
+        Self { copy: Some((dir, original)), ..self }
     }
 
     /// Makes a configuration by one of Kconfig's targets. `variables` are for this call alone.
@@ -96,7 +96,12 @@ impl<'a> Make<'a> {
             watch(line);
         });
         match (result, complaints.text()) {
-            (Err(error), Some(text)) => Err(error.context(text)),
+            (Err(error), Some(text)) => Err(error.context(match self.copy {
+                Some((dir, original)) => {
+                    text.replace(&*dir.to_string_lossy(), &original.to_string_lossy())
+                }
+                None => text,
+            })),
             (result, _) => result,
         }
     }
@@ -106,7 +111,7 @@ impl<'a> Make<'a> {
         let jobs = available_parallelism().map_or(1, |count| count.get());
         let source = self.tree.dir().to_string_lossy();
         let mut kcflags = era.kcflags.join(" ").replace("{source}", &source);
-        if let Some(dir) = self.named_within {
+        if let Some((dir, _)) = self.copy {
             kcflags += &format!(" -fmacro-prefix-map={}/=", dir.display());
         }
         let kcflags = (!kcflags.is_empty()).then(|| format!("KCFLAGS={kcflags}"));

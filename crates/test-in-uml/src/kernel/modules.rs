@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use walkdir::WalkDir;
 
 use super::binary::KernelBinary;
 use super::kit::Kit;
 use super::make::Make;
 use super::recipe::Toolchain;
-use super::work::ensure_buildable;
+use super::work::Work;
 use crate::ctx::Ctx;
 use crate::source_folder::SourceFolder;
 use crate::step::Step;
-use crate::store::{Entry, Kind};
+use crate::store::{Entry, Kind, hex};
 
 /// A built module.
 #[derive(Debug)]
@@ -84,7 +85,8 @@ fn build_folder(
     let entry = ctx.store.get_or_build(&ctx.cancel, Kind::Module, &recipe, |dir| {
         let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
         let step = Step::begin(ctx, &format!("module {name} for {}", kernel.name))?;
-        let names = make(ctx, &step, kit, folder, dir)?;
+        let with = MadeWith { version: VERSION, kit: kit_hash, toolchain };
+        let names = make(ctx, &step, (&kernel.name, kit), &with, (folder, dir))?;
         step.done(&names.join(", "));
         Ok(())
     })?;
@@ -97,14 +99,38 @@ fn build_folder(
     Ok(modules)
 }
 
-/// Builds a copy of the folder, which stays as it is; says the names of the modules.
-fn make(ctx: &Ctx, step: &Step<'_>, kit: &Path, folder: &Path, dest: &Path) -> Result<Vec<String>> {
-    let parent = ctx.run()?.path();
-    ensure_buildable(parent)?;
-    let kit = Kit::unpack(kit, parent)?;
-    let (tree, build, own) = (kit.tree()?, kit.build(), kit.module());
-    SourceFolder(folder).copy_to(&own)?;
-    Make::new(step, &tree, &build).naming(&own).modules(&kit, &own)?;
+/// What the objects of a module are made with; all else make knows of.
+#[derive(Debug, Serialize)]
+struct MadeWith<'a> {
+    version: u32,
+    kit: &'a str,
+    toolchain: &'a Toolchain,
+}
+
+/// Builds a copy of the folder, which stays as it is; says the names of the modules. What an earlier build left of the
+/// copy is built upon.
+fn make(
+    ctx: &Ctx,
+    step: &Step<'_>,
+    (kernel, kit): (&str, &Path),
+    with: &MadeWith<'_>,
+    (folder, dest): (&Path, &Path),
+) -> Result<Vec<String>> {
+    let place = ctx.layout.module_work(kernel);
+    let kit_work = Work::at(ctx, place.join("kit"), &format!("modules for kernel {kernel}"))?;
+    let kit = Kit::ready(kit_work, kit, with.kit)?;
+    let own = folder.as_os_str().as_encoded_bytes();
+    let own = hex(&Sha256::digest(own))[..16].to_owned();
+    let work = Work::at(ctx, place.join(own), &format!("the module {}", folder.display()))?;
+    work.begin_build(with)?;
+    let (tree, build, own) = (kit.tree()?, kit.build(), work.build());
+    SourceFolder(folder).mirror_to(&own, &work.copied())?;
+    // One that is no longer asked for is none.
+    for path in objects(&own)? {
+        fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    Make::new(step, &tree, &build).of_copy(&own, folder).modules(&kit, &own)?;
+    work.end_build(with)?;
     let mut names = Vec::new();
     for path in objects(&own)? {
         let file = path.file_name().context("a module has a name")?;

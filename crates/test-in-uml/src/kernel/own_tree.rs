@@ -13,7 +13,8 @@ use walkdir::WalkDir;
 
 use super::patches::Series;
 use super::tree::KernelTree;
-use super::work::{Work, remove_folder};
+use super::work::Work;
+use crate::removal::remove_folder;
 use crate::step::Step;
 use crate::store::sha256_of;
 

@@ -8,11 +8,12 @@ use serde::Serialize;
 
 use super::era::{Era, Version};
 use super::patches::Series;
-use super::work::{Work, remove_folder};
+use super::work::Work;
 use crate::archive::{self, TopDir};
 use crate::cancel::CancelToken;
 use crate::ctx::Ctx;
 use crate::fetch::SourceArchive;
+use crate::removal::remove_folder;
 use crate::space::ensure_room;
 use crate::step::Step;
 

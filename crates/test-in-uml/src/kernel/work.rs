@@ -1,7 +1,6 @@
-//! The work folder of a kernel: its unpacked source and its objects. One run at a time uses it.
+//! The work folder of a kernel or a module: its source and its objects. One run at a time uses it.
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -11,6 +10,7 @@ use walkdir::WalkDir;
 
 use crate::ctx::Ctx;
 use crate::lock;
+use crate::removal::{remove_file, remove_folder};
 use crate::store::trust;
 
 /// The folder, locked for as long as this lives.
@@ -26,13 +26,20 @@ impl Work {
     /// # Errors
     /// When it cannot be made or locked, or the user asks us to stop.
     pub fn open(ctx: &Ctx, name: &str) -> Result<Self> {
+        Self::at(ctx, ctx.layout.kernel_work(name), &format!("kernel {name}"))
+    }
+
+    /// Opens such a folder at a place of its own: `what` is built there.
+    ///
+    /// # Errors
+    /// As of [`Work::open`].
+    pub fn at(ctx: &Ctx, dir: PathBuf, what: &str) -> Result<Self> {
         ctx.hold_checkout()?;
-        let dir = ctx.layout.kernel_work(name);
         ensure_buildable(&dir)?;
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         trust::ensure_writable(&dir)?;
         let lock = lock::open(&dir.join("lock"))?;
-        let say = || ctx.ui.say(&format!("waiting for another run that builds kernel {name} …"));
+        let say = || ctx.ui.say(&format!("waiting for another run that builds {what} …"));
         lock::wait_for(&ctx.cancel, || lock.try_lock(), say)?;
         Ok(Self { dir, _lock: lock })
     }
@@ -40,6 +47,11 @@ impl Work {
     /// The source tree.
     pub fn source(&self) -> PathBuf {
         self.dir.join("src")
+    }
+
+    /// What was copied there file by file.
+    pub fn copied(&self) -> PathBuf {
+        self.dir.join("copied.json")
     }
 
     /// Where a source tree is before it is whole.
@@ -194,25 +206,7 @@ impl WorkStamp {
     /// # Errors
     /// When it cannot be removed.
     pub fn remove(&self) -> Result<()> {
-        match fs::remove_file(&self.0) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("cannot remove {}", self.0.display()))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Removes a folder, if it is there.
-///
-/// # Errors
-/// When it cannot be removed.
-pub fn remove_folder(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
+        remove_file(&self.0)
     }
 }
 

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::host_network::line::Line;
+use crate::removal::remove_file;
 
 /// A file, or a symbolic link, that is written.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -75,7 +76,7 @@ impl HostFile {
     fn write(&self, text: &str) -> Result<()> {
         let what = || format!("cannot write {}", self.path.display());
         let beside = self.beside();
-        remove_if_there(&beside)?;
+        remove_file(&beside)?;
         if self.is_link {
             symlink(text, &beside).with_context(what)?;
         } else {
@@ -100,7 +101,7 @@ impl HostFile {
 
     /// Leaves it as it was. What others have written since is theirs.
     pub fn take_back(&self) -> Result<()> {
-        remove_if_there(&self.beside())?;
+        remove_file(&self.beside())?;
         let now = self.now()?;
         if now != self.old {
             ensure!(
@@ -111,7 +112,7 @@ impl HostFile {
             );
             match &self.old {
                 Some(old) => self.write(old)?,
-                None => remove_if_there(&self.path)?,
+                None => remove_file(&self.path)?,
             }
         }
         for folder in self.folders.iter().rev() {
@@ -144,15 +145,5 @@ impl HostFile {
             Line::new("diff -u").args(["--label", from, "--label", &path, &old, &new]).say()
         };
         show().unwrap_or_else(|error| format!("{}: {error:#}\n{}", self.path.display(), self.new))
-    }
-}
-
-/// Removes a file, if there is one.
-pub(super) fn remove_if_there(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
     }
 }

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
+use crate::removal::remove_folder;
 use crate::stage::host_file::HostFile;
 
 /// The beginning of its name; the path of a socket in it must fit a `sockaddr_un`.
@@ -50,11 +51,8 @@ impl Folder {
     /// # Errors
     /// When it cannot be removed.
     pub fn remove(&self) -> Result<()> {
-        match fs::remove_dir_all(&self.path) {
-            // The other one of S0 and S1 has.
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            other => other.with_context(|| format!("cannot remove {}", self.path.display())),
-        }
+        // The other one of S0 and S1 may have.
+        remove_folder(&self.path)
     }
 }
 
