@@ -11,6 +11,7 @@ use crate::{cancel, clean, invocation, isolation, rootfs, space, suite};
 use anyhow::{Result, bail};
 use clap::{ArgAction, ArgMatches, Args, CommandFactory as _, FromArgMatches, Parser, Subcommand};
 
+mod bisect;
 mod choice;
 mod config;
 mod doctor;
@@ -86,6 +87,8 @@ enum Command {
     TestInUml(Box<test_in_uml::TestInUml>),
     /// Run a command whose test processes run in guests: `in-guest -- cargo nextest run`
     InGuest(Box<in_guest::InGuest>),
+    /// Find the commit of a kernel's tree on which a case began to fail
+    Bisect(bisect::Bisect),
     /// Show runs that are over in other formats, compare and merge them
     Report {
         #[command(subcommand)]
@@ -133,6 +136,7 @@ impl Command {
             Command::Fetch { .. } | Command::Kernel { .. } | Command::Image => true,
             Command::TestInUml(_)
             | Command::InGuest(_)
+            | Command::Bisect(_)
             | Command::Shell(_)
             | Command::Up(_)
             | Command::Config => true,
@@ -246,6 +250,7 @@ fn act(ctx: &Ctx, command: &Command) -> Result<ExitCode> {
         Command::Image => ui::print(image(ctx)?.path().display())?,
         Command::TestInUml(args) => return Ok(ExitCode::from(args.run(ctx)?)),
         Command::InGuest(args) => return args.run(ctx),
+        Command::Bisect(args) => args.run(ctx)?,
         Command::Report { what } => return Ok(ExitCode::from(what.run(ctx)?)),
         Command::Shell(args) => return args.run(ctx),
         Command::Up(args) => return args.run(ctx),

@@ -103,6 +103,11 @@ impl Layout {
         self.guest_target().join("lists.json")
     }
 
+    /// The clone that a search through the history of a kernel's tree looks at.
+    pub fn bisect(&self) -> PathBuf {
+        self.target.join("bisect")
+    }
+
     /// All run folders.
     pub fn runs(&self) -> PathBuf {
         self.target.join("runs")

@@ -15,6 +15,7 @@ pub mod fetch;
 pub mod guest;
 pub mod guest_network;
 mod hidden;
+mod history;
 mod host;
 pub mod host_network;
 mod init;

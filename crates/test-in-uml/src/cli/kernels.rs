@@ -120,7 +120,7 @@ impl Sources {
 }
 
 /// A configured kernel and a path out of `NAME=PATH`; a path may have an equals sign of its own.
-fn kernel_of<'a>(ctx: &Ctx, value: &'a Path) -> Option<(&'a str, &'a Path)> {
+pub(super) fn kernel_of<'a>(ctx: &Ctx, value: &'a Path) -> Option<(&'a str, &'a Path)> {
     let (name, path) = value.to_str()?.split_once('=')?;
     ctx.config.kernels.contains_key(name).then(|| (name, Path::new(path)))
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use super::bisect::bisect_code;
 use super::{cancel, code};
 use crate::cancel::CancelToken;
 use crate::ctx::Ctx;
@@ -18,7 +19,7 @@ pub(super) fn run_plan(
     stage: Stage,
     plan: &Plan<'_>,
     make: impl Fn(usize, &CancelToken) -> Result<Arc<Target>> + Sync,
-    about: RunFacts,
+    (about, exit): (RunFacts, ExitBy),
 ) -> Result<u8> {
     let started = Instant::now();
     let mut reporter = Reporter::new(&ctx.ui, ctx.run()?, about)?;
@@ -28,11 +29,42 @@ pub(super) fn run_plan(
     let wanted = suite::wanted(ctx, &finished.wants).map(|text| {
         text.lines().for_each(|line| ctx.ui.line(&format!("{:>12} {line}", "wanted")));
     });
-    let (errors, code) = outcome(finished, [ended, written, wanted]);
+    let of_bisect = of_bisect(&finished);
+    let (mut errors, code) = outcome(finished, [ended, written, wanted]);
+    let code = match (exit, code) {
+        (ExitBy::Run, code) => code,
+        (ExitBy::Bisect, code) => {
+            errors.extend(code.err());
+            Ok(of_bisect)
+        }
+    };
     for error in errors {
         ctx.ui.line(&format!("error: {error:#}"));
     }
     code
+}
+
+/// What the exit code of a run says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ExitBy {
+    /// Whether it was red, as nextest has it.
+    Run,
+    /// Whether its kernel is good or bad, as `git bisect run` has it.
+    Bisect,
+}
+
+/// What a run says of its kernel. One case that failed is enough, whatever became of the others.
+fn of_bisect(finished: &Finished) -> u8 {
+    let Finished { tally, guests_failed, interrupted, broken, wants: _ } = finished;
+    if *interrupted {
+        cancel::EXIT_CODE
+    } else if tally.failed > 0 {
+        bisect_code::BAD
+    } else if *guests_failed || tally.not_run > 0 || !broken.is_empty() || tally.passed == 0 {
+        bisect_code::SKIP
+    } else {
+        bisect_code::GOOD
+    }
 }
 
 /// The exit code of a run, or the error in its place, and all that is to be said before. What went wrong beside the
@@ -79,6 +111,19 @@ mod tests {
         let interrupted = Finished { interrupted: true, ..run(CaseEnd::Passed) };
         let (said, code) = outcome(interrupted, full());
         assert_eq!((said.len(), code.unwrap()), (1, cancel::EXIT_CODE));
+        let boots = || Finished { broken: vec![anyhow!("no boot")], ..Finished::default() };
+        for (finished, code) in [
+            (run(CaseEnd::Passed), bisect_code::GOOD),
+            (run(CaseEnd::Failed), bisect_code::BAD),
+            (run(CaseEnd::Panicked), bisect_code::BAD),
+            (run(CaseEnd::Skipped), bisect_code::SKIP),
+            (run(CaseEnd::NotRun), bisect_code::SKIP),
+            (boots(), bisect_code::SKIP),
+            (Finished { guests_failed: true, ..run(CaseEnd::Passed) }, bisect_code::SKIP),
+            (Finished { interrupted: true, ..run(CaseEnd::Failed) }, cancel::EXIT_CODE),
+        ] {
+            assert_eq!(of_bisect(&finished), code, "{finished:?}");
+        }
         // A kernel that does not build is said last, as ever.
         let broken = Finished { broken: vec![anyhow!("make failed")], ..run(CaseEnd::Failed) };
         assert!(outcome(broken, [Ok(()), Ok(())]).1.is_err());

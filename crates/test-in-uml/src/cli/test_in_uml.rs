@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cancel::CancelToken;
+use crate::cancel::{CancelToken, Interrupted};
 use crate::ctx::Ctx;
 use crate::guest::Init;
 use crate::invocation;
@@ -15,10 +15,11 @@ use crate::suite::{AfterFailure, Inject, Lane, Plan, Reuse, Seats, Target, Work}
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
+use super::bisect::bisect_code;
 use super::choice::{Choice, Chosen};
 use super::kernels::{Source, Sources, WantedKernel};
 use super::modules::module_folders;
-use super::run_plan::run_plan;
+use super::run_plan::{ExitBy, run_plan};
 use super::shrink::shrunk;
 use super::unit_tests::unit_tests;
 use super::walls::{Walls, WallsChoice};
@@ -81,6 +82,10 @@ struct RunOptions {
     /// loses memory of it is a failure, a case that fails is none
     #[arg(long, value_name = "KINDS:PERCENT[,SEED]")]
     inject: Option<Inject>,
+    /// Exit as `git bisect run` wants it: 0 if all cases passed, 1 if one failed, 125 if that cannot be told, as of a kernel that
+    /// does not build or boot, and 128 or more if no other commit need be tried
+    #[arg(long)]
+    bisect_exit: bool,
     /// What boots the guests: our agent alone, or the image's own init, which starts the agent
     #[arg(long, value_enum, default_value_t, value_name = "INIT")]
     init: InitName,
@@ -104,6 +109,21 @@ impl From<InitName> for Init {
 
 impl TestInUml {
     pub fn run(&self, ctx: &Ctx) -> Result<u8> {
+        let code = self.run_cases(ctx);
+        if !self.options.bisect_exit {
+            return code;
+        }
+        match code {
+            Ok(code::NO_TESTS) => Ok(bisect_code::STOP),
+            Err(error) if !error.is::<Interrupted>() => {
+                ctx.ui.line(&format!("error: {error:#}"));
+                Ok(bisect_code::STOP)
+            }
+            code => code,
+        }
+    }
+
+    fn run_cases(&self, ctx: &Ctx) -> Result<u8> {
         // Before this run is the latest, and perhaps prunes another.
         let baseline = self.baseline.as_deref().map(|name| super::report::read(ctx, name));
         let baseline = baseline.transpose()?;
@@ -230,8 +250,10 @@ impl TestInUml {
             pcap,
             online,
             ref inject,
+            bisect_exit,
             init,
         } = self.options;
+        let exit = if bisect_exit { ExitBy::Bisect } else { ExitBy::Run };
         let seats = match self.choice.replays() {
             true => 1,
             false => guests.number(ctx.config.memory).min(about.cases),
@@ -261,12 +283,12 @@ impl TestInUml {
         };
         let stage = Stage::start(&walls.isolation, &walls.options(size))?;
         if !self.choice.shrink {
-            return run_plan(ctx, stage, &plan, make, about);
+            return run_plan(ctx, stage, &plan, make, (about, exit));
         }
         let target = make(0, &ctx.cancel)?;
         let make = |_: usize, _: &CancelToken| Ok(Arc::clone(&target));
         plan.lanes = vec![shrunk(ctx, &stage, &plan, make)?];
         about.cases = plan.lanes.iter().map(Lane::cases).sum();
-        run_plan(ctx, stage, &plan, make, about)
+        run_plan(ctx, stage, &plan, make, (about, exit))
     }
 }

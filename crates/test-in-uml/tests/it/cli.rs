@@ -26,6 +26,7 @@ fn the_help_names_every_command() {
           image        Build the image that guests boot from
           test-in-uml  Build everything, boot guests, and run the tests in them
           in-guest     Run a command whose test processes run in guests: `in-guest -- cargo nextest run`
+          bisect       Find the commit of a kernel's tree on which a case began to fail
           report       Show runs that are over in other formats, compare and merge them
           shell        Boot a guest with the image's own init, its console on this terminal
           up           Boot a guest in the background, where `exec` and `cp` find it by its name until `down`

@@ -4,6 +4,7 @@
 mod adopt;
 mod archive;
 mod background_guest;
+mod bisect;
 mod broken_image;
 mod cli;
 mod configuration;
