@@ -22,6 +22,7 @@ mod own_tree;
 mod patches;
 mod progress;
 mod recipe;
+mod scan;
 mod source;
 mod tree;
 mod verify;

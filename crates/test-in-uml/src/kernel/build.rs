@@ -8,7 +8,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::binary::{KernelBinary, Results, net_driver};
-use super::configure::configure;
+use super::configure::{ConfiguredFrom, configure};
 use super::fragment::ConfigRequest;
 use super::kit;
 use super::make::Make;
@@ -16,6 +16,7 @@ use super::own_tree;
 use super::patches::Series;
 use super::progress::{self, BuildProgress};
 use super::recipe::{KernelRecipe, Toolchain};
+use super::scan::Scan;
 use super::tree::{self, KernelTree, TreeOrigin};
 use super::work::{Objects, Work, ensure_buildable};
 use crate::config::Kernel;
@@ -23,6 +24,7 @@ use crate::ctx::Ctx;
 use crate::fetch::{self, SourceArchive};
 use crate::isolation::Cmd;
 use crate::lockfile::{self, LockedKernel};
+use crate::removal::remove_folder;
 use crate::space::ensure_room;
 use crate::step::Step;
 use crate::store::{Kind, hex};
@@ -52,8 +54,8 @@ pub fn build_archive(ctx: &Ctx, name: &str, kernel: &Kernel, path: &Path) -> Res
     make().with_context(|| format!("kernel {name}"))
 }
 
-/// The kernel `name` out of a tree of the user's own, which stays as it is. Make is always called:
-/// it alone knows what was edited.
+/// The kernel `name` out of a tree of the user's own, which stays as it is. Make is called unless all of its files are
+/// what they were when it was called last.
 ///
 /// # Errors
 /// As [`build`], and when the tree was built in place.
@@ -121,6 +123,27 @@ struct MadeFrom<'a, O> {
     toolchain: &'a Toolchain,
 }
 
+/// A tree, and by what it is known whether its configuration would be another; nothing if that is not known.
+struct SourceTree<'a> {
+    tree: &'a KernelTree,
+    configuration: Option<u64>,
+}
+
+/// Gives a run a kernel of its own: another run may build the tree while guests of this one still run.
+fn keep_for_run(results: &Path, own: &Path) -> Result<()> {
+    let failed = || format!("cannot make {}", own.display());
+    fs::create_dir(own).with_context(failed)?;
+    for entry in fs::read_dir(results).with_context(failed)? {
+        let from = entry.with_context(failed)?.path();
+        let to = own.join(from.file_name().context("a file has a name")?);
+        // None of them is written to again.
+        fs::hard_link(&from, &to)
+            .or_else(|_| fs::copy(&from, &to).map(drop))
+            .with_context(failed)?;
+    }
+    Ok(())
+}
+
 impl<'a> Inputs<'a> {
     fn read(ctx: &Ctx, name: &'a str, kernel: &'a Kernel) -> Result<Self> {
         let request = ConfigRequest::read(ctx, kernel)?;
@@ -151,7 +174,8 @@ impl<'a> Inputs<'a> {
             let tree = tree::prepare(ctx, self.name, &work, archive, &self.series)?;
             let step = Step::begin(ctx, &format!("kernel {}", self.name))?;
             let origin = TreeOrigin::new(archive, &self.series);
-            self.make(ctx, step, &work, &tree, origin, &Results(dir))
+            let of = SourceTree { tree: &tree, configuration: None };
+            self.make(ctx, step, &work, &of, origin, &Results(dir))
         })?;
         KernelBinary::of_entry(self.name, entry, self.toolchain.compiler())
     }
@@ -162,13 +186,28 @@ impl<'a> Inputs<'a> {
         let of_path = hex(&Sha256::digest(path.as_os_str().as_encoded_bytes())[..6]);
         let work = Work::open(ctx, &format!("{}-{of_path}", self.name))?;
         let step = Step::begin(ctx, &format!("kernel {}", self.name))?;
-        let tree = own_tree::prepare(&step, &work, &path, &self.series)?;
-        // Another run may build the tree while guests of this one still run.
-        let results = ctx.run()?.kernel(self.name);
+        let scan = Scan::of(&path)?;
+        let recipe = self.recipe(vec![serde_json::to_string(&(&path, &scan))?]);
+        let (results, stamp) = (work.results(), work.results_stamp());
+        let own = ctx.run()?.kernel(self.name);
+        if stamp.says(&recipe) {
+            keep_for_run(&results, &own)?;
+            let binary = KernelBinary::of_folder(self.name, &own, self.toolchain.compiler())?;
+            step.done(&format!("{}, unchanged", binary.release));
+            return Ok(binary);
+        }
+        stamp.remove()?;
+        remove_folder(&results)?;
         fs::create_dir(&results).with_context(|| format!("cannot make {}", results.display()))?;
+        let tree = own_tree::prepare(&step, &work, &path, &self.series)?;
         let origin = (path.to_string_lossy(), tree.dir().to_string_lossy());
-        self.make(ctx, step, &work, &tree, origin, &Results(&results))?;
-        KernelBinary::of_folder(self.name, &results, self.toolchain.compiler())
+        let of = SourceTree { tree: &tree, configuration: Some(scan.configuration) };
+        self.make(ctx, step, &work, &of, origin, &Results(&results))?;
+        if scan.settled {
+            stamp.write(&recipe)?;
+        }
+        keep_for_run(&results, &own)?;
+        KernelBinary::of_folder(self.name, &own, self.toolchain.compiler())
     }
 
     fn make(
@@ -176,27 +215,29 @@ impl<'a> Inputs<'a> {
         ctx: &Ctx,
         step: Step<'_>,
         work: &Work,
-        tree: &KernelTree,
+        &SourceTree { tree, configuration }: &SourceTree<'_>,
         origin: impl Serialize,
         results: &Results<'_>,
     ) -> Result<()> {
         let name = self.name;
-        let from = MadeFrom { origin, toolchain: &self.toolchain };
-        let objects = work.begin_build(&from)?;
+        let made_from = MadeFrom { origin, toolchain: &self.toolchain };
+        let objects = work.begin_build(&made_from)?;
         let build = work.build();
         if objects == Objects::None {
             ensure_room(&build, tree.era().objects as u64 * OBJECT, "the objects of a kernel")?;
         }
         bring_compiler_header(tree, &build, &self.toolchain)?;
         let make = Make::new(&step, tree, &build);
-        let config = configure(&make, tree, work, self.kernel.start, &self.request)?;
+        let from = ConfiguredFrom::new(configuration, self.kernel.start, &self.request);
+        let config = configure(&make, tree, work, &from)?;
         net_driver(config.values())?;
         let modules = (config.values().get("MODULES") == "y").then_some("modules");
         let targets: Vec<&str> = ["linux"].into_iter().chain(modules).collect();
         let expected = progress::counted(ctx, name).unwrap_or(tree.era().objects);
         let mut progress = BuildProgress::towards(expected);
         make.build(config.verified(), &targets, &mut progress)?;
-        work.end_build(&from)?;
+        work.end_build(&made_from)?;
+        from.remember(work)?;
         if objects == Objects::None {
             progress::keep_count(ctx, name, progress.done());
         }

@@ -33,6 +33,11 @@ pub fn symbols(request: &ConfigRequest, kconfig: &Kconfig) -> Result<()> {
 pub struct VerifiedValues(Values);
 
 impl VerifiedValues {
+    /// Values of a configuration that was verified for the same request before.
+    pub(super) fn as_before(values: Values) -> Self {
+        Self(values)
+    }
+
     /// The values.
     pub fn get(&self) -> &Values {
         &self.0

@@ -123,6 +123,21 @@ impl Work {
         self.begun_stamp().remove()
     }
 
+    /// What guests need of a tree's kernel.
+    pub fn results(&self) -> PathBuf {
+        self.dir.join("results")
+    }
+
+    /// Says what they were made from; there only when no file of the tree can have changed unseen since.
+    pub fn results_stamp(&self) -> WorkStamp {
+        WorkStamp(self.dir.join("results.stamp"))
+    }
+
+    /// Says what the configuration of the build folder was made from.
+    pub fn configured_stamp(&self) -> WorkStamp {
+        WorkStamp(self.dir.join("configured.stamp"))
+    }
+
     /// All that the fragments ask for, as one.
     pub fn requested(&self) -> PathBuf {
         self.dir.join("requested.config")
