@@ -25,6 +25,7 @@ mod net;
 mod own_command;
 mod person;
 mod report;
+mod run_options;
 mod run_plan;
 mod shrink;
 mod test_in_uml;

@@ -20,7 +20,7 @@ mod time;
 
 pub use byte_size::ByteSize;
 pub use check::{KUNIT, PROGRAM, RUST, check_memory};
-pub use kernel::{DebianSource, Kernel, Start, Tarball};
+pub use kernel::{DebianSource, Kernel, Start, Tarball, kernel_argument};
 pub use known::Known;
 pub use suite::{ResultBy, Suite};
 
@@ -84,13 +84,20 @@ pub struct Tests {
     pub packages: Vec<String>,
     /// Features that their tests need; the default is `guest`, where a package has that.
     pub features: Option<Vec<String>>,
+    /// Variables that they have in their environment.
+    pub environment: BTreeMap<String, String>,
     /// Cases whose `BINARY NAME` contains one of these words share a guest with no other.
     pub fresh: Vec<String>,
 }
 
 impl Default for Tests {
     fn default() -> Self {
-        Self { packages: vec!["guest-tests".into()], features: None, fresh: Vec::new() }
+        Self {
+            packages: vec!["guest-tests".into()],
+            features: None,
+            environment: BTreeMap::new(),
+            fresh: Vec::new(),
+        }
     }
 }
 
@@ -175,17 +182,13 @@ impl Config {
             );
             let fragments = std::mem::take(&mut kernel.fragments);
             let patches = std::mem::take(&mut kernel.patches);
-            *kernel = Kernel {
-                base: kernel.base.take(),
-                known_boot_complaints: [
-                    of.known_boot_complaints.as_slice(),
-                    &kernel.known_boot_complaints,
-                ]
-                .concat(),
-                ..of.clone()
-            };
+            let append = std::mem::take(&mut kernel.append);
+            let complaints = std::mem::take(&mut kernel.known_boot_complaints);
+            *kernel = Kernel { base: kernel.base.take(), ..of.clone() };
             kernel.fragments.extend(fragments);
             kernel.patches.extend(patches);
+            kernel.append.extend(append);
+            kernel.known_boot_complaints.extend(complaints);
         }
         self.kernels = complete;
         Ok(())

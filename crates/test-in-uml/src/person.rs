@@ -108,7 +108,9 @@ impl<'a> Guest<'a> {
             None => Path::new(&link.dir()).join("cow"),
         };
         let disks = Disks::on(stage, plan.disks)?;
-        let (mut interfaces, mut arguments) = (Vec::new(), Vec::new());
+        let configured = ctx.config.kernels.get(&kernel.name);
+        let mut arguments = configured.map_or_else(Vec::new, |kernel| kernel.append.clone());
+        let mut interfaces = Vec::new();
         let mut end = None;
         if let Some(network) = plan.network {
             let interface = network.interface();

@@ -92,6 +92,8 @@ impl InGuest {
             captures: false,
             online: false,
             inject: None,
+            append: Vec::new(),
+            environment: Vec::new(),
             timeout: None,
             deadline: None,
         };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use super::bisect::bisect_code;
 use super::{cancel, code};
@@ -29,14 +29,18 @@ pub(super) fn run_plan(
     let wanted = suite::wanted(ctx, &finished.wants).map(|text| {
         text.lines().for_each(|line| ctx.ui.line(&format!("{:>12} {line}", "wanted")));
     });
-    let of_bisect = of_bisect(&finished);
+    let (of_bisect, flaky) = (of_bisect(&finished), finished.tally.flaky);
     let (mut errors, code) = outcome(finished, [ended, written, wanted]);
     let code = match (exit, code) {
-        (ExitBy::Run, code) => code,
         (ExitBy::Bisect, code) => {
             errors.extend(code.err());
             Ok(of_bisect)
         }
+        (ExitBy::RunWithoutFlaky, Ok(0)) if flaky > 0 => {
+            errors.push(anyhow!("{flaky} flaky, which --flaky fail does not let pass"));
+            Ok(code::TEST_FAILED)
+        }
+        (ExitBy::Run | ExitBy::RunWithoutFlaky, code) => code,
     };
     for error in errors {
         ctx.ui.line(&format!("error: {error:#}"));
@@ -49,6 +53,8 @@ pub(super) fn run_plan(
 pub(super) enum ExitBy {
     /// Whether it was red, as nextest has it.
     Run,
+    /// The same, and a case that passed after it had failed makes it red.
+    RunWithoutFlaky,
     /// Whether its kernel is good or bad, as `git bisect run` has it.
     Bisect,
 }
@@ -91,8 +97,6 @@ fn outcome(
 
 #[cfg(test)]
 mod tests {
-    use anyhow::anyhow;
-
     use super::*;
     use crate::record::{CaseEnd, Tally};
 

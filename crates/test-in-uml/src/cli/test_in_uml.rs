@@ -2,24 +2,23 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::cancel::{CancelToken, Interrupted};
 use crate::ctx::Ctx;
-use crate::guest::Init;
 use crate::invocation;
 use crate::kernel;
 use crate::report::{Again, RunFacts};
 use crate::stage::Stage;
-use crate::suite::{AfterFailure, Inject, Lane, Plan, Reuse, Seats, Target, Work};
+use crate::suite::{Lane, Target, Work};
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::bisect::bisect_code;
 use super::choice::{Choice, Chosen};
 use super::kernels::{Source, Sources, WantedKernel};
 use super::modules::module_folders;
-use super::run_plan::{ExitBy, run_plan};
+use super::run_options::RunOptions;
+use super::run_plan::run_plan;
 use super::shrink::shrunk;
 use super::unit_tests::unit_tests;
 use super::walls::{Walls, WallsChoice};
@@ -46,65 +45,6 @@ pub(super) struct TestInUml {
     options: RunOptions,
     #[command(flatten)]
     walls: WallsChoice,
-}
-
-/// How they are run.
-#[derive(Debug, Args)]
-struct RunOptions {
-    /// Run this many guests at once; `auto` goes by CPUs and memory
-    #[arg(long, value_name = "N", default_value_t)]
-    guests: Seats,
-    /// Give each case a guest of its own
-    #[arg(long)]
-    fresh: bool,
-    /// Run a case that failed up to N times more, each time in a fresh guest
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    retries: u32,
-    /// Go on after a failure
-    #[arg(long)]
-    no_fail_fast: bool,
-    /// Give each case this time, such as `5m`, instead of what is configured
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with = "run_for")]
-    timeout: Option<Duration>,
-    /// End the run after this time, such as `30m`
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    deadline: Option<Duration>,
-    /// Keep the disk of each guest in which a case failed, and say how to boot it
-    #[arg(long)]
-    keep_failed: bool,
-    /// Keep what passes in the networks of scenarios, as Wireshark opens it; of cases that fail it is kept anyway
-    #[arg(long)]
-    pcap: bool,
-    /// Let the guests of cases reach what this host reaches, by passt(1)
-    #[arg(long)]
-    online: bool,
-    /// Have some of what cases ask of their kernels fail, such as `failslab,fail_page_alloc:1`: a kernel that complains, hangs or
-    /// loses memory of it is a failure, a case that fails is none
-    #[arg(long, value_name = "KINDS:PERCENT[,SEED]")]
-    inject: Option<Inject>,
-    /// Exit as `git bisect run` wants it: 0 if all cases passed, 1 if one failed, 125 if that cannot be told, as of a kernel that
-    /// does not build or boot, and 128 or more if no other commit need be tried
-    #[arg(long)]
-    bisect_exit: bool,
-    /// What boots the guests: our agent alone, or the image's own init, which starts the agent
-    #[arg(long, value_enum, default_value_t, value_name = "INIT")]
-    init: InitName,
-}
-
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum InitName {
-    #[default]
-    Agent,
-    Sysv,
-}
-
-impl From<InitName> for Init {
-    fn from(name: InitName) -> Self {
-        match name {
-            InitName::Agent => Init::Agent,
-            InitName::Sysv => Init::Sysv,
-        }
-    }
 }
 
 impl TestInUml {
@@ -214,15 +154,7 @@ impl TestInUml {
         words.extend(self.choice.selection.flags());
         words.extend(self.choice.given_flags());
         words.extend(self.walls.flags());
-        if self.options.online {
-            words.push("--online".into());
-        }
-        if let Some(inject) = &self.options.inject {
-            words.extend(["--inject".into(), inject.to_string()]);
-        }
-        if let InitName::Sysv = self.options.init {
-            words.extend(["--init".into(), "sysv".into()]);
-        }
+        words.extend(self.options.flags());
         for module in &self.modules {
             words.extend(["--module".into(), module.display().to_string()]);
         }
@@ -239,48 +171,13 @@ impl TestInUml {
         (walls, size): (&Walls, u64),
         mut about: RunFacts,
     ) -> Result<u8> {
-        let RunOptions {
-            guests,
-            fresh,
-            retries,
-            no_fail_fast,
-            timeout,
-            deadline,
-            keep_failed,
-            pcap,
-            online,
-            ref inject,
-            bisect_exit,
-            init,
-        } = self.options;
-        let exit = if bisect_exit { ExitBy::Bisect } else { ExitBy::Run };
-        let seats = match self.choice.replays() {
+        let replays = self.choice.replays();
+        let seats = match replays {
             true => 1,
-            false => guests.number(ctx.config.memory).min(about.cases),
+            false => self.options.guests.number(ctx.config.memory).min(about.cases),
         };
-        let image = super::image(ctx)?;
-        let mut plan = Plan {
-            lanes,
-            image: &image,
-            init: init.into(),
-            seats,
-            retries,
-            // The kernel counts requests since it booted.
-            reuse: match fresh || inject.is_some() {
-                true => Reuse::Never,
-                false => Reuse::Clean,
-            },
-            after_failure: match no_fail_fast || self.choice.replays() {
-                true => AfterFailure::GoOn,
-                false => AfterFailure::Stop,
-            },
-            keep_failed,
-            captures: pcap,
-            online,
-            inject: inject.clone(),
-            timeout,
-            deadline,
-        };
+        let (image, exit) = (super::image(ctx)?, self.options.exit());
+        let mut plan = self.options.plan(lanes, &image, seats, replays);
         let stage = Stage::start(&walls.isolation, &walls.options(size))?;
         if !self.choice.shrink {
             return run_plan(ctx, stage, &plan, make, (about, exit));

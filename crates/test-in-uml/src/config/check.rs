@@ -2,7 +2,9 @@
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
-use super::{ByteSize, Config, DebianSource, Kernel, Known, RootfsConfig, Suite, TABLE};
+use super::{
+    ByteSize, Config, DebianSource, Kernel, Known, RootfsConfig, Suite, TABLE, kernel_argument,
+};
 
 /// With less, today's kernels have no room for themselves and the agent.
 const LEAST_MEMORY: ByteSize = ByteSize::mib(32);
@@ -142,6 +144,9 @@ impl Kernel {
         }
         for patches in &self.patches {
             plain("patch series", patches).context("patches")?;
+        }
+        for argument in &self.append {
+            kernel_argument(argument).map_err(|why| anyhow!("append: `{argument}`: {why}"))?;
         }
         if let Some(source) = &self.debian {
             source.check().context("debian")?;

@@ -32,6 +32,9 @@ pub struct Kernel {
     /// Names of patch series in `kernel-patches/`, applied in this order; a name alone is one of them.
     #[serde(default, deserialize_with = "one_or_more")]
     pub patches: Vec<String>,
+    /// More arguments for its command line, such as `page_poison=1`; those of a variant come after those of its base.
+    #[serde(default)]
+    pub append: Vec<String>,
     /// What its kernel complains of at each boot, and no run is red for: a text of any line of such a
     /// complaint.
     #[serde(default)]
@@ -47,6 +50,21 @@ impl Kernel {
     /// The name that the source of the kernel `name` is locked under: that of its base for a variant.
     pub fn source_name<'a>(&'a self, name: &'a str) -> &'a str {
         self.base.as_deref().unwrap_or(name)
+    }
+}
+
+/// Checks one argument of a kernel. User Mode Linux writes them into one line, by blanks apart.
+///
+/// # Errors
+/// When it is not one, or another word of the configuration or of the command line is for that.
+pub fn kernel_argument(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err("an argument has no blanks: give `--append` once for each".into());
+    }
+    match text.split('=').next() {
+        Some("mem") => Err("the guest's memory is for `--memory`, or for `memory`".into()),
+        Some(name) if name.starts_with("ubd") => Err("the guest's disks are for `--disk`".into()),
+        _ => Ok(text.into()),
     }
 }
 
@@ -94,6 +112,23 @@ impl Start {
         match self {
             Start::Allnoconfig => "allnoconfig",
             Start::Defconfig => "defconfig",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_argument_is_one_and_no_other_flags() {
+        assert_eq!(kernel_argument("loglevel=8").unwrap(), "loglevel=8");
+        assert_eq!(kernel_argument("quiet").unwrap(), "quiet");
+        for (text, flag) in
+            [("a b", "--append"), ("", "--append"), ("mem=1G", "--memory"), ("ubdb=/x", "--disk")]
+        {
+            let error = kernel_argument(text).unwrap_err();
+            assert!(error.contains(flag), "{text:?}: {error}");
         }
     }
 }

@@ -105,6 +105,7 @@ fn a_wrong_value_names_its_path_and_says_what_to_write() {
         ("/fragments", json!([]), "fragments: name at least one"),
         ("/fragments", json!(["../x"]), "kernels.6.12: fragments: `../x` is not a name"),
         ("/fragments", json!("uml"), "kernels.6.12.fragments: invalid type"),
+        ("/append", json!(["a b"]), "kernels.6.12: append: `a b`: an argument has no blanks"),
         ("/patches", json!("a/../b"), "kernels.6.12: patches: `a/../b` is not a name"),
     ];
     let all = cases.map(|(at, value, expected)| (format!("/uml{at}"), value, expected));
@@ -171,14 +172,18 @@ fn without_a_table_all_is_as_the_engine_has_it() {
 
 #[test]
 fn a_variant_has_all_of_its_base_and_more_fragments_and_patches() {
-    let variant = json!({ "base": "6.12", "fragments": ["debug"], "patches": "more" });
+    let variant = json!({
+        "base": "6.12", "fragments": ["debug"], "patches": "more", "append": ["page_poison=1"],
+    });
     let mut metadata = valid();
     metadata["uml"]["kernels"]["6.12"]["patches"] = json!("some");
+    metadata["uml"]["kernels"]["6.12"]["append"] = json!(["quiet"]);
     metadata["uml"]["kernels"]["6.12-debug"] = variant.clone();
     let config = Config::from_metadata(&metadata).unwrap();
     let debug = config.kernel_named("6.12-debug").unwrap();
     assert_eq!(debug.fragments, ["uml", "debug"]);
     assert_eq!(debug.patches, ["some", "more"]);
+    assert_eq!(debug.append, ["quiet", "page_poison=1"]);
     assert_eq!(debug.debian, config.kernel_named("6.12").unwrap().debian);
     assert_eq!(debug.source_name("6.12-debug"), "6.12");
 

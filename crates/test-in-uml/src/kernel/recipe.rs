@@ -185,6 +185,7 @@ mod tests {
             start,
             fragments: Vec::new(),
             patches: Vec::new(),
+            append: Vec::new(),
             known_boot_complaints: Vec::new(),
         };
         let request = ConfigRequest::merge([(PathBuf::from("a"), fragment.to_owned())]).unwrap();

@@ -39,6 +39,10 @@ pub struct Plan<'a> {
     pub online: bool,
     /// What fails of that which cases ask of their kernels.
     pub inject: Option<Inject>,
+    /// More arguments for the kernels of its guests.
+    pub append: Vec<String>,
+    /// Variables that cases have in their environment.
+    pub environment: Vec<(String, String)>,
     /// The time that a case may take, if it is none of those that are configured.
     pub timeout: Option<Duration>,
     /// After this long, the run is ended.

@@ -64,6 +64,8 @@ pub(super) struct Power<'a> {
     pub image: &'a Image,
     /// What they run, if nothing else is wished.
     pub init: Init,
+    /// More arguments for their kernels, beside those of the configuration.
+    pub append: &'a [String],
 }
 
 /// Boots a guest called `name`.
@@ -74,7 +76,7 @@ pub(super) fn power_on<'a>(
     share: Share,
     wishes: &Wishes<'_>,
 ) -> Result<Guest<'a>> {
-    let Power { ctx, host, image, init } = power;
+    let Power { ctx, host, image, init, append } = power;
     let kernel = &target.kernel;
     let image_path = image.path();
     let shown_kernel = host.expose(&kernel.path, &format!("kernel-{}", kernel.key))?;
@@ -82,6 +84,8 @@ pub(super) fn power_on<'a>(
     let run = ctx.run()?;
     let nonce = Key::of(&(run.id(), name))?;
     let configured = ctx.config.kernels.get(&kernel.name);
+    let arguments = configured.iter().flat_map(|kernel| &kernel.append).chain(append);
+    let arguments: Vec<String> = arguments.chain(wishes.arguments).cloned().collect();
     let spec = GuestSpec {
         name,
         kernel: (&kernel.path, &shown_kernel),
@@ -94,7 +98,7 @@ pub(super) fn power_on<'a>(
         disks: wishes.disks,
         interfaces: wishes.interfaces,
         connect: wishes.connect,
-        arguments: wishes.arguments,
+        arguments: &arguments,
         era: kernel.era.boot,
         known_boot_complaints: configured.map_or(&[], |kernel| &kernel.known_boot_complaints),
         nonce: &nonce.as_str()[..12],

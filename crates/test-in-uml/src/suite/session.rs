@@ -68,8 +68,8 @@ impl<'a> RunSession<'a> {
 
     /// What its guests are switched on with.
     pub fn power(&self) -> Power<'a> {
-        let Plan { image, init, .. } = *self.plan;
-        Power { ctx: self.ctx, host: self.host, image, init }
+        let Plan { image, init, ref append, .. } = *self.plan;
+        Power { ctx: self.ctx, host: self.host, image, init, append }
     }
 
     pub fn tell(&self, note: Note) {

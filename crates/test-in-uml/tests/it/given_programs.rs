@@ -91,6 +91,12 @@ fn programs_of_the_command_line_have_verdicts() {
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (status.code(), text(stdout) + &text(stderr))
     };
+    let told = "#!/bin/sh\ntest \"$MINE\" = 'my own' && grep -qw uml_mine=1 /proc/cmdline\n";
+    write(folder.path(), &[("told.sh", told)]);
+    let (code, said) =
+        run(&["--program", "told.sh", "--env", "MINE=my own", "--append", "uml_mine=1"]);
+    assert_eq!(code, Some(0), "{said}");
+    fs::remove_file(folder.path().join("told.sh")).unwrap();
     let (code, said) = run(&["--program", "exits.c"]);
     assert_eq!(code, Some(0), "{said}");
     let (code, said) = run(&["--program", ".", "--for", "1s", "--", "-DCODE=3"]);
@@ -98,7 +104,7 @@ fn programs_of_the_command_line_have_verdicts() {
     for line in [
         "program lasts.c: ran for its time, and was ended",
         "program exits.c: exit code 3",
-        "program bites: sysrq triggered crash",
+        "program bites: panic: Kernel panic - not syncing: sysrq triggered crash",
         "its interpreter is /nowhere/sh",
         "1 passed, 3 failed",
     ] {

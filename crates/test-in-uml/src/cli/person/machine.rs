@@ -10,7 +10,7 @@ use clap::Args;
 use crate::cli::kernels::{Source, Sources, WantedKernel};
 use crate::cli::walls::{Walls, WallsChoice};
 use crate::cli::{image, wrong_usage};
-use crate::config::ByteSize;
+use crate::config::{ByteSize, kernel_argument};
 use crate::ctx::Ctx;
 use crate::guest::Cow;
 use crate::guest_network::{AddressBy, GuestNetwork, checked_mac};
@@ -118,18 +118,6 @@ pub(super) struct Built {
     passed_over: Vec<String>,
 }
 
-/// Checks one argument of a kernel. User Mode Linux writes them into one line, by blanks apart.
-fn kernel_argument(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err("an argument has no blanks: give `--append` once for each".into());
-    }
-    match text.split('=').next() {
-        Some("mem") => Err("the guest's memory is for `--memory`".into()),
-        Some(name) if name.starts_with("ubd") => Err("the guest's disks are for `--disk`".into()),
-        _ => Ok(text.into()),
-    }
-}
-
 impl Machine {
     /// Builds all that such a guest is booted from; the kernel of a case that is to be run in it, if no other is named.
     pub fn build(&self, ctx: &Ctx, replayed: Option<&Again>) -> Result<Built> {
@@ -194,22 +182,5 @@ impl Machine {
             GuestEnd::Left => "the guest was cut off",
         });
         Ok(ExitCode::SUCCESS)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_argument_is_one_and_no_other_flags() {
-        assert_eq!(kernel_argument("loglevel=8").unwrap(), "loglevel=8");
-        assert_eq!(kernel_argument("quiet").unwrap(), "quiet");
-        for (text, flag) in
-            [("a b", "--append"), ("", "--append"), ("mem=1G", "--memory"), ("ubdb=/x", "--disk")]
-        {
-            let error = kernel_argument(text).unwrap_err();
-            assert!(error.contains(flag), "{text:?}: {error}");
-        }
     }
 }

@@ -56,7 +56,7 @@ pub fn kunit_tests(
     let target = Target::new(kernel, Vec::new(), Vec::new())?;
     let entry = ctx.store.get_or_build(&ctx.cancel, Kind::Suite, &recipe, |entry| {
         let (stage, image) = start()?;
-        let power = Power { ctx, host: &stage, image: &image, init: Init::Agent };
+        let power = Power { ctx, host: &stage, image: &image, init: Init::Agent, append: &[] };
         let asked = Asked {
             arguments: &kunit::arguments_to_list(),
             share: Share::of_guests(1).remove(0),

@@ -93,6 +93,8 @@ impl<'a> Run<'a> {
             online: false,
             inject: None,
             captures: false,
+            append: Vec::new(),
+            environment: Vec::new(),
             timeout: None,
             deadline: self.deadline,
         };

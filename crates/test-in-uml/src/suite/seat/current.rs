@@ -122,7 +122,11 @@ impl<'a> Current<'a> {
             &session.cases,
         );
         let mut environment = self.environment.clone();
-        environment.extend(of_suite.into_iter().flat_map(|of_suite| of_suite.environment.clone()));
+        match of_suite {
+            Some(of_suite) => environment.extend(of_suite.environment.iter().cloned()),
+            None => environment.extend(session.ctx.config.tests.environment.clone()),
+        }
+        environment.extend(session.plan.environment.iter().cloned());
         environment.push((env::ATTEMPT.into(), attempt.to_string()));
         environment.push((lab::env::TOKEN.into(), token.clone()));
         environment.push((lab::env::KERNELS.into(), session.queue.names().join("\n")));
