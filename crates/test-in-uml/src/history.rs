@@ -30,7 +30,7 @@ pub struct Repository {
 
 /// A clone of it, in which one commit after the other is looked at.
 #[derive(Debug)]
-pub struct Clone {
+pub struct SharedClone {
     folder: PathBuf,
     below: PathBuf,
     _lock: File,
@@ -92,7 +92,7 @@ impl Repository {
     ///
     /// # Errors
     /// When there is one already, or it cannot be made.
-    pub fn cloned(&self, ctx: &Ctx) -> Result<Clone> {
+    pub fn cloned(&self, ctx: &Ctx) -> Result<SharedClone> {
         let place = ctx.layout.bisect();
         let lock = lock::claim_folder(&place, 0o700)?;
         let lock = lock.context("another `bisect` is going on in this checkout")?;
@@ -100,11 +100,11 @@ impl Repository {
         remove_folder(&folder)?;
         let place = folder.to_str().context("a path is no text")?;
         git(&self.root, &["clone", "--quiet", "--shared", "--no-checkout", "--", ".", place])?;
-        Ok(Clone { folder, below: self.below.clone(), _lock: lock })
+        Ok(SharedClone { folder, below: self.below.clone(), _lock: lock })
     }
 }
 
-impl Clone {
+impl SharedClone {
     /// The kernel's tree.
     pub fn tree(&self) -> PathBuf {
         self.folder.join(&self.below)

@@ -17,7 +17,7 @@ mod facility;
 mod namespace;
 mod probe;
 
-pub use cmd::{Cmd, Output};
+pub use cmd::{Cmd, Output, ended_with_us};
 pub use contain::{Exceeded, Running, Shown, ShutLimits, shut_in};
 pub(crate) use descendants::{
     Search, adopt_orphans, children, end_adopted, end_own_descendants, end_with_descendants,

@@ -1,19 +1,16 @@
 //! `cargo xtask bisect`: which commit of a kernel's tree broke a case.
 
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
 
 use super::kernels::kernel_of;
 use super::wrong_usage;
 use crate::ctx::{Ctx, Locking, NetworkAccess};
-use crate::history::{Clone, Mark, Repository, Search};
-use crate::isolation::OWN_EXE;
+use crate::history::{Mark, Repository, Search, SharedClone};
+use crate::isolation::{OWN_EXE, ended_with_us};
 use crate::ui;
 
 /// Exit codes as `git bisect run` understands them (git-bisect(1)): those from 128 on end the search.
@@ -80,7 +77,7 @@ impl Bisect {
         &self,
         ctx: &Ctx,
         kernel: &str,
-        clone: &Clone,
+        clone: &SharedClone,
         (good, bad): (&str, &str),
     ) -> Result<String> {
         // A search between ends that are not what they are called finds anything.
@@ -132,11 +129,7 @@ impl Bisect {
             command.arg("--locked");
         }
         command.args(&self.tests);
-        // SAFETY: the call is one of the kernel's alone.
-        unsafe {
-            command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGTERM)?));
-        }
-        let status = command.status().context("cannot start ourselves")?;
+        let status = ended_with_us(&mut command).status().context("cannot start ourselves")?;
         ctx.cancel.check()?;
         match status.code().and_then(|code| u8::try_from(code).ok()) {
             Some(bisect_code::GOOD) => Ok(Mark::Good),

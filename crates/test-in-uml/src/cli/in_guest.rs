@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::Arc;
@@ -14,8 +13,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use cargo_metadata::MetadataCommand;
 use clap::Args;
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
 
 use super::kernels::Sources;
 use super::modules::module_folders;
@@ -23,7 +20,7 @@ use super::walls::WallsChoice;
 use super::{Yes, code};
 use crate::ctx::Ctx;
 use crate::guest::Init;
-use crate::isolation::{Cmd, OWN_EXE, Output};
+use crate::isolation::{Cmd, OWN_EXE, Output, ended_with_us};
 use crate::kernel::{build_modules, compiler_name};
 use crate::runner::{RUNNER, SOCKET};
 use crate::socket_path::socket_in;
@@ -155,11 +152,9 @@ impl InGuest {
         for name in suite::told_of_xtask() {
             command.env_remove(name);
         }
-        // SAFETY: the call is one of the kernel's alone.
-        unsafe {
-            command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGTERM)?));
-        }
-        command.spawn().with_context(|| format!("cannot start {}", program.to_string_lossy()))
+        ended_with_us(&mut command)
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.to_string_lossy()))
     }
 
     /// The exit code: the client's, unless something beside it went wrong.

@@ -38,7 +38,7 @@ fn repository(dir: &Path, commits: usize) -> Vec<String> {
     (0..commits).map(commit).collect()
 }
 
-fn number(clone: &Clone) -> usize {
+fn number(clone: &SharedClone) -> usize {
     std::fs::read_to_string(clone.tree().join("n")).unwrap().parse().unwrap()
 }
 

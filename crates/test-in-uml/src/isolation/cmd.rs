@@ -3,15 +3,20 @@
 //! All of them are contained: they end with us, however we end. There are four other ways to start a program, each
 //! where this one cannot be: on the stage, whose PID 1 must have no thread, by `std::process`; a question to a tool
 //! of the system whose answer is a few lines, by duct; what talks to the person before us (apt, sudo) or is a step of
-//! `ci`, by xshell; a command of the person's own, which has the terminal (`in-guest`), by `std::process`.
+//! `ci`, by xshell; what has the person's terminal (a command in `in-guest`, each run of a `bisect`), by
+//! `std::process`.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 
 use super::contain::Running;
 use super::{CONTAIN, Ids, Isolation, Privilege};
@@ -114,6 +119,12 @@ impl Cmd {
         }
         Running::start(command)
     }
+}
+
+/// Has a program that is not contained be asked to end (SIGTERM) when we end, however we do.
+pub fn ended_with_us(command: &mut Command) -> &mut Command {
+    // SAFETY: the call is one of the kernel's alone.
+    unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGTERM)?)) }
 }
 
 /// As one would type it into a shell, where it runs without the namespaces.

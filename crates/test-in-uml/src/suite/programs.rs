@@ -23,7 +23,7 @@ mod tap;
 pub use adapter::{Adapter, Cases, Listed, Wanted};
 pub use archive::{Archive, Other};
 pub use folder::FolderSuite;
-pub use given::GivenPrograms;
+pub use given::{GivenPrograms, GivenSuite};
 pub use kselftest::{Kselftest, PREFIX as KSELFTEST};
 pub use rules::{Judgement, Rules, Wrote};
 

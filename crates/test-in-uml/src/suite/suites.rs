@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Result, bail};
 
 use super::build::{Built, test_binaries};
-use super::programs::{FolderSuite, GivenPrograms, KSELFTEST, Kselftest, ProgramSuite};
+use super::programs::{FolderSuite, GivenPrograms, GivenSuite, KSELFTEST, Kselftest, ProgramSuite};
 use super::selection::Selection;
 use crate::config::{KUNIT, PROGRAM, RUST, hint};
 use crate::ctx::Ctx;
@@ -69,7 +69,7 @@ impl Suites {
             programs.map(|(name, suite)| ProgramSuite::build(ctx, &FolderSuite { name, suite }));
         let mut programs = programs.collect::<Result<Vec<_>>>()?;
         if let Some(given) = given {
-            programs.push(ProgramSuite::build(ctx, given)?);
+            programs.push(ProgramSuite::build(ctx, &GivenSuite::of(given)?)?);
         }
         for target in names.iter().filter_map(|name| target_of(name)) {
             for source in kernels {

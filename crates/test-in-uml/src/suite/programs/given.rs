@@ -1,12 +1,13 @@
 //! Programs that were given on the command line, each a case.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
 use super::{Adapter, Archive, Cases, Listed, Rules, Wanted};
@@ -34,35 +35,42 @@ struct GivenProgram {
     path: PathBuf,
     /// The name of its file, by which the case is called.
     name: String,
-    made_by: MadeBy,
+    /// Nothing if it is a program.
+    compiler: Option<Compiler>,
 }
 
-/// How a file becomes a program.
+/// What makes a program of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum MadeBy {
-    /// The compiler for C.
-    Cc,
-    /// The compiler for C++.
+enum Compiler {
+    C,
     Cxx,
-    /// It is one.
-    Copy,
 }
 
-impl MadeBy {
-    /// The compiler.
-    fn compiler(self) -> String {
+impl Compiler {
+    fn name(self) -> String {
         match self {
-            MadeBy::Cxx => std::env::var("CXX").unwrap_or_else(|_| "g++".into()),
-            MadeBy::Cc | MadeBy::Copy => compiler_name(),
+            Compiler::C => compiler_name(),
+            Compiler::Cxx => std::env::var("CXX").unwrap_or_else(|_| "g++".into()),
         }
     }
 }
 
-impl GivenPrograms {
-    /// The programs, each once.
-    fn programs(&self) -> Result<Vec<GivenProgram>> {
+/// The suite that they are.
+#[derive(Debug)]
+pub struct GivenSuite<'a> {
+    programs: Vec<GivenProgram>,
+    flags: &'a [String],
+    run_for: Option<Duration>,
+}
+
+impl<'a> GivenSuite<'a> {
+    /// That of these programs.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is no program, or two would have one name.
+    pub fn of(GivenPrograms { paths, flags, run_for }: &'a GivenPrograms) -> Result<Self> {
         let mut programs = Vec::new();
-        for path in &self.paths {
+        for path in paths {
             match path.is_dir() {
                 false => programs.push(GivenProgram::at(path)?.with_context(|| {
                     format!(
@@ -75,53 +83,50 @@ impl GivenPrograms {
             }
         }
         for (at, program) in programs.iter().enumerate() {
-            let twin = programs[..at].iter().find(|other| other.built() == program.built());
-            if let Some(twin) = twin {
+            let same = |other: &&GivenProgram| other.built() == program.built();
+            if let Some(twin) = programs[..at].iter().find(same) {
                 let (one, other) = (twin.path.display(), program.path.display());
-                anyhow::bail!(
-                    "{one} and {other} would have one name in guests: rename one of them"
-                );
+                bail!("{one} and {other} would have one name in guests: rename one of them");
             }
         }
-        Ok(programs)
+        Ok(Self { programs, flags, run_for: *run_for })
     }
 
     /// All that a program depends on beside the compiler.
     fn recipe_of(&self, program: &GivenProgram) -> Result<serde_json::Value> {
-        let GivenProgram { path, name, made_by } = program;
-        let text = match made_by {
-            MadeBy::Copy => read(path)?,
+        let GivenProgram { path, name, compiler } = program;
+        let text = match compiler {
+            None => read(path)?,
             // Headers, and what flags say of them.
-            MadeBy::Cc | MadeBy::Cxx => preprocessed(&made_by.compiler(), path, &self.flags)?,
+            Some(compiler) => preprocessed(&compiler.name(), path, self.flags)?,
         };
         Ok(serde_json::json!({ "name": name, "text": hex(&Sha256::digest(text)) }))
     }
 }
 
-impl Adapter for GivenPrograms {
+impl Adapter for GivenSuite<'_> {
     fn name(&self) -> String {
         PROGRAM.into()
     }
 
     fn recipe(&self, _ctx: &Ctx) -> Result<serde_json::Value> {
-        let programs = self.programs()?;
-        let programs = programs.iter().map(|program| self.recipe_of(program));
+        let programs = self.programs.iter().map(|program| self.recipe_of(program));
         let programs: Vec<_> = programs.collect::<Result<_>>()?;
         Ok(serde_json::json!({ "programs": programs, "flags": self.flags }))
     }
 
     fn make(&self, _ctx: &Ctx, step: &Step<'_>, _work: &Path, out: &Path) -> Result<()> {
-        for program in self.programs()? {
+        for program in &self.programs {
             let to = out.join(program.built());
-            if program.made_by == MadeBy::Copy {
+            let Some(compiler) = program.compiler else {
                 fs::write(&to, read(&program.path)?)
                     .and_then(|()| fs::set_permissions(&to, fs::Permissions::from_mode(0o755)))
                     .with_context(|| format!("cannot write {}", to.display()))?;
                 continue;
-            }
+            };
             // Guests may have another C library than this host.
-            let cmd = Cmd::new(program.made_by.compiler()).args(["-static", "-g", "-O1", "-o"]);
-            step.run(&cmd.arg(&to).arg(&program.path).args(&self.flags))?;
+            let cmd = Cmd::new(compiler.name()).args(["-static", "-g", "-O1", "-o"]);
+            step.run(&cmd.arg(&to).arg(&program.path).args(self.flags))?;
         }
         Ok(())
     }
@@ -129,9 +134,9 @@ impl Adapter for GivenPrograms {
     fn cases(&self, _built: &Archive) -> Result<Cases> {
         let mut rules = Rules::new(ResultBy::ExitCode, None);
         rules.lasts = self.run_for.is_some();
-        let listed = self.programs()?.into_iter().map(|program| Listed {
+        let listed = self.programs.iter().map(|program| Listed {
             program: program.built().into(),
-            name: program.name,
+            name: program.name.clone(),
             arguments: Vec::new(),
         });
         Ok(Cases {
@@ -145,25 +150,23 @@ impl Adapter for GivenPrograms {
 impl GivenProgram {
     /// What a file is, if it can be a program.
     fn at(path: &Path) -> Result<Option<Self>> {
-        let made_by = match path.extension().and_then(OsStr::to_str) {
-            Some("c" | "S") => MadeBy::Cc,
-            Some("cc" | "cpp" | "cxx" | "C") => MadeBy::Cxx,
-            _ if is_program(path)? => MadeBy::Copy,
+        let compiler = match path.extension().and_then(OsStr::to_str) {
+            Some("c" | "S") => Some(Compiler::C),
+            Some("cc" | "cpp" | "cxx" | "C") => Some(Compiler::Cxx),
+            _ if is_program(path)? => None,
             _ => return Ok(None),
         };
         let name = path.file_name().and_then(OsStr::to_str);
         let name = name.with_context(|| format!("{} has no name in UTF-8", path.display()))?;
         let path = std::path::absolute(path).context("no current directory")?;
-        Ok(Some(Self { name: name.into(), path, made_by }))
+        Ok(Some(Self { name: name.into(), path, compiler }))
     }
 
     /// What the program is called in guests.
     fn built(&self) -> &str {
-        match self.made_by {
-            MadeBy::Copy => &self.name,
-            MadeBy::Cc | MadeBy::Cxx => {
-                self.name.rsplit_once('.').map_or(&self.name, |(stem, _)| stem)
-            }
+        match self.compiler {
+            None => &self.name,
+            Some(_) => self.name.rsplit_once('.').map_or(&self.name, |(stem, _)| stem),
         }
     }
 }
@@ -188,8 +191,10 @@ fn in_folder(folder: &Path) -> Result<Vec<GivenProgram>> {
 
 /// Returns true if the kernel could run it: it begins as programs do, whatever its mode says.
 fn is_program(path: &Path) -> Result<bool> {
-    let text = read(path)?;
-    Ok(text.starts_with(b"#!") || text.starts_with(b"\x7fELF"))
+    let mut start = [0; 4];
+    let read = File::open(path).and_then(|mut file| file.read(&mut start));
+    let read = read.with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(start[..read].starts_with(b"#!") || start[..read].starts_with(b"\x7fELF"))
 }
 
 /// A source with all that it includes, by which it is known whether it has to be compiled again.
