@@ -4,12 +4,17 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::libc;
+use nix::sys::ptrace;
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
 use uml_test::{TestResult, run};
 
 #[test]
@@ -85,7 +90,7 @@ fn memory_is_shared_with_a_child() -> TestResult {
             unsafe { libc::_exit(0) };
         }
         child => {
-            nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(child), None)?;
+            waitpid(Pid::from_raw(child), None)?;
             assert_eq!(shared.load(Ordering::SeqCst), 42);
         }
     }
@@ -190,4 +195,73 @@ fn threads_take_turns() {
         }
     });
     assert_eq!(counter.into_inner().expect("no thread panics"), 8000);
+}
+
+#[test]
+fn a_debugger_reads_the_debug_registers_that_it_wrote() -> TestResult {
+    let mut traced = Command::new("true");
+    // SAFETY: the call is one of the kernel's alone.
+    unsafe { traced.pre_exec(|| Ok(ptrace::traceme()?)) };
+    let mut child = traced.spawn()?;
+    let pid = Pid::from_raw(child.id().cast_signed());
+    assert_eq!(waitpid(pid, None)?, WaitStatus::Stopped(pid, Signal::SIGTRAP));
+    let place = |register: usize| {
+        std::mem::offset_of!(libc::user, u_debugreg) + register * size_of::<libc::c_ulonglong>()
+    };
+    let address = |register: usize| (0x1000 * (register + 1)) as libc::c_long;
+    for register in 0..4 {
+        ptrace::write_user(pid, place(register) as ptrace::AddressType, address(register))?;
+    }
+    let read = |register| ptrace::read_user(pid, place(register) as ptrace::AddressType);
+    for register in 0..4 {
+        assert_eq!(read(register)?, address(register), "register {register}");
+    }
+    // Nobody wrote to these: what they say has to be no address of the kernel's.
+    for register in 6..8 {
+        assert_eq!(read(register)?, 0, "register {register}");
+    }
+    child.kill()?;
+    child.wait()?;
+    Ok(())
+}
+
+extern "C" fn do_nothing(_signal: libc::c_int) {}
+
+#[test]
+fn an_alternate_stack_is_armed_again_after_each_signal() -> TestResult {
+    // <linux/signal.h>: delivery disarms such a stack, the return from the handler arms it again (4.7).
+    const SS_AUTODISARM: libc::c_int = libc::c_int::MIN;
+    let memory = vec![0_u8; 64 << 10].leak();
+    let stack = libc::stack_t {
+        ss_sp: memory.as_mut_ptr().cast(),
+        ss_flags: SS_AUTODISARM,
+        ss_size: memory.len(),
+    };
+    let none = std::ptr::null_mut();
+    // SAFETY: the memory stays, and no other thread has it for a stack.
+    match Errno::result(unsafe { libc::sigaltstack(&stack, none) }) {
+        Err(Errno::EINVAL) => {
+            uml_test::skip("this kernel has no SS_AUTODISARM");
+            return Ok(());
+        }
+        set => set?,
+    };
+    // SAFETY: the handler does nothing.
+    let handler = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = do_nothing as *const () as usize;
+        action.sa_flags = libc::SA_ONSTACK;
+        libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut())
+    };
+    Errno::result(handler)?;
+    for _ in 0..2 {
+        // SAFETY: the signal has a handler.
+        Errno::result(unsafe { libc::raise(libc::SIGUSR1) })?;
+        // SAFETY: a stack_t is of numbers and a pointer, which all may be zero.
+        let mut now: libc::stack_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the call writes one such.
+        Errno::result(unsafe { libc::sigaltstack(std::ptr::null(), &mut now) })?;
+        assert_eq!((now.ss_flags, now.ss_sp), (SS_AUTODISARM, stack.ss_sp));
+    }
+    Ok(())
 }
