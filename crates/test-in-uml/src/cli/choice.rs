@@ -201,6 +201,14 @@ impl Choice {
     }
 }
 
+/// Why a case of an earlier run is not there.
+pub(super) fn why_gone(name: &str) -> String {
+    match name.split_once(' ') {
+        Some((PROGRAM, file)) => format!("`{name}` was given: give {file} again, by --program"),
+        _ => format!("`{name}` no longer exists"),
+    }
+}
+
 /// Those of the cases that an earlier run names for a kernel.
 fn among(ctx: &Ctx, cases: &[Case], earlier: &[Again], kernel: &str) -> Vec<Case> {
     let Some(again) = earlier.iter().find(|again| again.kernel == kernel) else {
@@ -208,7 +216,7 @@ fn among(ctx: &Ctx, cases: &[Case], earlier: &[Again], kernel: &str) -> Vec<Case
     };
     let (found, gone) = again.among(cases);
     for name in gone {
-        ctx.ui.warn(&format!("`{name}` no longer exists"));
+        ctx.ui.warn(&why_gone(&name));
     }
     found
 }

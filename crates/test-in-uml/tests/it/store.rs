@@ -34,7 +34,7 @@ cp /bin/true "$build/linux"
 rmdir HERE/building
 "#;
 
-/// The kernel that it makes: one without patches, which would not fit its source.
+/// The kernel that it makes.
 pub const KERNEL: &str = "7.3";
 
 /// A host with a cache, a source that is a kernel's as far as we look, and that make.
@@ -49,6 +49,7 @@ impl Host {
         fs::create_dir(&source).unwrap();
         fs::write(source.join("Makefile"), "VERSION = 7\nPATCHLEVEL = 3\n").unwrap();
         fs::write(source.join("Kconfig"), kconfig()).unwrap();
+        write_patched(&source);
         let mut tar = Command::new("tar");
         tar.arg("-C").arg(host.dir.path()).arg("-cf").arg(host.path("linux.tar")).arg("linux");
         assert!(tar.status().unwrap().success());
@@ -97,6 +98,22 @@ impl Host {
 
     pub fn builds(&self) -> usize {
         fs::read_to_string(self.path("builds")).map_or(0, |text| text.lines().count())
+    }
+}
+
+/// Writes what the kernel's patches fit: of each of their files, what they expect there.
+fn write_patched(source: &Path) {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../kernel-patches/linux-6.1");
+    for patch in fs::read_dir(dir).unwrap().flatten() {
+        let patch = fs::read_to_string(patch.path()).unwrap();
+        let mut lines = patch.lines().skip_while(|line| !line.starts_with("+++ b/"));
+        let file = lines.next().unwrap().trim_start_matches("+++ b/");
+        let expected = lines.filter_map(|line| line.strip_prefix([' ', '-']));
+        let text: String = expected.map(|line| format!("{line}\n")).collect();
+        let path = source.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        assert!(!path.exists(), "two patches of one file");
+        fs::write(path, text).unwrap();
     }
 }
 

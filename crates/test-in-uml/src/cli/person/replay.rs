@@ -52,7 +52,7 @@ impl ReplayChoice {
         let name = again.cases.last().cloned().unwrap_or_default();
         let case = found.into_iter().filter_map(Case::into_binary_case);
         let case = case.filter(|case| case.name().to_string() == name).last();
-        let case = case.with_context(|| format!("`{name}` no longer exists"))?;
+        let case = case.with_context(|| choice::why_gone(&name))?;
         Ok(Some(Replayed { name: replay.clone(), again, case }))
     }
 
