@@ -85,6 +85,7 @@ impl Bisect {
         {
             clone.check_out(ctx, commit)?;
             let found = self.test(ctx, kernel, &clone.tree())?;
+            ensure!(found != Mark::Skip, "it cannot be told whether {revision} is {}", word(is));
             ensure!(
                 found == is,
                 "{revision} is {}, not {}: nothing to search",
